@@ -1,0 +1,109 @@
+//! Policies and their rules, with peers as terms and peer sets.
+
+use std::sync::Arc;
+
+use super::Compiler;
+use super::terms::TermScope;
+use crate::graph::{NamespaceId, PeerRecord, PolicyRecord, RuleRecord, TermId};
+use crate::model::{Direction, NamespaceScope, ObjectKey, Peer, Peers, Policy, PortEntry, Ports, Rule};
+use crate::sets::AddressSet;
+
+impl Compiler {
+    pub(super) fn apply_policy(&mut self, policy: &Policy) {
+        let namespace = self.namespace_id(&policy.key.namespace);
+        let target = self.acquire_term(&TermScope::Namespace(namespace), &policy.target);
+        let mut rules = Vec::new();
+        for direction in Direction::ALL {
+            for (index, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
+                rules.push(self.rule(rule, direction, index, namespace));
+            }
+        }
+        // New uses first, so that what stays in use is not made again.
+        self.remove_policy(&policy.key);
+        let record = PolicyRecord {
+            namespace,
+            name: policy.key.name.as_str().into(),
+            origin: policy.origin.as_ref().map(|o| (Arc::from(o.file.as_str()), o.line)),
+            target,
+            isolates_egress: policy.egress.is_some(),
+            isolates_ingress: policy.ingress.is_some(),
+            rules: rules.into(),
+        };
+        let id = self.graph.policies.insert(record);
+        self.graph.policy_names.insert((namespace, policy.key.name.as_str().into()), id);
+        self.add_target(target, id);
+    }
+
+    fn rule(&mut self, rule: &Rule, direction: Direction, index: usize, namespace: NamespaceId) -> RuleRecord {
+        if let Ports::Listed(entries) = &rule.ports {
+            for entry in entries {
+                if let PortEntry::Named { name, .. } = entry {
+                    self.graph.strings.intern(name);
+                }
+            }
+        }
+        let peers = match &rule.peers {
+            Peers::Everyone => None,
+            Peers::Listed(peers) => Some(peers.iter().map(|p| self.peer(p, namespace)).collect::<Box<[_]>>()),
+        };
+        let peer_set = match &peers {
+            None => {
+                self.graph.peer_sets.retain(self.everyone);
+                self.everyone
+            }
+            Some(peers) => {
+                let terms = term_ids(peers);
+                let blocks = peers.iter().fold(AddressSet::none(), |set, peer| match peer {
+                    PeerRecord::Block(block) => set.union(&block.addresses()),
+                    PeerRecord::Pods(_) | PeerRecord::Unreadable => set,
+                });
+                self.acquire_peer_set(terms, blocks)
+            }
+        };
+        RuleRecord {
+            direction,
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            line: rule.line,
+            peer_set,
+            peers,
+            ports: rule.ports.clone(),
+        }
+    }
+
+    fn peer(&mut self, peer: &Peer, namespace: NamespaceId) -> PeerRecord {
+        match peer {
+            Peer::Unreadable => PeerRecord::Unreadable,
+            Peer::Block(block) => PeerRecord::Block(Box::new(block.clone())),
+            Peer::Pods { namespaces: NamespaceScope::Own, pods } => {
+                PeerRecord::Pods(self.acquire_term(&TermScope::Namespace(namespace), pods))
+            }
+            Peer::Pods { namespaces: NamespaceScope::Matching(selector), pods } => {
+                PeerRecord::Pods(self.acquire_term(&TermScope::Matching(selector), pods))
+            }
+        }
+    }
+
+    pub(super) fn remove_policy(&mut self, key: &ObjectKey) {
+        let Some(namespace) = self.graph.namespace_names.get(key.namespace.as_str()).copied() else { return };
+        let Some(id) = self.graph.policy_names.remove(&(namespace, key.name.as_str().into())) else { return };
+        let Some(record) = self.graph.policies.remove(id) else { return };
+        self.remove_target(record.target, id);
+        self.graph.terms.release(record.target);
+        for rule in record.rules {
+            self.graph.peer_sets.release(rule.peer_set);
+            for term in rule.peers.iter().flat_map(|peers| term_ids(peers)) {
+                self.graph.terms.release(term);
+            }
+        }
+    }
+}
+
+fn term_ids(peers: &[PeerRecord]) -> Vec<TermId> {
+    peers
+        .iter()
+        .filter_map(|peer| match peer {
+            PeerRecord::Pods(term) => Some(*term),
+            PeerRecord::Block(_) | PeerRecord::Unreadable => None,
+        })
+        .collect()
+}

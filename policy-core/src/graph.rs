@@ -1,0 +1,160 @@
+//! The allow graph: groups of pods, what each may do, and the sets of peers that decisions refer to.
+//!
+//! The graph is filled by `compile` and read by `verdict`. It holds pods as members of *groups* (one namespace, equal labels,
+//! equal named ports), peers as *terms* (namespaces and pod selector) and *peer sets* (canonical unions of terms and address
+//! blocks), and one interned [`Decision`] per group and direction. Everything in it is canonical: the same objects give the
+//! same [`AllowGraph::canonical`] text, whatever the order they came in.
+
+mod addresses;
+mod canonical;
+mod ids;
+mod intern;
+mod labels;
+mod records;
+
+pub(crate) use addresses::AddressIndex;
+pub use ids::{DecisionId, GroupId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, TermId};
+pub(crate) use ids::{LabelsId, PortsId, ScopeId, SelectorId, Symbol, id_at, index_of};
+pub(crate) use intern::{Interner, Store, Strings, hash_pod};
+pub(crate) use labels::{CompiledSelector, LabelSet};
+pub use records::{Atom, Decision, NamedAtom};
+pub(crate) use records::{
+    Group, GroupKey, NamespaceRecord, NodeRecord, PeerRecord, PeerSetContent, PeerSetState, PodRecord, PolicyRecord, PortRecord,
+    RuleRecord, Scope, ScopeState, TermIndex, TermKey, TermState,
+};
+
+use std::net::IpAddr;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::model::Direction;
+
+/// The per-pod L3/L4 allow graph of a snapshot.
+///
+/// Cost: pods cost their name and addresses; everything else is per group, term, peer set and policy.
+pub struct AllowGraph {
+    pub(crate) strings: Strings,
+    pub(crate) labels: Interner<LabelsId, LabelSet>,
+    pub(crate) ports: Interner<PortsId, Box<[PortRecord]>>,
+    pub(crate) selectors: Interner<SelectorId, CompiledSelector>,
+    pub(crate) scopes: Interner<ScopeId, SelectorId, ScopeState>,
+    pub(crate) terms: Interner<TermId, TermKey, TermState>,
+    pub(crate) peer_sets: Interner<PeerSetId, PeerSetContent, PeerSetState>,
+    pub(crate) decisions: Interner<DecisionId, Decision>,
+    pub(crate) namespaces: Store<NamespaceId, NamespaceRecord>,
+    pub(crate) namespace_names: FxHashMap<Box<str>, NamespaceId>,
+    pub(crate) nodes: Store<NodeId, NodeRecord>,
+    pub(crate) node_names: FxHashMap<Box<str>, NodeId>,
+    pub(crate) pods: Store<PodId, PodRecord>,
+    pub(crate) pod_names: hashbrown::HashTable<PodId>,
+    pub(crate) groups: Interner<GroupId, GroupKey, Group>,
+    pub(crate) policies: Store<PolicyId, PolicyRecord>,
+    pub(crate) policy_names: FxHashMap<(NamespaceId, Box<str>), PolicyId>,
+    pub(crate) addresses: AddressIndex,
+}
+
+impl AllowGraph {
+    /// The pods that claim an address; more than one is S2.5, none makes it a node's or an external address.
+    #[must_use]
+    pub fn claimants(&self, address: IpAddr) -> SmallVec<[PodId; 1]> {
+        self.addresses.claimants(address)
+    }
+
+    /// The nodes that have this address.
+    pub(crate) fn nodes_at(&self, address: IpAddr) -> SmallVec<[NodeId; 1]> {
+        self.addresses.nodes(address)
+    }
+
+    /// Addresses that more than one endpoint claims, with the claimants (S2.5); sorted.
+    #[must_use]
+    pub fn ambiguous_addresses(&self) -> Vec<(IpAddr, Vec<PodId>)> {
+        self.addresses.ambiguous()
+    }
+
+    /// The decision of a group for one direction; `None` when the compiler's scope does not include the group.
+    #[must_use]
+    pub fn decision(&self, group: GroupId, direction: Direction) -> Option<&Decision> {
+        let id = self.groups.data(group).decisions.get(direction as usize).copied().flatten();
+        id.map(|id| self.decisions.key(id))
+    }
+
+    /// The pod of this name.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<PodId> {
+        let namespace = *self.namespace_names.get(namespace)?;
+        self.pod_names.find(intern::hash_pod(namespace, name), |id| self.pods.get(*id).is(namespace, name)).copied()
+    }
+
+    /// The namespace and the name of a pod.
+    #[must_use]
+    pub fn pod_name(&self, pod: PodId) -> (&str, &str) {
+        let record = self.pods.get(pod);
+        (&self.namespaces.get(record.namespace).name, &record.name)
+    }
+
+    /// The addresses of a pod; none when it stands for pods to come.
+    #[must_use]
+    pub fn pod_addresses(&self, pod: PodId) -> &[IpAddr] {
+        &self.pods.get(pod).addresses
+    }
+
+    /// The group of a pod; `None` when it is no endpoint.
+    #[must_use]
+    pub fn group_of(&self, pod: PodId) -> Option<GroupId> {
+        self.pods.get(pod).group
+    }
+
+    /// The pods of a group, in no particular order.
+    #[must_use]
+    pub fn pods_of(&self, group: GroupId) -> &[PodId] {
+        &self.groups.data(group).pods
+    }
+
+    /// The policies that isolate a group for a direction, sorted by namespace and name.
+    #[must_use]
+    pub fn isolating(&self, group: GroupId, direction: Direction) -> Vec<PolicyId> {
+        let terms = &self.groups.data(group).terms;
+        let mut policies: Vec<PolicyId> = terms
+            .iter()
+            .flat_map(|t| self.terms.data(*t).policies.iter().copied())
+            .filter(|p| self.policies.get(*p).isolates(direction))
+            .collect();
+        policies.sort_by_key(|p| self.policy_name(*p));
+        policies
+    }
+
+    /// The namespace and the name of a policy.
+    #[must_use]
+    pub fn policy_name(&self, policy: PolicyId) -> (&str, &str) {
+        let record = self.policies.get(policy);
+        (&self.namespaces.get(record.namespace).name, &record.name)
+    }
+
+    /// How much there is of everything.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            namespaces: self.namespaces.len(),
+            pods: self.pods.len(),
+            groups: self.groups.len(),
+            policies: self.policies.len(),
+            terms: self.terms.len(),
+            peer_sets: self.peer_sets.len(),
+            decisions: self.decisions.len(),
+        }
+    }
+}
+
+/// Sizes of a graph.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub namespaces: usize,
+    pub pods: usize,
+    pub groups: usize,
+    pub policies: usize,
+    pub terms: usize,
+    pub peer_sets: usize,
+    pub decisions: usize,
+}

@@ -1,0 +1,58 @@
+//! Ids of things in one graph. They mean nothing outside of it, and never reach output.
+
+/// An id that indexes a store.
+pub(crate) trait Id: Copy + Eq {
+    fn from_index(index: u32) -> Self;
+    fn index(self) -> u32;
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $vis:vis $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        $vis struct $name(u32);
+        impl Id for $name {
+            fn from_index(index: u32) -> Self { Self(index) }
+            fn index(self) -> u32 { self.0 }
+        }
+    )*};
+}
+
+ids! {
+    /// A namespace that exists or is named.
+    pub NamespaceId;
+    /// A node that exists or is named.
+    pub NodeId;
+    /// A pod.
+    pub PodId;
+    /// Pods that behave alike.
+    pub GroupId;
+    /// A NetworkPolicy.
+    pub PolicyId;
+    /// Namespaces and a pod selector.
+    pub TermId;
+    /// A canonical set of peers.
+    pub PeerSetId;
+    /// What a group may do in one direction.
+    pub DecisionId;
+    /// An interned string.
+    pub(crate) Symbol;
+    /// An interned set of labels.
+    pub(crate) LabelsId;
+    /// An interned list of named ports.
+    pub(crate) PortsId;
+    /// An interned selector.
+    pub(crate) SelectorId;
+    /// A namespace selector and the namespaces that it matches.
+    pub(crate) ScopeId;
+}
+
+/// The number under which a namespace stands in bitmaps.
+pub(crate) fn index_of(id: NamespaceId) -> u32 {
+    id.index()
+}
+
+/// The namespace of a number from a bitmap.
+pub(crate) fn id_at(index: u32) -> NamespaceId {
+    NamespaceId::from_index(index)
+}

@@ -1,0 +1,110 @@
+//! Labels and selectors over symbols.
+
+use smallvec::SmallVec;
+
+use super::{Strings, Symbol};
+use crate::model::{Labels, Operator, Selector};
+
+/// Labels of one object.
+///
+/// Shape: (key, value) pairs sorted by key symbol.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct LabelSet(Box<[(Symbol, Symbol)]>);
+
+impl LabelSet {
+    pub(crate) fn new(labels: &Labels, strings: &mut Strings) -> Self {
+        let mut pairs: SmallVec<[(Symbol, Symbol); 12]> =
+            labels.iter().map(|(k, v)| (strings.intern(k), strings.intern(v))).collect();
+        pairs.sort_unstable();
+        Self(pairs.as_slice().into())
+    }
+
+    pub(crate) fn value(&self, key: Symbol) -> Option<Symbol> {
+        let at = self.0.binary_search_by_key(&key, |(k, _)| *k).ok()?;
+        self.0.get(at).map(|(_, value)| *value)
+    }
+
+    pub(crate) fn pairs(&self) -> &[(Symbol, Symbol)] {
+        &self.0
+    }
+
+    pub(crate) fn to_labels(&self, strings: &Strings) -> Labels {
+        self.0.iter().map(|(k, v)| (strings.text(*k).to_owned(), strings.text(*v).to_owned())).collect()
+    }
+}
+
+/// A canonical selector over symbols. Requirements keep the order of [`Selector`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct CompiledSelector(Box<[(Symbol, CompiledOperator)]>);
+
+/// [`Operator`] over symbols; values keep the order of the strings, so equal selectors are equal.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum CompiledOperator {
+    In(SmallVec<[Symbol; 2]>),
+    NotIn(SmallVec<[Symbol; 2]>),
+    Exists,
+    DoesNotExist,
+}
+
+impl CompiledSelector {
+    pub(crate) fn new(selector: &Selector, strings: &mut Strings) -> Self {
+        let mut requirements = Vec::with_capacity(selector.requirements().len());
+        for requirement in selector.requirements() {
+            let key = strings.intern(&requirement.key);
+            let operator = match &requirement.operator {
+                Operator::In(values) => CompiledOperator::In(values.iter().map(|v| strings.intern(v)).collect()),
+                Operator::NotIn(values) => CompiledOperator::NotIn(values.iter().map(|v| strings.intern(v)).collect()),
+                Operator::Exists => CompiledOperator::Exists,
+                Operator::DoesNotExist => CompiledOperator::DoesNotExist,
+            };
+            requirements.push((key, operator));
+        }
+        Self(requirements.into())
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn requirements(&self) -> &[(Symbol, CompiledOperator)] {
+        &self.0
+    }
+
+    pub(crate) fn matches(&self, labels: &LabelSet) -> bool {
+        self.0.iter().all(|(key, operator)| operator.holds(labels.value(*key)))
+    }
+
+    /// The (key, value) pairs of which every selected object has exactly one, when the selector says so. The requirement
+    /// with the fewest values, for the shortest lists in an index.
+    pub(crate) fn anchor(&self) -> Option<(Symbol, &[Symbol])> {
+        let wanted = self.0.iter().filter_map(|(key, operator)| match operator {
+            CompiledOperator::In(values) => Some((*key, values.as_slice())),
+            _ => None,
+        });
+        wanted.min_by_key(|(_, values)| values.len())
+    }
+
+    pub(crate) fn to_selector(&self, strings: &Strings) -> Selector {
+        let texts = |values: &[Symbol]| values.iter().map(|v| strings.text(*v).to_owned()).collect();
+        Selector::new(self.0.iter().map(|(key, operator)| crate::model::Requirement {
+            key: strings.text(*key).to_owned(),
+            operator: match operator {
+                CompiledOperator::In(values) => Operator::In(texts(values)),
+                CompiledOperator::NotIn(values) => Operator::NotIn(texts(values)),
+                CompiledOperator::Exists => Operator::Exists,
+                CompiledOperator::DoesNotExist => Operator::DoesNotExist,
+            },
+        }))
+    }
+}
+
+impl CompiledOperator {
+    fn holds(&self, value: Option<Symbol>) -> bool {
+        match self {
+            Self::In(values) => value.is_some_and(|v| values.contains(&v)),
+            Self::NotIn(values) => value.is_none_or(|v| !values.contains(&v)),
+            Self::Exists => value.is_some(),
+            Self::DoesNotExist => value.is_none(),
+        }
+    }
+}

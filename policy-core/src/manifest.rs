@@ -1,0 +1,25 @@
+//! From the text of manifests to model values: syntax, decoding, defaults, validation, and what a file stands for.
+//!
+//! - `tree`, `scalar`: YAML and JSON with positions, read as kubectl reads them.
+//! - `decode`, [`wire`]: the fields of Kubernetes objects, all faults collected.
+//! - `lower`: Kubernetes defaults and validation. Nowhere else.
+//! - `load`: dispatch by apiVersion and kind.
+//! - `snapshot`: workloads stand for their pods.
+//!
+//! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
+//! in the snapshot; whether to answer from such a snapshot is for the caller to decide ([`Snapshot::has_errors`]).
+
+mod cidr;
+mod decode;
+mod load;
+mod lower;
+mod names;
+mod scalar;
+mod snapshot;
+mod tree;
+pub mod wire;
+
+pub use load::Loader;
+pub use lower::Syntax;
+pub use names::nearest;
+pub use snapshot::{Foreign, Replicas, Snapshot, Workload};

@@ -1,0 +1,487 @@
+//! Reads files: which documents matter, and what is said about the others.
+//!
+//! Dispatch is by apiVersion and kind. Kinds that do not matter are counted; policies of other engines are remembered,
+//! because answers must say that they were not evaluated.
+
+use super::decode::{Fault, Faults, decode};
+use super::lower::{self, Report, Syntax};
+use super::names::nearest;
+use super::snapshot::{Assembly, Foreign, Snapshot, WorkloadObject};
+use super::tree::{Documents, NodeId, Tree, Value};
+use super::wire;
+use crate::diagnostic::{Diagnostic, Kind, Position, Severity};
+use crate::model::{ObjectKey, Origin};
+
+/// The kinds that the loader reads, with the API groups that serve them.
+const MODELLED: [(&str, &[&str]); 11] = [
+    ("NetworkPolicy", &["networking.k8s.io"]),
+    ("Namespace", &[""]),
+    ("Node", &[""]),
+    ("Pod", &[""]),
+    ("ReplicationController", &[""]),
+    ("Deployment", &["apps", "extensions"]),
+    ("ReplicaSet", &["apps", "extensions"]),
+    ("StatefulSet", &["apps"]),
+    ("DaemonSet", &["apps", "extensions"]),
+    ("Job", &["batch"]),
+    ("CronJob", &["batch"]),
+];
+
+/// Other kinds of the groups above, so that they are not taken for mistyped ones.
+const NEIGHBOURS: [&str; 17] = [
+    "Ingress",
+    "IngressClass",
+    "IPAddress",
+    "ServiceCIDR",
+    "Service",
+    "Endpoints",
+    "Event",
+    "Secret",
+    "ConfigMap",
+    "ControllerRevision",
+    "PodTemplate",
+    "PodDisruptionBudget",
+    "ServiceAccount",
+    "Binding",
+    "LimitRange",
+    "ResourceQuota",
+    "PersistentVolume",
+];
+
+/// Policies of other engines and of tiers that are not evaluated: the group's suffix, the kinds, and whether they reach
+/// beyond their own namespace.
+const FOREIGN: [(&str, &[&str], bool); 14] = [
+    ("projectcalico.org", &["NetworkPolicy"], false),
+    ("projectcalico.org", &["GlobalNetworkPolicy"], true),
+    ("cilium.io", &["CiliumNetworkPolicy"], false),
+    ("cilium.io", &["CiliumClusterwideNetworkPolicy"], true),
+    ("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication"], false),
+    ("networking.istio.io", &["Sidecar"], false),
+    ("k8s.cni.cncf.io", &["MultiNetworkPolicy"], false),
+    ("policy.networking.k8s.io", &["ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"], true),
+    ("antrea.io", &["NetworkPolicy"], false),
+    ("antrea.io", &["ClusterNetworkPolicy"], true),
+    ("k8s.ovn.org", &["EgressFirewall"], false),
+    ("linkerd.io", &["AuthorizationPolicy", "Server", "ServerAuthorization"], false),
+    ("networking.gke.io", &["FQDNNetworkPolicy"], false),
+    ("kuma.io", &["MeshTrafficPermission"], true),
+];
+
+/// Lists inside lists end here.
+const DEEPEST_LIST: usize = 4;
+
+/// Reads any number of files into one [`Snapshot`].
+pub struct Loader {
+    syntax: Syntax,
+    assembly: Assembly,
+}
+
+impl Loader {
+    /// A loader that has read nothing.
+    #[must_use]
+    pub fn new(syntax: Syntax) -> Self {
+        Self { syntax, assembly: Assembly::default() }
+    }
+
+    /// Reads one file: YAML or JSON, any number of documents. Faults become diagnostics of the snapshot.
+    pub fn read(&mut self, file: &str, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.read_text(file, text),
+            Err(error) => {
+                let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
+                let last_line = valid.iter().rev().take_while(|b| **b != b'\n').filter(|b| (**b & 0xC0) != 0x80).count();
+                self.say(Diagnostic {
+                    severity: Severity::Error,
+                    kind: Kind::Syntax,
+                    rule: "S1.7",
+                    file: file.to_owned(),
+                    position: Some(position(line, last_line + 1, valid.len())),
+                    object: String::new(),
+                    path: String::new(),
+                    message: "found bytes that are not UTF-8 text".to_owned(),
+                    help: Some("save the file as UTF-8".to_owned()),
+                });
+            }
+        }
+    }
+
+    fn read_text(&mut self, file: &str, text: &str) {
+        for document in Documents::new(text) {
+            match document {
+                Ok(tree) => {
+                    let root = tree.root();
+                    Reader { loader: self, tree: &tree, file }.object(root, None, 0);
+                }
+                Err(error) => {
+                    let is_template =
+                        text.get(..error.position.bytes.0.min(text.len())).is_some_and(|before| before.contains("{{"))
+                            || text.get(error.position.bytes.0.min(text.len())..).is_some_and(|after| after.starts_with("{{"));
+                    let help = is_template
+                        .then(|| "this looks like a template; render it first, for example with `helm template`".to_owned());
+                    self.say(Diagnostic {
+                        severity: Severity::Error,
+                        kind: Kind::Syntax,
+                        rule: "S1.7",
+                        file: file.to_owned(),
+                        position: Some(error.position),
+                        object: String::new(),
+                        path: String::new(),
+                        message: format!("this document is not valid YAML: {}", error.message),
+                        help,
+                    });
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, diagnostic: Diagnostic) {
+        self.assembly.diagnostics.push(diagnostic);
+    }
+
+    /// Adds a fault that was met outside of any document, such as a file that could not be read.
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        self.say(diagnostic);
+    }
+
+    /// Everything that was read, put together.
+    #[must_use]
+    pub fn finish(self) -> Snapshot {
+        self.assembly.finish()
+    }
+}
+
+fn position(line: usize, column: usize, byte: usize) -> Position {
+    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Position { line: small(line), column: small(column), bytes: (byte, byte + 1) }
+}
+
+/// The apiVersion and kind of an object.
+#[derive(Clone)]
+struct TypeMeta {
+    api_version: String,
+    kind: String,
+}
+
+impl TypeMeta {
+    fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
+struct Reader<'l, 't, 's> {
+    loader: &'l mut Loader,
+    tree: &'t Tree<'s>,
+    file: &'l str,
+}
+
+impl<'t> Reader<'_, 't, '_> {
+    fn object(&mut self, node: NodeId, inherited: Option<&TypeMeta>, depth: usize) {
+        let tree = self.tree;
+        if tree.is_null(node) {
+            return;
+        }
+        let text = |name| tree.text(node, name).map(str::to_owned).filter(|t| !t.is_empty());
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let is_complete = api_version.is_some() && kind.is_some();
+        let meta = TypeMeta {
+            api_version: api_version.or_else(|| inherited.map(|i| i.api_version.clone())).unwrap_or_default(),
+            kind: kind.or_else(|| inherited.map(|i| i.kind.clone())).unwrap_or_default(),
+        };
+        if !is_complete && inherited.is_none() && !self.says_what_it_is(node, &meta) {
+            return;
+        }
+        match meta.kind.as_str() {
+            kind if kind.ends_with("List") && tree.field(node, "items").is_some() => self.list(node, &meta, depth),
+            "NetworkPolicy" if self.is_served(&meta) || meta.api_version.is_empty() => self.policy(node),
+            "Namespace" if self.is_served(&meta) => self.namespace(node),
+            "Node" if self.is_served(&meta) => self.node(node),
+            "Pod" if self.is_served(&meta) => self.pod(node),
+            _ if self.is_served(&meta) => self.workload(node, &meta.kind),
+            _ => self.other(node, &meta),
+        }
+    }
+
+    /// Reports a document without apiVersion or kind, unless it is no Kubernetes object at all.
+    fn says_what_it_is(&mut self, node: NodeId, meta: &TypeMeta) -> bool {
+        if meta.kind.is_empty() && meta.api_version.is_empty() {
+            self.count("documents that are no Kubernetes objects");
+            return false;
+        }
+        let missing = if meta.kind.is_empty() { "kind" } else { "apiVersion" };
+        let served = MODELLED.iter().find(|(kind, _)| *kind == meta.kind).and_then(|(_, groups)| groups.first());
+        if missing == "apiVersion" && served.is_none() {
+            self.count(&meta.kind);
+            return false;
+        }
+        let help = served.map(|group| match *group {
+            "" => "add `apiVersion: v1`".to_owned(),
+            group => format!("add `apiVersion: {group}/v1`"),
+        });
+        self.fault(
+            Severity::Error,
+            node,
+            &meta.kind,
+            Fault {
+                kind: Kind::Required,
+                rule: "S1.1",
+                path: missing.to_owned(),
+                node: Some(node),
+                message: format!("the document has no `{missing}`"),
+                help,
+            },
+        );
+        // A policy without apiVersion is read all the same, to find its other faults.
+        meta.kind == "NetworkPolicy"
+    }
+
+    fn is_served(&self, meta: &TypeMeta) -> bool {
+        let is_right_version = meta.kind != "NetworkPolicy" || meta.api_version == "networking.k8s.io/v1";
+        is_right_version && MODELLED.iter().any(|(kind, groups)| *kind == meta.kind && groups.contains(&meta.group()))
+    }
+
+    fn list(&mut self, node: NodeId, meta: &TypeMeta, depth: usize) {
+        let tree = self.tree;
+        let inherited = meta.kind.strip_suffix("List").filter(|kind| !kind.is_empty());
+        let inherited = inherited.map(|kind| TypeMeta { api_version: meta.api_version.clone(), kind: kind.to_owned() });
+        let Some(items) = tree.field(node, "items") else { return };
+        match tree.value(items) {
+            Value::Sequence(items) if depth < DEEPEST_LIST => {
+                for (i, item) in items.iter().enumerate() {
+                    if tree.is_null(*item) {
+                        self.fault(
+                            Severity::Error,
+                            *item,
+                            &meta.kind,
+                            Fault {
+                                kind: Kind::NullElement,
+                                rule: "S1.7",
+                                path: format!("items[{i}]"),
+                                node: Some(*item),
+                                message: "found nothing (`null`), expected an object".to_owned(),
+                                help: None,
+                            },
+                        );
+                    }
+                    self.object(*item, inherited.as_ref(), depth + 1);
+                }
+            }
+            _ if tree.is_null(items) => {}
+            _ => self.fault(
+                Severity::Error,
+                items,
+                &meta.kind,
+                Fault {
+                    kind: Kind::WrongType,
+                    rule: "S1.1",
+                    path: "items".to_owned(),
+                    node: Some(items),
+                    message: "expected a list of objects, and no lists nested deeper than 4".to_owned(),
+                    help: None,
+                },
+            ),
+        }
+    }
+
+    /// An object that is not read: another engine's policy, a mistyped kind, or something that does not matter.
+    fn other(&mut self, node: NodeId, meta: &TypeMeta) {
+        let (group, kind) = (meta.group(), meta.kind.as_str());
+        let in_group = |suffix: &str| group == suffix || group.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
+        let known = FOREIGN.iter().find(|(suffix, kinds, _)| in_group(suffix) && kinds.contains(&kind));
+        let is_upstream = !group.contains('.') || group.ends_with(".k8s.io");
+        let is_unknown_policy = known.is_none() && kind == "NetworkPolicy" && !is_upstream;
+        if known.is_some() || is_unknown_policy {
+            self.foreign(node, meta, known.is_some_and(|(_, _, is_global)| *is_global));
+            return;
+        }
+        if kind == "NetworkPolicy" {
+            self.fault(
+                Severity::Error,
+                node,
+                kind,
+                Fault {
+                    kind: Kind::NotSupported,
+                    rule: "S1.1",
+                    path: "apiVersion".to_owned(),
+                    node: self.tree.field(node, "apiVersion"),
+                    message: format!("found `{}`, expected `networking.k8s.io/v1`", meta.api_version),
+                    help: Some("no Kubernetes version serves a NetworkPolicy under another apiVersion any more".to_owned()),
+                },
+            );
+            return;
+        }
+        let near = nearest(kind, MODELLED.iter().map(|(kind, _)| *kind));
+        if let Some(near) = near
+            && is_upstream
+            && near != kind
+            && !NEIGHBOURS.contains(&kind)
+            && MODELLED.iter().any(|(kind, groups)| *kind == near && groups.contains(&group))
+        {
+            self.fault(
+                Severity::Error,
+                node,
+                kind,
+                Fault {
+                    kind: Kind::NotSupported,
+                    rule: "S1.1",
+                    path: "kind".to_owned(),
+                    node: self.tree.field(node, "kind"),
+                    message: format!("`{}` has no kind `{kind}`", meta.api_version),
+                    help: Some(format!("did you mean `{near}`?")),
+                },
+            );
+            return;
+        }
+        let label = if meta.api_version.is_empty() { kind.to_owned() } else { format!("{kind}.{}", meta.api_version) };
+        self.count(&label);
+    }
+
+    fn foreign(&mut self, node: NodeId, meta: &TypeMeta, is_global: bool) {
+        let metadata = self.tree.field(node, "metadata");
+        let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
+        let namespace = (!is_global).then(|| text("namespace").unwrap_or_else(|| "default".to_owned()));
+        // Istio's root namespace speaks for the whole mesh.
+        let namespace = namespace.filter(|n| !(meta.group().ends_with("istio.io") && n == "istio-system"));
+        let foreign = Foreign {
+            api_version: meta.api_version.clone(),
+            kind: meta.kind.clone(),
+            namespace,
+            name: text("name").unwrap_or_default(),
+            origin: Origin { file: self.file.to_owned(), line: self.tree.position(node).line },
+        };
+        self.loader.assembly.foreign.push(foreign);
+    }
+
+    fn count(&mut self, what: &str) {
+        *self.loader.assembly.skipped.entry(what.to_owned()).or_default() += 1;
+    }
+
+    fn decode<T: serde::Deserialize<'t> + Default>(&mut self, node: NodeId) -> (T, Faults) {
+        let (value, mut faults) = decode::<T>(self.tree, node);
+        for (path, key) in self.tree.duplicate_keys(node) {
+            let name = path.rsplit('.').next().unwrap_or(&path).to_owned();
+            faults.0.push(Fault {
+                kind: Kind::DuplicateKey,
+                rule: "S1.7",
+                path,
+                node: Some(key),
+                message: format!("the key `{name}` stands twice in one mapping, and only one of them would count"),
+                help: Some("remove one of them, or merge them".to_owned()),
+            });
+        }
+        (value, faults)
+    }
+
+    /// The key of an object with metadata. A generated name cannot be known; the line keeps it unique.
+    fn key(&self, metadata: &wire::ObjectMeta, node: NodeId) -> ObjectKey {
+        let namespace = if metadata.namespace.is_empty() { "default" } else { &metadata.namespace };
+        if metadata.name.is_empty() {
+            let line = self.tree.position(node).line;
+            return ObjectKey::new(namespace, format!("{}({}:{line})", metadata.generate_name, self.file));
+        }
+        ObjectKey::new(namespace, &metadata.name)
+    }
+
+    fn origin(&self, node: NodeId) -> Origin {
+        Origin { file: self.file.to_owned(), line: self.tree.position(node).line }
+    }
+
+    fn policy(&mut self, node: NodeId) {
+        let (wire, unread) = self.decode::<wire::NetworkPolicy>(node);
+        let key = self.key(&wire.metadata, node);
+        let mut report = Report::new(&unread);
+        let tree = self.tree;
+        let line_of = |path: &str| tree.position(tree.locate(node, path)).line;
+        let origin = self.origin(node);
+        let policy = lower::lower_policy(&wire, key.clone(), Some(origin.clone()), self.loader.syntax, &line_of, &mut report);
+        let (errors, warnings) = (report.errors, report.warnings);
+        self.tell(node, &format!("NetworkPolicy {key}"), unread, errors, warnings);
+        self.loader.assembly.policy(policy, origin);
+    }
+
+    fn namespace(&mut self, node: NodeId) {
+        let (wire, unread) = self.decode::<wire::MetadataOnly>(node);
+        let mut report = Report::new(&unread);
+        lower::check_metadata(&wire.metadata, &mut report);
+        let name = wire.metadata.name.clone();
+        let (namespace, wrong_label) = super::snapshot::namespace(&wire.metadata);
+        if let Some(found) = wrong_label {
+            report.errors.push(Fault {
+                kind: Kind::Invalid,
+                rule: "S1.35",
+                path: "metadata.labels".to_owned(),
+                node: None,
+                message: format!(
+                    "found `{found}` as `kubernetes.io/metadata.name`, expected `{name}`: the API server sets it to the name"
+                ),
+                help: Some("remove the label".to_owned()),
+            });
+        }
+        let errors = report.errors;
+        self.tell(node, &format!("Namespace {name}"), unread, errors, Vec::new());
+        if !name.is_empty() {
+            self.loader.assembly.namespaces.insert(name, namespace);
+        }
+    }
+
+    fn node(&mut self, node: NodeId) {
+        let (wire, unread) = self.decode::<wire::Node>(node);
+        let lowered = lower::lower_node(&wire);
+        self.tell(node, &format!("Node {}", lowered.name), unread, Vec::new(), Vec::new());
+        if !lowered.name.is_empty() {
+            self.loader.assembly.nodes.insert(lowered.name.clone(), lowered);
+        }
+    }
+
+    fn pod(&mut self, node: NodeId) {
+        let (wire, unread) = self.decode::<wire::Pod>(node);
+        let key = self.key(&wire.metadata, node);
+        let mut report = Report::new(&unread);
+        lower::check_metadata(&wire.metadata, &mut report);
+        let pod = lower::lower_pod(&wire, key.clone(), &mut report);
+        let (errors, warnings) = (report.errors, report.warnings);
+        self.tell(node, &format!("Pod {key}"), unread, errors, warnings);
+        self.loader.assembly.pods.push((pod, lower::controller(&wire.metadata), self.origin(node)));
+    }
+
+    fn workload(&mut self, node: NodeId, kind: &str) {
+        let (wire, unread) = self.decode::<wire::Workload>(node);
+        let key = self.key(&wire.metadata, node);
+        let mut report = Report::new(&unread);
+        lower::check_metadata(&wire.metadata, &mut report);
+        let errors = report.errors;
+        self.tell(node, &format!("{kind} {key}"), unread, errors, Vec::new());
+        let (pods, replicas) = lower::lower_workload(kind, &wire, &key.namespace);
+        self.loader.assembly.workloads.push(WorkloadObject {
+            kind: kind.to_owned(),
+            key,
+            controller: lower::controller(&wire.metadata),
+            pods,
+            replicas,
+        });
+    }
+
+    fn tell(&mut self, node: NodeId, object: &str, unread: Faults, errors: Vec<Fault>, warnings: Vec<Fault>) {
+        for fault in unread.0.into_iter().chain(errors) {
+            self.fault(Severity::Error, node, object, fault);
+        }
+        for fault in warnings {
+            self.fault(Severity::Warning, node, object, fault);
+        }
+    }
+
+    fn fault(&mut self, severity: Severity, object_node: NodeId, object: &str, fault: Fault) {
+        let at = fault.node.unwrap_or_else(|| self.tree.locate(object_node, &fault.path));
+        self.loader.say(Diagnostic {
+            severity,
+            kind: fault.kind,
+            rule: fault.rule,
+            file: self.file.to_owned(),
+            position: Some(self.tree.position(at)),
+            object: object.to_owned(),
+            path: fault.path,
+            message: fault.message,
+            help: fault.help,
+        });
+    }
+}

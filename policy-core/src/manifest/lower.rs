@@ -1,0 +1,99 @@
+//! Kubernetes defaults and validation: wire objects become model values, here and nowhere else.
+//!
+//! Each function reports what the API server would refuse, with the server's field paths (S1.10 to S1.19), and returns the
+//! fail-closed reading of what is left (S1.20).
+
+mod pod;
+mod policy;
+mod selector;
+
+use std::fmt;
+
+pub(crate) use pod::{OwnerName, controller, lower_node, lower_pod, lower_workload};
+pub(crate) use policy::lower_policy;
+
+use super::decode::{Fault, Faults};
+use super::names;
+use super::wire::ObjectMeta;
+use crate::diagnostic::Kind;
+
+/// How CIDR text is judged (S1.19).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Syntax {
+    /// Leading zeros, IPv4-mapped addresses and bits beyond the prefix are errors.
+    #[default]
+    Strict,
+    /// They are warnings, and read as old API servers read them.
+    Legacy,
+}
+
+/// A field path that costs nothing until it is printed.
+#[derive(Clone, Copy)]
+pub(crate) enum Path<'a> {
+    Root(&'static str),
+    Field(&'a Path<'a>, &'static str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl<'a> Path<'a> {
+    pub(crate) fn field(&'a self, name: &'static str) -> Self {
+        Self::Field(self, name)
+    }
+
+    pub(crate) fn index(&'a self, index: usize) -> Self {
+        Self::Index(self, index)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// What lowering one object has to say.
+pub(crate) struct Report<'f> {
+    /// What decoding could not read.
+    pub unread: &'f Faults,
+    /// What the API server would refuse.
+    pub errors: Vec<Fault>,
+    /// What it accepts, and users should know.
+    pub warnings: Vec<Fault>,
+}
+
+impl<'f> Report<'f> {
+    pub(crate) fn new(unread: &'f Faults) -> Self {
+        Self { unread, errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(crate) fn error(&mut self, kind: Kind, rule: &'static str, path: &Path<'_>, message: String, help: Option<String>) {
+        self.errors.push(Fault { kind, rule, path: path.to_string(), node: None, message, help });
+    }
+
+    pub(crate) fn warn(&mut self, kind: Kind, rule: &'static str, path: &Path<'_>, message: String, help: Option<String>) {
+        self.warnings.push(Fault { kind, rule, path: path.to_string(), node: None, message, help });
+    }
+}
+
+/// The namespace and name of an object from a file (S1.2).
+pub(crate) fn check_metadata(metadata: &ObjectMeta, report: &mut Report<'_>) {
+    let root = Path::Root("metadata");
+    let path = root.field("name");
+    if metadata.name.is_empty() {
+        if metadata.generate_name.is_empty() && !report.unread.is_below(&path) {
+            report.error(Kind::Required, "S1.2", &path, "the object has no name".to_owned(), None);
+        }
+    } else if let Some(expected) = names::not_subdomain(&metadata.name) {
+        report.error(Kind::Invalid, "S1.2", &path, format!("found `{}`, expected {expected}", metadata.name), None);
+    }
+    let path = root.field("namespace");
+    if !metadata.namespace.is_empty()
+        && let Some(expected) = names::not_subdomain(&metadata.namespace)
+    {
+        report.error(Kind::Invalid, "S1.2", &path, format!("found `{}`, expected {expected}", metadata.namespace), None);
+    }
+}

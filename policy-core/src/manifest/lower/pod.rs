@@ -1,0 +1,158 @@
+//! Pods, nodes, and the pods that workloads stand for.
+
+use std::net::IpAddr;
+
+use super::super::wire::{self, List, ObjectMeta, PodSpec};
+use super::{Path, Report};
+use crate::diagnostic::Kind;
+use crate::manifest::snapshot::Replicas;
+use crate::model::{Addresses, NamedPort, Node, ObjectKey, Phase, Placement, Pod, WorkloadKey};
+use crate::sets::Transport;
+
+/// A pod from a file or an API server.
+pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, report: &mut Report<'_>) -> Pod {
+    let status = &wire.status;
+    // A manifest, not a dump: the pod is yet to be made.
+    let is_manifest = status.phase.is_empty() && status.pod_ip.is_empty() && status.pod_ips.is_empty();
+    let addresses = if is_manifest { Addresses::Unknown } else { Addresses::Known(addresses(status, report)) };
+    let placement = match wire.spec.node_name.as_str() {
+        "" if is_manifest => Placement::Somewhere,
+        "" => Placement::Unscheduled,
+        node => Placement::Node(node.to_owned()),
+    };
+    if placement == Placement::Unscheduled && addresses != Addresses::Known(Vec::new()) {
+        let spec = Path::Root("spec");
+        let message =
+            "the pod has an address and no `nodeName`, so it counts as not scheduled and no policy touches it".to_owned();
+        report.warn(Kind::NoEffect, "S2.1", &spec.field("nodeName"), message, Some("add `spec.nodeName`".to_owned()));
+    }
+    let phase = match status.phase.as_str() {
+        "Succeeded" | "Failed" => Phase::Finished,
+        _ => Phase::Live,
+    };
+    Pod {
+        key,
+        labels: wire.metadata.labels.clone(),
+        placement,
+        phase,
+        is_host_network: wire.spec.host_network,
+        addresses,
+        ports: named_ports(&wire.spec),
+        owner: None,
+    }
+}
+
+/// `status.podIPs`, else `status.podIP` (S2.2).
+fn addresses(status: &wire::PodStatus, report: &mut Report<'_>) -> Vec<IpAddr> {
+    let root = Path::Root("status");
+    let (list, single) = (root.field("podIPs"), root.field("podIP"));
+    let mut texts: Vec<(&str, Path<'_>)> = Vec::new();
+    for (i, entry) in status.pod_ips.iter().enumerate() {
+        if let Some(entry) = entry {
+            texts.push((&entry.ip, list.index(i)));
+        }
+    }
+    if texts.is_empty() && !status.pod_ip.is_empty() {
+        texts.push((&status.pod_ip, single));
+    }
+    let mut out = Vec::with_capacity(texts.len());
+    for (text, path) in texts {
+        match text.parse() {
+            Ok(address) if !out.contains(&address) => out.push(address),
+            Ok(_) => {}
+            Err(_) => report.error(Kind::Invalid, "S2.2", &path, format!("found `{text}`, expected an IP address"), None),
+        }
+    }
+    out
+}
+
+/// The named ports of containers and of sidecars, which are init containers that always restart (S1.55).
+fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy == "Always");
+    let mut ports: Vec<NamedPort> = spec
+        .containers
+        .iter()
+        .flatten()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter(|port| !port.name.is_empty())
+        .filter_map(|port| {
+            let protocol = if port.protocol.is_empty() { Transport::Tcp } else { Transport::from_name(&port.protocol)? };
+            let number = u16::try_from(port.container_port).ok().filter(|n| *n >= 1)?;
+            Some(NamedPort { name: port.name.clone(), protocol, number })
+        })
+        .collect();
+    ports.sort();
+    ports.dedup();
+    ports
+}
+
+/// A Node. Addresses that are names are left out (S4.7).
+pub(crate) fn lower_node(wire: &wire::Node) -> Node {
+    let mut addresses: Vec<IpAddr> = wire.status.addresses.iter().flatten().filter_map(|a| a.address.parse().ok()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Node { name: wire.metadata.name.clone(), addresses }
+}
+
+/// The kind and name of an owner.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct OwnerName {
+    pub kind: String,
+    pub name: String,
+}
+
+/// The controller among the owners.
+pub(crate) fn controller(metadata: &ObjectMeta) -> Option<OwnerName> {
+    let owners: &List<wire::OwnerReference> = &metadata.owner_references;
+    owners.iter().flatten().find(|o| o.controller).map(|o| OwnerName { kind: o.kind.clone(), name: o.name.clone() })
+}
+
+/// A StatefulSet stands for this many pods at most; more of them differ in nothing that a policy is likely to name.
+const MOST_ORDINALS: i64 = 64;
+
+/// The pods that a workload will make, and how many there can be of each.
+pub(crate) fn lower_workload(kind: &str, wire: &wire::Workload, namespace: &str) -> (Vec<Pod>, Replicas) {
+    let name = wire.metadata.name.as_str();
+    let spec = &wire.spec;
+    let (template, count) = match kind {
+        "CronJob" => (&spec.job_template.spec.template, spec.job_template.spec.parallelism.unwrap_or(1)),
+        "Job" => (&spec.template, spec.parallelism.unwrap_or(1)),
+        // One on each node, and a file does not say how many nodes there are.
+        "DaemonSet" => (&spec.template, 2),
+        _ => (&spec.template, spec.replicas.unwrap_or(1)),
+    };
+    let pod = |pod_name: String, extra: &[(&str, &str)]| {
+        let mut labels = template.metadata.labels.clone();
+        labels.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        Pod {
+            key: ObjectKey::new(namespace, pod_name),
+            labels,
+            placement: match template.spec.node_name.as_str() {
+                "" => Placement::Somewhere,
+                node => Placement::Node(node.to_owned()),
+            },
+            phase: Phase::Live,
+            is_host_network: template.spec.host_network,
+            addresses: Addresses::Unknown,
+            ports: named_ports(&template.spec),
+            owner: Some(WorkloadKey { kind: kind.to_owned(), name: name.to_owned() }),
+        }
+    };
+    // A slash is in no real name, so a stand-in never takes a real pod's place.
+    let stand_in = format!("{kind}/{name}");
+    let pods = match kind {
+        "StatefulSet" => (0..count.clamp(1, MOST_ORDINALS))
+            .map(|i| {
+                let pod_name = format!("{name}-{i}");
+                let labels =
+                    [("statefulset.kubernetes.io/pod-name", pod_name.clone()), ("apps.kubernetes.io/pod-index", i.to_string())];
+                pod(pod_name, &labels.each_ref().map(|(k, v)| (*k, v.as_str())))
+            })
+            .collect(),
+        "Job" => vec![pod(stand_in, &[("batch.kubernetes.io/job-name", name), ("job-name", name)])],
+        _ => vec![pod(stand_in, &[])],
+    };
+    let replicas = if kind != "StatefulSet" && count > 1 { Replicas::Several } else { Replicas::One };
+    (pods, replicas)
+}

@@ -1,0 +1,380 @@
+//! `networking.k8s.io/v1 NetworkPolicy` (S1.1 to S1.20).
+
+use ipnet::IpNet;
+
+use super::super::names;
+use super::super::wire::{IPBlock, IntOrString, List, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use super::selector::lower_selector;
+use super::{Path, Report, Syntax, check_metadata};
+use crate::diagnostic::Kind;
+use crate::manifest::cidr;
+use crate::model::{
+    Direction, IpBlock, NamespaceScope, ObjectKey, Origin, Peer, Peers, Policy, PortEntry, Ports, Rule, Selector,
+};
+use crate::sets::{AddressSet, Transport};
+
+/// Lowers one policy. `line_of` gives the line of a field path, 0 when unknown.
+pub(crate) fn lower_policy(
+    wire: &NetworkPolicy,
+    key: ObjectKey,
+    origin: Option<Origin>,
+    syntax: Syntax,
+    line_of: &dyn Fn(&str) -> u32,
+    report: &mut Report<'_>,
+) -> Policy {
+    check_metadata(&wire.metadata, report);
+    let spec = Path::Root("spec");
+    let target = lower_selector(&wire.spec.pod_selector, &spec.field("podSelector"), report);
+    let context = Context { syntax, line_of };
+    let ingress: Vec<_> = wire.spec.ingress.iter().map(|r| r.as_ref().map(|r| (&r.from, &r.ports))).collect();
+    let ingress = context.rules(&ingress, &spec.field("ingress"), "from", report);
+    let egress: Vec<_> = wire.spec.egress.iter().map(|r| r.as_ref().map(|r| (&r.to, &r.ports))).collect();
+    let egress = context.rules(&egress, &spec.field("egress"), "to", report);
+    let types = types(wire, report);
+    for (direction, rules) in [(Direction::Ingress, &ingress), (Direction::Egress, &egress)] {
+        if !rules.is_empty() && !types.contains(&direction) {
+            let (name, word) = if direction == Direction::Ingress { ("ingress", "Ingress") } else { ("egress", "Egress") };
+            let message = format!("these rules have no effect, because `spec.policyTypes` does not list `{word}`");
+            report.warn(
+                Kind::NoEffect,
+                "S1.6",
+                &spec.field(name),
+                message,
+                Some(format!("add `{word}` to `spec.policyTypes`, or remove the rules")),
+            );
+        }
+    }
+    Policy {
+        key,
+        origin,
+        target: target.unwrap_or_else(Selector::everything),
+        ingress: types.contains(&Direction::Ingress).then_some(ingress),
+        egress: types.contains(&Direction::Egress).then_some(egress),
+    }
+}
+
+/// `policyTypes` with its default (S1.4, S1.17, S1.20).
+fn types(wire: &NetworkPolicy, report: &mut Report<'_>) -> Vec<Direction> {
+    let spec = Path::Root("spec");
+    let path = spec.field("policyTypes");
+    let words = &wire.spec.policy_types;
+    if words.is_empty() {
+        if report.unread.is_below(&path) {
+            return Direction::ALL.to_vec();
+        }
+        // An egress list that could not be read was meant to be there.
+        let has_egress = !wire.spec.egress.is_empty() || report.unread.is_below(&spec.field("egress"));
+        return if has_egress { Direction::ALL.to_vec() } else { vec![Direction::Ingress] };
+    }
+    let mut known = Vec::new();
+    let is_too_long = words.len() > 2;
+    if is_too_long {
+        report.error(Kind::Invalid, "S1.17", &path, format!("found {} entries, expected at most 2", words.len()), None);
+    }
+    for (i, word) in words.iter().enumerate() {
+        match word.as_deref() {
+            Some("Ingress") => known.push(Direction::Ingress),
+            Some("Egress") => known.push(Direction::Egress),
+            Some(other) if !is_too_long => {
+                let help = names::nearest(other, ["Ingress", "Egress"]).map(|near| format!("did you mean `{near}`?"));
+                report.error(
+                    Kind::NotSupported,
+                    "S1.17",
+                    &path.index(i),
+                    format!("found `{other}`, expected `Ingress` or `Egress`"),
+                    help,
+                );
+            }
+            _ => {}
+        }
+    }
+    if known.is_empty() { Direction::ALL.to_vec() } else { known }
+}
+
+struct Context<'a> {
+    syntax: Syntax,
+    line_of: &'a dyn Fn(&str) -> u32,
+}
+
+type WireRule<'a> = (&'a List<NetworkPolicyPeer>, &'a List<NetworkPolicyPort>);
+
+impl Context<'_> {
+    fn rules(
+        &self,
+        wire: &[Option<WireRule<'_>>],
+        path: &Path<'_>,
+        peers_field: &'static str,
+        report: &mut Report<'_>,
+    ) -> Vec<Rule> {
+        wire.iter()
+            .enumerate()
+            .map(|(i, rule)| {
+                let path = path.index(i);
+                let line = (self.line_of)(&path.to_string());
+                match rule {
+                    Some((peers, ports)) => self.rule(peers, ports, line, &path, peers_field, report),
+                    None => Rule { line, peers: Peers::Listed(vec![Peer::Unreadable]), ports: Ports::All },
+                }
+            })
+            .collect()
+    }
+
+    fn rule(
+        &self,
+        peers: &List<NetworkPolicyPeer>,
+        ports: &List<NetworkPolicyPort>,
+        line: u32,
+        path: &Path<'_>,
+        peers_field: &'static str,
+        report: &mut Report<'_>,
+    ) -> Rule {
+        let list = path.field("ports");
+        let entries: Vec<PortEntry> = ports
+            .iter()
+            .enumerate()
+            .map(|(i, p)| p.as_ref().map_or(PortEntry::Unreadable, |p| lower_port(p, &list.index(i), report)))
+            .collect();
+        let ports = if entries.is_empty() { Ports::All } else { Ports::Listed(entries) };
+        let list = path.field(peers_field);
+        let entries: Vec<Peer> = peers
+            .iter()
+            .enumerate()
+            .map(|(i, p)| p.as_ref().map_or(Peer::Unreadable, |p| self.peer(p, &list.index(i), report)))
+            .collect();
+        let peers = if entries.is_empty() { Peers::Everyone } else { Peers::Listed(entries) };
+        if is_unreadable_itself(path, peers_field, report) {
+            return Rule { line, peers: Peers::Listed(vec![Peer::Unreadable]), ports };
+        }
+        Rule { line, peers, ports }
+    }
+
+    fn peer(&self, wire: &NetworkPolicyPeer, path: &Path<'_>, report: &mut Report<'_>) -> Peer {
+        let pods = wire.pod_selector.as_ref().map(|s| lower_selector(s, &path.field("podSelector"), report));
+        let namespaces = wire.namespace_selector.as_ref().map(|s| lower_selector(s, &path.field("namespaceSelector"), report));
+        let block = wire.ip_block.as_ref().map(|b| self.block(b, &path.field("ipBlock"), report));
+        if report.unread.is_below(path) {
+            return Peer::Unreadable;
+        }
+        match (pods, namespaces, block) {
+            (None, None, None) => {
+                let help =
+                    "write `podSelector`, `namespaceSelector` or `ipBlock`; to mean everyone, remove the whole list".to_owned();
+                report.error(Kind::Required, "S1.16", path, "found an empty peer".to_owned(), Some(help));
+                Peer::Unreadable
+            }
+            (None, None, Some(block)) => block.map_or(Peer::Unreadable, Peer::Block),
+            (_, _, Some(_)) => {
+                let help = "make two peers of it: one with `ipBlock`, one with the selectors".to_owned();
+                report.error(Kind::Forbidden, "S1.16", path, "found `ipBlock` together with a selector".to_owned(), Some(help));
+                Peer::Unreadable
+            }
+            (pods, namespaces, None) => lower_pods_peer(pods, namespaces),
+        }
+    }
+
+    fn block(&self, wire: &IPBlock, path: &Path<'_>, report: &mut Report<'_>) -> Option<IpBlock> {
+        let cidr_path = path.field("cidr");
+        if wire.cidr.is_empty() {
+            if !report.unread.is_below(&cidr_path) {
+                report.error(
+                    Kind::Required,
+                    "S1.18",
+                    &cidr_path,
+                    "found no CIDR".to_owned(),
+                    Some("for example `10.0.0.0/8`".to_owned()),
+                );
+            }
+            return None;
+        }
+        let cidr = self.cidr(&wire.cidr, &cidr_path, report)?;
+        let outer = AddressSet::block(cidr.net);
+        let mut is_readable = cidr.is_accepted;
+        let mut except = Vec::with_capacity(wire.except.len());
+        let list = path.field("except");
+        for (i, text) in wire.except.iter().enumerate() {
+            let path = list.index(i);
+            let Some(inner) = text.as_ref().and_then(|t| self.cidr(t, &path, report)) else {
+                is_readable = false;
+                continue;
+            };
+            is_readable &= inner.is_accepted;
+            let is_inside = AddressSet::block(inner.net).difference(&outer).is_empty();
+            if !is_inside || inner.net.prefix_len() <= cidr.net.prefix_len() {
+                let message = format!(
+                    "found `{}`, expected a block inside `{}` and smaller than it",
+                    text.as_deref().unwrap_or_default(),
+                    cidr.net
+                );
+                report.error(Kind::Invalid, "S1.18", &path, message, None);
+                is_readable = false;
+            }
+            except.push(inner.net);
+        }
+        is_readable.then_some(IpBlock { cidr: cidr.net, except })
+    }
+
+    fn cidr(&self, text: &str, path: &Path<'_>, report: &mut Report<'_>) -> Option<ReadCidr> {
+        let Some(read) = cidr::parse(text) else {
+            let help = if text.contains('/') { None } else { Some(format!("add a prefix length, for example `{text}/32`")) };
+            report.error(
+                Kind::Invalid,
+                "S1.18",
+                path,
+                format!("found `{text}`, expected a CIDR such as `10.0.0.0/8` or `fd00::/64`"),
+                help,
+            );
+            return None;
+        };
+        let is_accepted = read.refused.is_none() || self.syntax == Syntax::Legacy;
+        if let Some(reason) = read.refused {
+            let message = format!("found `{text}`, which has {reason}, expected `{}`", read.net);
+            if is_accepted {
+                report.warn(
+                    Kind::NonCanonical,
+                    "S1.19",
+                    path,
+                    message,
+                    Some(format!("it is read as `{}`; write that", read.net)),
+                );
+            } else {
+                let help = format!("write `{}`, if that is meant; `--legacy-cidrs` accepts the old spelling", read.net);
+                report.error(Kind::Invalid, "S1.19", path, message, Some(help));
+            }
+        } else if read.is_noncanonical {
+            report.warn(
+                Kind::NonCanonical,
+                "S1.18",
+                path,
+                format!("found `{text}`, expected the canonical `{}`", read.net),
+                None,
+            );
+        }
+        Some(ReadCidr { net: read.net, is_accepted })
+    }
+}
+
+struct ReadCidr {
+    net: IpNet,
+    is_accepted: bool,
+}
+
+/// Whether a fault lies in the rule itself, not in one of its entries: then the rule's meaning is unknown.
+fn is_unreadable_itself(path: &Path<'_>, peers_field: &str, report: &Report<'_>) -> bool {
+    if report.unread.0.is_empty() {
+        return false;
+    }
+    let path = path.to_string();
+    let entry = [format!(".{peers_field}["), ".ports[".to_owned()];
+    report.unread.0.iter().any(|fault| {
+        fault
+            .path
+            .strip_prefix(path.as_str())
+            .is_some_and(|rest| (rest.is_empty() || rest.starts_with('.')) && !entry.iter().any(|e| rest.starts_with(e.as_str())))
+    })
+}
+
+/// A peer by labels (S1.33).
+fn lower_pods_peer(pods: Option<Option<Selector>>, namespaces: Option<Option<Selector>>) -> Peer {
+    let scope = match namespaces {
+        None => Some(NamespaceScope::Own),
+        Some(selector) => selector.map(NamespaceScope::Matching),
+    };
+    match (scope, pods.unwrap_or_else(|| Some(Selector::everything()))) {
+        (Some(namespaces), Some(pods)) => Peer::Pods { namespaces, pods },
+        _ => Peer::Unreadable,
+    }
+}
+
+/// A port entry (S1.14, S1.15, S1.50 to S1.54).
+fn lower_port(wire: &NetworkPolicyPort, path: &Path<'_>, report: &mut Report<'_>) -> PortEntry {
+    let before = report.errors.len();
+    // Absent means TCP (S1.4).
+    let word = wire.protocol.as_deref().unwrap_or("TCP");
+    let protocol = Transport::from_name(word);
+    if protocol.is_none() {
+        let help = match Transport::from_name(&word.to_ascii_uppercase()) {
+            Some(meant) => format!("did you mean `{meant}`? case matters"),
+            None => "no other protocol can be named; a rule without `ports` allows every protocol".to_owned(),
+        };
+        let message = format!("found `{word}`, expected `TCP`, `UDP` or `SCTP`");
+        report.error(Kind::NotSupported, "S1.14", &path.field("protocol"), message, Some(help));
+    }
+    let ports = match &wire.port {
+        None => {
+            if wire.end_port.is_some() {
+                let message = "found `endPort` without `port`".to_owned();
+                report.error(
+                    Kind::Invalid,
+                    "S1.15",
+                    &path.field("endPort"),
+                    message,
+                    Some("give the first port of the range as `port`".to_owned()),
+                );
+            }
+            Some(Number::Range(1, u16::MAX))
+        }
+        Some(IntOrString::Int(port)) => lower_range(*port, wire.end_port, path, report),
+        Some(IntOrString::String(name)) => lower_name(name, wire.end_port.is_some(), path, report),
+    };
+    if report.unread.is_below(path) || report.errors.len() > before {
+        return PortEntry::Unreadable;
+    }
+    match (protocol, ports) {
+        (Some(protocol), Some(Number::Range(low, high))) => PortEntry::Range { protocol, low, high },
+        (Some(protocol), Some(Number::Name(name))) => PortEntry::Named { protocol, name },
+        _ => PortEntry::Unreadable,
+    }
+}
+
+enum Number {
+    Range(u16, u16),
+    Name(String),
+}
+
+fn lower_range(port: i64, end_port: Option<i64>, path: &Path<'_>, report: &mut Report<'_>) -> Option<Number> {
+    let number = |value: i64| u16::try_from(value).ok().filter(|v| *v >= 1);
+    let low = number(port);
+    if low.is_none() {
+        report.error(Kind::Invalid, "S1.15", &path.field("port"), format!("found `{port}`, expected 1 to 65535"), None);
+    }
+    let high = match end_port {
+        None => low,
+        Some(end) if end < port => {
+            let help = Some("swap the two, or correct one of them".to_owned());
+            report.error(
+                Kind::Invalid,
+                "S1.15",
+                &path.field("endPort"),
+                format!("found `{end}`, expected at least `port`, which is `{port}`"),
+                help,
+            );
+            None
+        }
+        Some(end) => {
+            if number(end).is_none() {
+                report.error(Kind::Invalid, "S1.15", &path.field("endPort"), format!("found `{end}`, expected 1 to 65535"), None);
+            }
+            number(end)
+        }
+    };
+    Some(Number::Range(low?, high?))
+}
+
+fn lower_name(name: &str, has_end_port: bool, path: &Path<'_>, report: &mut Report<'_>) -> Option<Number> {
+    if has_end_port {
+        let message = format!("found `endPort` beside the port name `{name}`, expected a number as `port`");
+        report.error(Kind::Invalid, "S1.15", &path.field("endPort"), message, None);
+    }
+    let expected = names::not_port_name(name);
+    if let Some(expected) = expected {
+        let help = name.parse::<u16>().ok().map(|number| format!("remove the quotes: `port: {number}`"));
+        report.error(
+            Kind::Invalid,
+            "S1.15",
+            &path.field("port"),
+            format!("found the string `{name}`, expected {expected}"),
+            help,
+        );
+    }
+    expected.is_none().then(|| Number::Name(name.to_owned()))
+}

@@ -1,0 +1,85 @@
+//! Label selectors (S1.12, S1.13, S1.30 to S1.32).
+
+use std::collections::BTreeSet;
+
+use super::super::names;
+use super::super::wire::{LabelSelector, LabelSelectorRequirement};
+use super::{Path, Report};
+use crate::diagnostic::Kind;
+use crate::model::{Operator, Requirement, Selector};
+
+/// The selector, or `None` when part of it cannot be read.
+pub(crate) fn lower_selector(wire: &LabelSelector, path: &Path<'_>, report: &mut Report<'_>) -> Option<Selector> {
+    let mut requirements = Vec::with_capacity(wire.match_labels.len() + wire.match_expressions.len());
+    let mut is_readable = !report.unread.is_below(path);
+    for (key, value) in &wire.match_labels {
+        let fits = label(key, value, path, report);
+        is_readable &= fits;
+        requirements.push(Requirement { key: key.clone(), operator: Operator::In(BTreeSet::from([value.clone()])) });
+    }
+    let list = path.field("matchExpressions");
+    for (i, expression) in wire.match_expressions.iter().enumerate() {
+        match expression.as_ref().and_then(|e| lower_requirement(e, &list.index(i), report)) {
+            Some(requirement) => requirements.push(requirement),
+            None => is_readable = false,
+        }
+    }
+    is_readable.then(|| Selector::new(requirements))
+}
+
+fn label(key: &str, value: &str, path: &Path<'_>, report: &mut Report<'_>) -> bool {
+    let path = path.field("matchLabels");
+    let mut fits = true;
+    if let Some(expected) = names::not_label_key(key) {
+        report.error(Kind::Invalid, "S1.12", &path, format!("found the key `{key}`, expected {expected}"), None);
+        fits = false;
+    }
+    if let Some(expected) = names::not_label_value(value) {
+        report.error(Kind::Invalid, "S1.12", &path, format!("found the value `{value}` of `{key}`, expected {expected}"), None);
+        fits = false;
+    }
+    fits
+}
+
+fn lower_requirement(wire: &LabelSelectorRequirement, path: &Path<'_>, report: &mut Report<'_>) -> Option<Requirement> {
+    let before = report.errors.len();
+    let values: BTreeSet<String> = wire.values.iter().flatten().cloned().collect();
+    let operator = match wire.operator.as_str() {
+        "In" => Some(Operator::In(values)),
+        "NotIn" => Some(Operator::NotIn(values)),
+        "Exists" => Some(Operator::Exists),
+        "DoesNotExist" => Some(Operator::DoesNotExist),
+        _ => None,
+    };
+    match &operator {
+        None => {
+            let help = names::nearest(&wire.operator, ["In", "NotIn", "Exists", "DoesNotExist"])
+                .map(|near| format!("did you mean `{near}`?"));
+            let message = format!("found `{}`, expected `In`, `NotIn`, `Exists` or `DoesNotExist`", wire.operator);
+            report.error(Kind::Invalid, "S1.12", &path.field("operator"), message, help);
+        }
+        Some(Operator::In(_) | Operator::NotIn(_)) if wire.values.is_empty() => {
+            let message = format!("found no value, expected at least one for `{}`", wire.operator);
+            report.error(Kind::Required, "S1.12", &path.field("values"), message, None);
+        }
+        Some(Operator::Exists | Operator::DoesNotExist) if !wire.values.is_empty() => {
+            let message = format!("found values, expected none for `{}`", wire.operator);
+            report.error(Kind::Forbidden, "S1.12", &path.field("values"), message, None);
+        }
+        Some(_) => {}
+    }
+    if let Some(expected) = names::not_label_key(&wire.key) {
+        report.error(Kind::Invalid, "S1.12", &path.field("key"), format!("found `{}`, expected {expected}", wire.key), None);
+    }
+    let list = path.field("values");
+    for (i, value) in wire.values.iter().enumerate() {
+        if let Some(expected) = value.as_deref().and_then(names::not_label_value) {
+            let found = value.as_deref().unwrap_or_default();
+            report.error(Kind::Invalid, "S1.12", &list.index(i), format!("found `{found}`, expected {expected}"), None);
+        }
+    }
+    let is_complete = wire.values.iter().all(Option::is_some);
+    operator
+        .filter(|_| is_complete && report.errors.len() == before)
+        .map(|operator| Requirement { key: wire.key.clone(), operator })
+}

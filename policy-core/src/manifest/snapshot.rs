@@ -1,0 +1,265 @@
+//! Everything that was read, put together: workloads stand for their pods, owners are resolved, namespaces are complete.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::lower::OwnerName;
+use super::wire::ObjectMeta;
+use crate::diagnostic::{Diagnostic, Kind, Severity};
+use crate::model::{Change, Direction, Labels, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
+
+/// The label that the API server gives every namespace (S1.35).
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// What the files describe.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Namespaces by name; those that no file declares are assumed, with a warning (S1.36).
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// Pods, those that workloads stand for included.
+    pub pods: BTreeMap<ObjectKey, Pod>,
+    /// Policies, the faulty ones in their fail-closed form.
+    pub policies: BTreeMap<ObjectKey, Policy>,
+    /// Workloads by namespace, then kind and name. A pod without controller is a workload of kind `Pod`.
+    pub workloads: BTreeMap<(String, WorkloadKey), Workload>,
+    /// Everything that there is to say about the files, in the order read.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Objects that do not matter, counted by kind.
+    pub skipped: BTreeMap<String, usize>,
+    /// Policies that are not evaluated.
+    pub foreign: Vec<Foreign>,
+}
+
+/// A workload and its pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Its pods, sorted.
+    pub pods: Vec<ObjectKey>,
+    /// How many pods each of them stands for.
+    pub replicas: Replicas,
+}
+
+/// How many real pods one pod of a snapshot stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicas {
+    /// Itself.
+    One,
+    /// Two or more, so that it also has itself as a peer.
+    Several,
+}
+
+/// A policy that is not evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Foreign {
+    /// Its apiVersion.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace; `None` when it can concern every namespace.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+impl Snapshot {
+    /// Whether something in the files is wrong.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// The snapshot as changes, for a compiler that has seen nothing: namespaces and nodes first, then policies and pods.
+    pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let namespaces = self.namespaces.values().cloned().map(Change::Namespace);
+        let nodes = self.nodes.values().cloned().map(Change::Node);
+        let policies = self.policies.values().cloned().map(Change::Policy);
+        let pods = self.pods.values().cloned().map(Change::Pod);
+        namespaces.chain(nodes).chain(policies).chain(pods)
+    }
+}
+
+/// A Namespace with its name label, and the value that it had instead.
+pub(crate) fn namespace(metadata: &ObjectMeta) -> (Namespace, Option<String>) {
+    let mut labels = metadata.labels.clone();
+    let before = labels.insert(NAME_LABEL.to_owned(), metadata.name.clone());
+    let wrong = before.filter(|value| *value != metadata.name);
+    (Namespace { name: metadata.name.clone(), labels }, wrong)
+}
+
+/// A workload as read.
+pub(crate) struct WorkloadObject {
+    pub kind: String,
+    pub key: ObjectKey,
+    pub controller: Option<OwnerName>,
+    pub pods: Vec<Pod>,
+    pub replicas: Replicas,
+}
+
+/// What the loader collects.
+#[derive(Default)]
+pub(crate) struct Assembly {
+    pub namespaces: BTreeMap<String, Namespace>,
+    pub nodes: BTreeMap<String, Node>,
+    pub pods: Vec<(Pod, Option<OwnerName>, Origin)>,
+    pub workloads: Vec<WorkloadObject>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub skipped: BTreeMap<String, usize>,
+    pub foreign: Vec<Foreign>,
+    policies: BTreeMap<ObjectKey, (Policy, Origin)>,
+}
+
+impl Assembly {
+    /// Takes a policy. A second, different one of the same name would replace the first one when applied, so it is an error.
+    pub(crate) fn policy(&mut self, policy: Policy, origin: Origin) {
+        let key = policy.key.clone();
+        if let Some((before, before_origin)) = self.policies.get(&key) {
+            let is_same = (&before.target, shape(before)) == (&policy.target, shape(&policy));
+            self.diagnostics.push(Diagnostic {
+                severity: if is_same { Severity::Warning } else { Severity::Error },
+                kind: Kind::DuplicateObject,
+                rule: "S1.2",
+                file: origin.file.clone(),
+                position: Some(crate::diagnostic::Position { line: origin.line, column: 1, bytes: (0, 0) }),
+                object: format!("NetworkPolicy {key}"),
+                path: "metadata.name".to_owned(),
+                message: format!("this policy also stands in {before_origin}, and only the one applied last would count"),
+                help: Some("rename or remove one of them".to_owned()),
+            });
+        }
+        self.policies.insert(key, (policy, origin));
+    }
+
+    pub(crate) fn finish(mut self) -> Snapshot {
+        let mut owners = Owners::new(&self.workloads, &self.pods);
+        let mut pods = BTreeMap::new();
+        let mut members: BTreeMap<(String, WorkloadKey), Workload> = BTreeMap::new();
+        let add = |pod: Pod, owner: WorkloadKey, replicas, members: &mut BTreeMap<_, Workload>, pods: &mut BTreeMap<_, _>| {
+            let workload =
+                members.entry((pod.key.namespace.clone(), owner.clone())).or_insert(Workload { pods: Vec::new(), replicas });
+            workload.pods.push(pod.key.clone());
+            pods.insert(pod.key.clone(), Pod { owner: Some(owner), ..pod });
+        };
+        for (pod, controller, _) in std::mem::take(&mut self.pods) {
+            let owner = owners.of_pod(&pod, controller.as_ref());
+            add(pod, owner, Replicas::One, &mut members, &mut pods);
+        }
+        for object in std::mem::take(&mut self.workloads) {
+            if owners.is_stood_for(&object) {
+                continue;
+            }
+            let owner = WorkloadKey { kind: object.kind, name: object.key.name };
+            for pod in object.pods {
+                add(pod, owner.clone(), object.replicas, &mut members, &mut pods);
+            }
+        }
+        for workload in members.values_mut() {
+            workload.pods.sort();
+            workload.pods.dedup();
+        }
+        let policies: BTreeMap<_, _> =
+            std::mem::take(&mut self.policies).into_iter().map(|(key, (policy, _))| (key, policy)).collect();
+        self.assume_namespaces(pods.keys().chain(policies.keys()).map(|key| key.namespace.clone()).collect());
+        Snapshot {
+            namespaces: self.namespaces,
+            nodes: self.nodes,
+            pods,
+            policies,
+            workloads: members,
+            diagnostics: self.diagnostics,
+            skipped: self.skipped,
+            foreign: self.foreign,
+        }
+    }
+
+    /// S1.36.
+    fn assume_namespaces(&mut self, used: BTreeSet<String>) {
+        for name in used {
+            if self.namespaces.contains_key(&name) {
+                continue;
+            }
+            self.diagnostics.push(Diagnostic {
+                severity: Severity::Warning,
+                kind: Kind::Assumed,
+                rule: "S1.36",
+                file: String::new(),
+                position: None,
+                object: format!("Namespace {name}"),
+                path: String::new(),
+                message: format!("no file declares it; it is assumed to have the label `{NAME_LABEL}={name}` and no other"),
+                help: Some("add the Namespace object, if policies look at its labels".to_owned()),
+            });
+            let labels = Labels::from([(NAME_LABEL.to_owned(), name.clone())]);
+            self.namespaces.insert(name.clone(), Namespace { name, labels });
+        }
+    }
+}
+
+type RuleShape<'a> = Option<Vec<(&'a crate::model::Peers, &'a crate::model::Ports)>>;
+
+/// The rules without their lines.
+fn shape(policy: &Policy) -> [RuleShape<'_>; 2] {
+    Direction::ALL.map(|direction| policy.rules(direction).map(|rules| rules.iter().map(|r| (&r.peers, &r.ports)).collect()))
+}
+
+/// Finds the workload that users know a pod by.
+struct Owners {
+    /// Controllers of workloads that were read: (namespace, kind, name) to the controller above.
+    above: HashMap<(String, String, String), Option<OwnerName>>,
+    /// Workloads that have real pods.
+    with_pods: HashSet<(String, WorkloadKey)>,
+}
+
+impl Owners {
+    fn new(workloads: &[WorkloadObject], pods: &[(Pod, Option<OwnerName>, Origin)]) -> Self {
+        let above = workloads
+            .iter()
+            .map(|w| ((w.key.namespace.clone(), w.kind.clone(), w.key.name.clone()), w.controller.clone()))
+            .collect();
+        let mut owners = Self { above, with_pods: HashSet::new() };
+        for (pod, controller, _) in pods {
+            let owner = owners.of_pod(pod, controller.as_ref());
+            owners.with_pods.insert((pod.key.namespace.clone(), owner));
+        }
+        owners
+    }
+
+    fn of_pod(&mut self, pod: &Pod, controller: Option<&OwnerName>) -> WorkloadKey {
+        let Some(controller) = controller else {
+            return WorkloadKey { kind: "Pod".to_owned(), name: pod.key.name.clone() };
+        };
+        let mut owner = controller.clone();
+        let key = (pod.key.namespace.clone(), owner.kind.clone(), owner.name.clone());
+        match self.above.get(&key) {
+            Some(Some(above)) => owner = above.clone(),
+            Some(None) => {}
+            // A dump without ReplicaSets: their names are the Deployment's name and the template hash.
+            None if owner.kind == "ReplicaSet" => {
+                let hash = pod.labels.get("pod-template-hash").map(|hash| format!("-{hash}"));
+                if let Some(name) = hash.and_then(|hash| owner.name.strip_suffix(&hash).map(str::to_owned)) {
+                    owner = OwnerName { kind: "Deployment".to_owned(), name };
+                }
+            }
+            None => {}
+        }
+        WorkloadKey { kind: owner.kind, name: owner.name }
+    }
+
+    /// Whether real pods, or the workload above it, stand for this one.
+    fn is_stood_for(&self, object: &WorkloadObject) -> bool {
+        let namespace = &object.key.namespace;
+        let own = WorkloadKey { kind: object.kind.clone(), name: object.key.name.clone() };
+        if self.with_pods.contains(&(namespace.clone(), own)) {
+            return true;
+        }
+        object.controller.as_ref().is_some_and(|above| {
+            let above_key = WorkloadKey { kind: above.kind.clone(), name: above.name.clone() };
+            self.above.contains_key(&(namespace.clone(), above.kind.clone(), above.name.clone()))
+                || self.with_pods.contains(&(namespace.clone(), above_key))
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! Pods, as far as traffic has to do with them.
+
+use std::net::IpAddr;
+
+use super::{Labels, ObjectKey, WorkloadKey};
+use crate::sets::Transport;
+
+/// A Pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pod {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// Where it runs.
+    pub placement: Placement,
+    /// `status.phase`.
+    pub phase: Phase,
+    /// `spec.hostNetwork`.
+    pub is_host_network: bool,
+    /// `status.podIPs`, else `status.podIP` (S2.2).
+    pub addresses: Addresses,
+    /// The named ports of containers and sidecars (S1.55). Sorted, without repeats.
+    pub ports: Vec<NamedPort>,
+    /// The controller it belongs to.
+    pub owner: Option<WorkloadKey>,
+}
+
+impl Pod {
+    /// Whether policies can select it and match it: scheduled, on the pod network, not finished, with an address.
+    ///
+    /// Source: S2.1.
+    #[must_use]
+    pub fn is_endpoint(&self) -> bool {
+        self.not_endpoint_because().is_none()
+    }
+
+    /// Why it is no endpoint, in words that follow "it"; `None` for an endpoint.
+    #[must_use]
+    pub fn not_endpoint_because(&self) -> Option<&'static str> {
+        if self.is_host_network {
+            Some("uses the host network, so its traffic is its node's (S2.8)")
+        } else if self.phase == Phase::Finished {
+            Some("is finished (phase Succeeded or Failed, S2.3)")
+        } else if self.placement == Placement::Unscheduled {
+            Some("is not scheduled (no `spec.nodeName`, S2.1)")
+        } else if self.addresses == Addresses::Known(Vec::new()) {
+            Some("has no address yet (no `status.podIP`, S2.6)")
+        } else {
+            None
+        }
+    }
+}
+
+/// Where a pod runs.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Placement {
+    /// `spec.nodeName` is empty.
+    Unscheduled,
+    /// On this node.
+    Node(String),
+    /// On some node: the pod stands for those that a manifest will make.
+    Somewhere,
+}
+
+/// The addresses of a pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Addresses {
+    /// As its status says; possibly none.
+    Known(Vec<IpAddr>),
+    /// It will have one that a manifest cannot tell. It is taken to be IPv4, and in a block only if the block is all of
+    /// IPv4.
+    Unknown,
+}
+
+/// The phase of a pod, as far as it matters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// Pending, Running, Unknown or not given.
+    Live,
+    /// Succeeded or Failed: identity has ended (S2.3).
+    Finished,
+}
+
+/// A named container port.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NamedPort {
+    /// `ports[].name`.
+    pub name: String,
+    /// `ports[].protocol`, TCP when absent.
+    pub protocol: Transport,
+    /// `ports[].containerPort`.
+    pub number: u16,
+}

@@ -1,0 +1,175 @@
+//! NetworkPolicy after lowering.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{ObjectKey, Origin, Selector};
+use crate::sets::{AddressSet, Transport};
+
+/// The direction of a rule or of isolation, seen from the pod that the policy selects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Away from the selected pod.
+    Egress,
+    /// Towards the selected pod.
+    Ingress,
+}
+
+impl Direction {
+    /// Both, in the order in which a flow meets them.
+    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        })
+    }
+}
+
+/// A NetworkPolicy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Where it is written, when it came from a file.
+    pub origin: Option<Origin>,
+    /// `spec.podSelector`, over pods of the policy's namespace. One that could not be read is `Selector::everything()`.
+    pub target: Selector,
+    /// The ingress rules; `None` when the policy does not isolate for ingress.
+    pub ingress: Option<Vec<Rule>>,
+    /// The egress rules; `None` when the policy does not isolate for egress.
+    pub egress: Option<Vec<Rule>>,
+}
+
+impl Policy {
+    /// The rules of one direction; `None` when the policy does not isolate for it.
+    #[must_use]
+    pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
+        match direction {
+            Direction::Egress => self.egress.as_deref(),
+            Direction::Ingress => self.ingress.as_deref(),
+        }
+    }
+}
+
+/// One rule: peers AND ports (S3.2).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Rule {
+    /// Line in the policy's file, 1-based; 0 when unknown.
+    pub line: u32,
+    /// The other ends.
+    pub peers: Peers,
+    /// The protocols and ports.
+    pub ports: Ports,
+}
+
+/// The other ends that a rule names.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Peers {
+    /// `from` or `to` is absent or empty: every address, in the cluster or not.
+    Everyone,
+    /// At least one of these.
+    Listed(Vec<Peer>),
+}
+
+/// One entry of `from` or `to`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Peer {
+    /// Endpoints by label (S1.33).
+    Pods {
+        /// Whose pods.
+        namespaces: NamespaceScope,
+        /// Which of them.
+        pods: Selector,
+    },
+    /// Addresses by number.
+    Block(IpBlock),
+    /// An entry that could not be read, and so matches nothing (S1.20).
+    Unreadable,
+}
+
+/// The namespaces that a peer's pods are in.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum NamespaceScope {
+    /// The policy's own.
+    Own,
+    /// Those with matching labels.
+    Matching(Selector),
+}
+
+/// `ipBlock`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct IpBlock {
+    /// `cidr`, host bits cleared.
+    pub cidr: IpNet,
+    /// `except`, host bits cleared.
+    pub except: Vec<IpNet>,
+}
+
+impl IpBlock {
+    /// The addresses in `cidr` and in none of its exceptions. An exception narrows only its own block (S1.43).
+    #[must_use]
+    pub fn addresses(&self) -> AddressSet {
+        AddressSet::block_except(self.cidr, &self.except)
+    }
+}
+
+impl fmt::Display for IpBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cidr)?;
+        for (i, net) in self.except.iter().enumerate() {
+            write!(f, "{}{net}", if i == 0 { " except " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// The protocols and ports that a rule names.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Ports {
+    /// `ports` is absent or empty: every IP protocol (S1.60).
+    All,
+    /// At least one of these.
+    Listed(Vec<PortEntry>),
+}
+
+/// One entry of `ports`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum PortEntry {
+    /// Ports by number, both ends included; 1 to 65535 for "every port".
+    Range {
+        /// The protocol.
+        protocol: Transport,
+        /// The first port.
+        low: u16,
+        /// The last port.
+        high: u16,
+    },
+    /// A port by the name that the destination's containers give it (S1.53, S1.54).
+    Named {
+        /// The protocol that the container port must have.
+        protocol: Transport,
+        /// The name.
+        name: String,
+    },
+    /// An entry that could not be read, and so matches nothing (S1.20).
+    Unreadable,
+}
+
+impl fmt::Display for PortEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range { protocol, low: 1, high: u16::MAX } => write!(f, "{protocol}"),
+            Self::Range { protocol, low, high } if low == high => write!(f, "{protocol}/{low}"),
+            Self::Range { protocol, low, high } => write!(f, "{protocol}/{low}-{high}"),
+            Self::Named { protocol, name } => write!(f, "{protocol}/{name}"),
+            Self::Unreadable => f.write_str("an unreadable entry"),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Allow or deny, and why. Nothing else in the project decides about traffic.
+//!
+//! - `judge`: who an address is, one flow, and all ports of a pair (S3.15).
+//! - `explain`: the same for people: which policies isolate, which rule allows, why the others do not, and the nearest miss.
+//! - `survey`: every connection between workloads, and with the address space outside.
+//! - `connections`: the survey as a petgraph, for paths.
+
+mod connections;
+mod explain;
+mod judge;
+mod miss;
+mod survey;
+
+pub use connections::Connections;
+pub use explain::{PolicyRef, RuleExplanation, RuleRef, SideExplanation};
+pub use judge::{Cause, Flow, Party, Verdict};
+pub use miss::NearMiss;
+pub use survey::{ExternalPorts, PairPorts, Survey, Unit};

@@ -1,0 +1,59 @@
+//! The survey as a graph of units, for paths and reachability over several hops.
+
+use std::collections::VecDeque;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{EdgeRef, VisitMap, Visitable};
+
+use super::survey::{PairPorts, Survey};
+
+/// Units as nodes, allowed connections as edges.
+pub struct Connections {
+    graph: DiGraph<usize, PairPorts>,
+}
+
+impl Connections {
+    /// Every connection of a survey that at least some pods can make. Cost: units squared.
+    #[must_use]
+    pub fn new(survey: &Survey<'_>) -> Self {
+        let mut graph = DiGraph::with_capacity(survey.len(), survey.len());
+        let nodes: Vec<NodeIndex> = (0..survey.len()).map(|unit| graph.add_node(unit)).collect();
+        for (from, source) in nodes.iter().enumerate() {
+            for (to, destination) in nodes.iter().enumerate() {
+                if let Some(ports) = survey.pair(from, to).filter(|p| !p.some.is_empty()) {
+                    graph.add_edge(*source, *destination, ports);
+                }
+            }
+        }
+        Self { graph }
+    }
+
+    /// The underlying petgraph, node weights are unit numbers.
+    #[must_use]
+    pub fn as_petgraph(&self) -> &DiGraph<usize, PairPorts> {
+        &self.graph
+    }
+
+    /// The units that can be reached from `from` over any number of hops, each hop on ports that `is_wanted` accepts, with
+    /// the unit before it on a shortest path. Nearest first, then by unit number; `from` itself left out.
+    #[must_use]
+    pub fn reachable(&self, from: usize, is_wanted: impl Fn(&PairPorts) -> bool) -> Vec<(usize, usize)> {
+        let start = NodeIndex::new(from);
+        let mut seen = self.graph.visit_map();
+        seen.visit(start);
+        let mut queue = VecDeque::from([start]);
+        let mut out = Vec::new();
+        while let Some(node) = queue.pop_front() {
+            let edges = self.graph.edges(node).filter(|edge| is_wanted(edge.weight()));
+            let mut next: Vec<NodeIndex> = edges.map(|edge| edge.target()).collect();
+            next.sort_unstable();
+            for target in next {
+                if seen.visit(target) {
+                    out.push((target.index(), node.index()));
+                    queue.push_back(target);
+                }
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,400 @@
+//! Why a verdict is as it is, rule by rule.
+
+use serde::Serialize;
+
+use super::judge::{Cause, Party, is_in_blocks};
+use super::miss::{NearMiss, nearest_miss};
+use crate::graph::{AllowGraph, GroupId, PeerRecord, PodId, PolicyId, RuleRecord, Scope, TermId};
+use crate::model::{Direction, Origin, PortEntry, Ports, Requirement};
+use crate::sets::{AddressSet, PortSet};
+
+/// A policy, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct PolicyRef {
+    /// Namespace of the policy.
+    pub namespace: String,
+    /// Name of the policy.
+    pub name: String,
+    /// Where it is written, when it came from a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// A rule of a policy, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RuleRef {
+    /// `namespace/name` of the policy.
+    pub policy: String,
+    /// The list that it stands in.
+    pub direction: Direction,
+    /// Its place in the list, 0-based as in field paths.
+    pub index: u32,
+    /// The file, when the policy came from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line, 1-based.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+impl std::fmt::Display for RuleRef {
+    /// `shop/db ingress[0] (shop.yaml:12)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}[{}]", self.policy, self.direction, self.index)?;
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, " ({file}:{line})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What one rule does for one question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleExplanation {
+    /// The rule.
+    pub rule: RuleRef,
+    /// What it allows of what was asked.
+    pub allows: PortSet,
+    /// Why it does not allow everything that was asked; empty when it does.
+    pub misses: Vec<String>,
+}
+
+/// What one side says to a question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SideExplanation {
+    /// The direction.
+    pub direction: Direction,
+    /// What this side allows of what was asked.
+    pub allows: PortSet,
+    /// Why; [`Cause::Allowed`] as soon as something is allowed by rules.
+    pub cause: Cause,
+    /// Whether a policy isolates the endpoint in this direction.
+    pub is_isolated: bool,
+    /// The policies that isolate it, sorted by namespace and name.
+    pub policies: Vec<PolicyRef>,
+    /// Every rule of those policies in this direction, in order.
+    pub rules: Vec<RuleExplanation>,
+    /// The smallest edit that would allow what is missing.
+    pub nearest_miss: Option<NearMiss>,
+}
+
+/// One side of a question, while it is explained.
+pub(crate) struct Question<'a> {
+    pub graph: &'a AllowGraph,
+    pub subject: PodId,
+    pub group: GroupId,
+    pub direction: Direction,
+    pub other: &'a Party,
+    pub asked: &'a PortSet,
+    pub names: Names<'a>,
+}
+
+/// How the two ends are called in messages.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub subject: &'a str,
+    pub other: &'a str,
+}
+
+impl AllowGraph {
+    /// Explains both sides of a connection. `names` are what the ends are called in the text, source first.
+    ///
+    /// Cost: linear in the rules of the policies that select the ends.
+    #[must_use]
+    pub fn explain(
+        &self,
+        source: &Party,
+        destination: &Party,
+        is_same: bool,
+        asked: &PortSet,
+        names: [&str; 2],
+    ) -> [SideExplanation; 2] {
+        let [from, to] = names;
+        [
+            self.explain_side(source, Direction::Egress, destination, is_same, asked, Names { subject: from, other: to }),
+            self.explain_side(destination, Direction::Ingress, source, is_same, asked, Names { subject: to, other: from }),
+        ]
+    }
+
+    fn explain_side(
+        &self,
+        subject: &Party,
+        direction: Direction,
+        other: &Party,
+        is_same: bool,
+        asked: &PortSet,
+        names: Names<'_>,
+    ) -> SideExplanation {
+        let allows = if is_same { asked.clone() } else { self.side_ports(subject, direction, other).intersection(asked) };
+        let mut side = SideExplanation {
+            direction,
+            cause: Cause::NotAnEndpoint,
+            is_isolated: false,
+            policies: Vec::new(),
+            rules: Vec::new(),
+            nearest_miss: None,
+            allows,
+        };
+        if is_same {
+            side.cause = Cause::SamePod;
+            return side;
+        }
+        // With several claimants, the one that denies is the one to explain.
+        let denies = |pod: &&PodId| {
+            let alone = Party { pods: [**pod].into_iter().collect(), ..subject.clone() };
+            self.side_ports(&alone, direction, other).intersection(asked) != *asked
+        };
+        let Some(pod) = subject.pods.iter().find(denies).or(subject.pods.first()).copied() else { return side };
+        let Some(group) = self.group_of(pod) else { return side };
+        let policies = self.isolating(group, direction);
+        side.is_isolated = !policies.is_empty();
+        side.policies = policies.iter().map(|p| self.policy_ref(*p)).collect();
+        side.cause = if direction == Direction::Ingress && self.is_own_node(pod, other) {
+            Cause::OwnNode
+        } else if !side.is_isolated {
+            Cause::NotIsolated
+        } else if side.allows.is_empty() {
+            Cause::Denied
+        } else {
+            Cause::Allowed
+        };
+        let question = Question { graph: self, subject: pod, group, direction, other, asked, names };
+        side.rules = policies.iter().flat_map(|policy| question.rules(*policy)).collect();
+        if matches!(side.cause, Cause::Allowed | Cause::Denied) && side.allows != *asked {
+            side.nearest_miss = nearest_miss(&question, &policies, &asked.difference(&side.allows));
+        }
+        side
+    }
+
+    pub(crate) fn policy_ref(&self, policy: PolicyId) -> PolicyRef {
+        let (namespace, name) = self.policy_name(policy);
+        let origin = self.policies.get(policy).origin.as_ref();
+        PolicyRef {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            origin: origin.map(|(file, line)| Origin { file: file.to_string(), line: *line }),
+        }
+    }
+
+    pub(crate) fn rule_ref(&self, policy: PolicyId, rule: &RuleRecord) -> RuleRef {
+        let (namespace, name) = self.policy_name(policy);
+        let file = self.policies.get(policy).origin.as_ref().map(|(file, _)| file.to_string());
+        RuleRef {
+            policy: format!("{namespace}/{name}"),
+            direction: rule.direction,
+            index: rule.index,
+            line: (rule.line > 0 && file.is_some()).then_some(rule.line),
+            file,
+        }
+    }
+}
+
+impl Question<'_> {
+    fn rules(&self, policy: PolicyId) -> Vec<RuleExplanation> {
+        let record = self.graph.policies.get(policy);
+        record.rules(self.direction).map(|rule| self.rule(policy, rule)).collect()
+    }
+
+    fn rule(&self, policy: PolicyId, rule: &RuleRecord) -> RuleExplanation {
+        let ports = self.rule_ports(rule).intersection(self.asked);
+        let mut misses = self.peer_misses(rule);
+        let allows = if misses.is_empty() { ports.clone() } else { PortSet::none() };
+        if ports != *self.asked {
+            misses.push(self.port_miss(rule, &ports));
+        }
+        RuleExplanation { rule: self.graph.rule_ref(policy, rule), allows, misses }
+    }
+
+    /// The protocols and ports of a rule, names resolved (S1.53, S1.54).
+    pub(crate) fn rule_ports(&self, rule: &RuleRecord) -> PortSet {
+        let Ports::Listed(entries) = &rule.ports else { return PortSet::all() };
+        let mut ranges = Vec::new();
+        for entry in entries {
+            match entry {
+                PortEntry::Range { protocol, low, high } => ranges.push((*protocol, *low, *high)),
+                PortEntry::Named { protocol, name } => {
+                    let numbers = self.numbers(name);
+                    ranges.extend(numbers.into_iter().filter(|(t, _)| t == protocol).map(|(t, number)| (t, number, number)));
+                }
+                PortEntry::Unreadable => {}
+            }
+        }
+        PortSet::from_ranges(&ranges)
+    }
+
+    /// The numbers behind a port name at the destination.
+    pub(crate) fn numbers(&self, name: &str) -> Vec<(crate::sets::Transport, u16)> {
+        let pods: Vec<GroupId> = match self.direction {
+            Direction::Ingress => vec![self.group],
+            Direction::Egress => self.other.pods.iter().filter_map(|pod| self.graph.group_of(*pod)).collect(),
+        };
+        let Some(symbol) = self.graph.strings.find(name) else { return Vec::new() };
+        let records = |group: GroupId| self.graph.ports.key(self.graph.groups.key(group).ports);
+        let Some((first, rest)) = pods.split_first() else { return Vec::new() };
+        records(*first)
+            .iter()
+            .filter(|port| port.0 == symbol && rest.iter().all(|group| records(*group).contains(port)))
+            .map(|port| (port.1, port.2))
+            .collect()
+    }
+
+    /// Why the rule's peers do not hold the other end; empty when they do.
+    pub(crate) fn peer_misses(&self, rule: &RuleRecord) -> Vec<String> {
+        let Some(peers) = &rule.peers else { return Vec::new() };
+        if self.graph.holds(rule.peer_set, self.other) {
+            return Vec::new();
+        }
+        let list = match self.direction {
+            Direction::Ingress => "from",
+            Direction::Egress => "to",
+        };
+        peers.iter().enumerate().map(|(i, peer)| format!("{list}[{i}]: {}", self.peer_miss(peer))).collect()
+    }
+
+    fn peer_miss(&self, peer: &PeerRecord) -> String {
+        let other = self.names.other;
+        match peer {
+            PeerRecord::Unreadable => "could not be read, so it matches nothing (S1.20)".to_owned(),
+            PeerRecord::Block(block) => match self.other.address {
+                None => format!("ipBlock {block} may hold {other} or not: its address is not known before it runs"),
+                Some(address) if !AddressSet::block(block.cidr).contains(address) => {
+                    format!("ipBlock {} does not hold {address}", block.cidr)
+                }
+                Some(address) => {
+                    let except = block.except.iter().find(|net| net.contains(&address));
+                    format!(
+                        "ipBlock {} leaves {address} out (except {})",
+                        block.cidr,
+                        except.map(ToString::to_string).unwrap_or_default()
+                    )
+                }
+            },
+            PeerRecord::Pods(term) => match self.other.pods.first() {
+                None => {
+                    let what = if self.other.is_node() { "traffic of a node" } else { "no pod's address" };
+                    format!("selects pods, and {other} is {what} (S1.41)")
+                }
+                Some(pod) => self.term_miss(*term, *pod).join("; "),
+            },
+        }
+    }
+
+    /// The requirements of a term that a pod does not meet, in words.
+    fn term_miss(&self, term: TermId, pod: PodId) -> Vec<String> {
+        let other = self.names.other;
+        let TermFailure { namespace, pods } = self.graph.term_failure(term, pod);
+        let mut out = Vec::new();
+        match namespace {
+            NamespaceFailure::None => {}
+            NamespaceFailure::Other(name) => out.push(format!("selects pods of namespace {name} only")),
+            NamespaceFailure::Labels(failed) => {
+                let namespace = self.graph.pod_name(pod).0;
+                out.extend(failed.iter().map(|(r, value)| {
+                    let (found, slip) = found(value.as_deref(), r);
+                    format!("wants namespace label `{r}`, namespace {namespace} {found}{slip}")
+                }));
+            }
+        }
+        out.extend(pods.iter().map(|(r, value)| {
+            let (found, slip) = found(value.as_deref(), r);
+            format!("wants pod label `{r}`, {other} {found}{slip}")
+        }));
+        if out.is_empty() {
+            // S2.5: it matches this claimant of the address, and not another one.
+            out.push(format!("does not match every pod that claims the address of {other} (S2.5)"));
+        }
+        out
+    }
+
+    fn port_miss(&self, rule: &RuleRecord, ports: &PortSet) -> String {
+        let Ports::Listed(entries) = &rule.ports else { return String::new() };
+        let list: Vec<String> = entries
+            .iter()
+            .map(|entry| match entry {
+                PortEntry::Named { protocol, name } => {
+                    let numbers: Vec<String> =
+                        self.numbers(name).iter().filter(|(t, _)| t == protocol).map(|(_, number)| number.to_string()).collect();
+                    let meaning =
+                        if numbers.is_empty() { "which the destination does not have".to_owned() } else { numbers.join(", ") };
+                    format!("{entry} ({meaning})")
+                }
+                other => other.to_string(),
+            })
+            .collect();
+        let only = if ports.is_empty() { "does not allow any of it" } else { "allows only a part" };
+        format!("ports: {} {only}", list.join(", "))
+    }
+}
+
+/// What the object has instead, and whether the requirement looks mistyped.
+fn found(value: Option<&str>, requirement: &Requirement) -> (String, String) {
+    let found = match value {
+        None => format!("has no label `{}`", requirement.key),
+        Some(value) => format!("has `{}={value}`", requirement.key),
+    };
+    let slip =
+        super::miss::slip(requirement, value).map(|wanted| format!(" (is `{wanted}` a slip of the pen?)")).unwrap_or_default();
+    (found, slip)
+}
+
+/// What a pod lacks to match a term.
+pub(crate) struct TermFailure {
+    pub namespace: NamespaceFailure,
+    /// Requirements on pod labels, with the pod's value.
+    pub pods: Vec<(Requirement, Option<String>)>,
+}
+
+/// What a pod's namespace lacks to match a term.
+pub(crate) enum NamespaceFailure {
+    None,
+    /// The term is over this namespace, and the pod's is another one.
+    Other(String),
+    /// Requirements on namespace labels, with the namespace's value.
+    Labels(Vec<(Requirement, Option<String>)>),
+}
+
+impl AllowGraph {
+    pub(crate) fn term_failure(&self, term: TermId, pod: PodId) -> TermFailure {
+        let key = self.terms.key(term);
+        let Some(group) = self.group_of(pod) else {
+            return TermFailure { namespace: NamespaceFailure::None, pods: Vec::new() };
+        };
+        let group = self.groups.key(group);
+        let failed = |selector: crate::graph::SelectorId, labels: crate::graph::LabelsId| -> Vec<(Requirement, Option<String>)> {
+            let labels = self.labels.key(labels).to_labels(&self.strings);
+            let selector = self.selectors.key(selector).to_selector(&self.strings);
+            let requirements = selector.requirements().iter();
+            requirements
+                .map(|r| (r.clone(), labels.get(&r.key).cloned()))
+                .filter(|(r, value)| !r.holds(value.as_deref()))
+                .collect()
+        };
+        let namespace = match key.scope {
+            Scope::Namespace(id) if id == group.namespace => NamespaceFailure::None,
+            Scope::Namespace(id) => NamespaceFailure::Other(self.namespaces.get(id).name.to_string()),
+            Scope::Matching(scope) => {
+                let labels = self.namespaces.get(group.namespace).labels;
+                match failed(*self.scopes.key(scope), labels) {
+                    none if none.is_empty() => NamespaceFailure::None,
+                    some => NamespaceFailure::Labels(some),
+                }
+            }
+        };
+        TermFailure { namespace, pods: failed(key.pods, group.labels) }
+    }
+
+    /// Whether the verdict depends on an address that is not known: some block of the side's rules holds part of the
+    /// family of an end without a known address, and nothing else allows the asked ports.
+    #[must_use]
+    pub fn depends_on_unknown_address(&self, subject: &Party, direction: Direction, other: &Party) -> bool {
+        other.address.is_none()
+            && subject.pods.iter().filter_map(|pod| self.group_of(*pod)).any(|group| {
+                self.isolating(group, direction).iter().any(|policy| {
+                    self.policies.get(*policy).rules(direction).any(|rule| {
+                        let blocks = &self.peer_sets.key(rule.peer_set).blocks;
+                        blocks.touches(other.family) && !is_in_blocks(blocks, other) && !self.holds(rule.peer_set, other)
+                    })
+                })
+            })
+    }
+}

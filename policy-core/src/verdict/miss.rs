@@ -1,0 +1,176 @@
+//! The nearest miss: the smallest edit to an existing rule or label that would allow what is denied.
+
+use serde::Serialize;
+
+use super::explain::{NamespaceFailure, Question, RuleRef, TermFailure};
+use crate::graph::{PeerRecord, PolicyId, RuleRecord};
+use crate::model::{Direction, Operator, Ports, Requirement};
+use crate::sets::PortSet;
+
+/// An edit that would allow what one side denies.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NearMiss {
+    /// The policy that is closest.
+    pub policy: String,
+    /// The rule to edit; `None` when the policy has no rule in this direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleRef>,
+    /// What to change, in words.
+    pub edit: String,
+}
+
+/// How much an edit changes; smaller is nearer. A slip of the pen, an added port, an added label, an added peer, a new rule.
+const SLIP: u32 = 5;
+const PORT: u32 = 10;
+const LABEL: u32 = 12;
+const SELECTOR: u32 = 14;
+const PEER: u32 = 30;
+const RULE: u32 = 100;
+
+/// The value that a requirement probably meant, when the object's value is one or two letters away.
+pub(crate) fn slip(requirement: &Requirement, value: Option<&str>) -> Option<String> {
+    let Operator::In(wanted) = &requirement.operator else { return None };
+    let value = value.filter(|v| v.len() >= 4)?;
+    wanted.iter().find(|w| w.len() >= 4 && strsim::damerau_levenshtein(w, value) <= 1 + value.len() / 8).cloned()
+}
+
+/// The nearest miss of one side; `missing` is what it does not allow.
+pub(crate) fn nearest_miss(question: &Question<'_>, policies: &[PolicyId], missing: &PortSet) -> Option<NearMiss> {
+    let mut best: Option<(u32, NearMiss)> = None;
+    let mut offer = |cost: u32, miss: NearMiss| {
+        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            best = Some((cost, miss));
+        }
+    };
+    for policy in policies {
+        let record = question.graph.policies.get(*policy);
+        for rule in record.rules(question.direction) {
+            if let Some((cost, edit)) = rule_edit(question, rule, missing) {
+                let rule = question.graph.rule_ref(*policy, rule);
+                offer(cost, NearMiss { policy: rule.policy.clone(), rule: Some(rule), edit });
+            }
+        }
+        let (namespace, name) = question.graph.policy_name(*policy);
+        let (list, end) = ends(question.direction);
+        let edit = format!("add a rule to `{list}` with {end} {} and {}", question.names.other, ports_text(missing));
+        offer(RULE, NearMiss { policy: format!("{namespace}/{name}"), rule: None, edit });
+    }
+    best.map(|(_, miss)| miss)
+}
+
+fn ends(direction: Direction) -> (&'static str, &'static str) {
+    match direction {
+        Direction::Ingress => ("ingress", "`from`"),
+        Direction::Egress => ("egress", "`to`"),
+    }
+}
+
+fn ports_text(missing: &PortSet) -> String {
+    if missing.is_all() { "no `ports`".to_owned() } else { format!("`ports` {missing}") }
+}
+
+fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
+    let port = port_edit(question, rule, missing);
+    let peer = if question.peer_misses(rule).is_empty() { None } else { Some(peer_edit(question, rule)?) };
+    match (peer, port) {
+        (Some((a, peer)), Some((b, port))) => Some((a + b, format!("{peer}, and {port}"))),
+        (Some(edit), None) | (None, Some(edit)) => Some(edit),
+        (None, None) => None,
+    }
+}
+
+fn port_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
+    let lacking = missing.difference(&question.rule_ports(rule));
+    if lacking.is_empty() {
+        return None;
+    }
+    if lacking.has_other_protocols() {
+        return Some((PORT, "remove `ports`: only a rule without them allows every protocol".to_owned()));
+    }
+    let is_named = match &rule.ports {
+        Ports::Listed(entries) => entries.iter().find_map(|entry| match entry {
+            crate::model::PortEntry::Named { name, .. } if question.numbers(name).is_empty() => Some(name.clone()),
+            _ => None,
+        }),
+        Ports::All => None,
+    };
+    if let Some(name) = is_named {
+        return Some((PORT, format!("give the destination's container port the name `{name}`, or add {lacking} to `ports`")));
+    }
+    Some((PORT, format!("add {lacking} to `ports`")))
+}
+
+/// The cheapest way to make the rule's peers hold the other end.
+fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)> {
+    let peers = rule.peers.as_ref()?;
+    let (_, end) = ends(question.direction);
+    let listed = peers.iter().enumerate().filter_map(|(i, peer)| match peer {
+        PeerRecord::Pods(term) => {
+            let pod = *question.other.pods.first()?;
+            term_edit(question, i, question.graph.term_failure(*term, pod))
+        }
+        PeerRecord::Block(_) | PeerRecord::Unreadable => None,
+    });
+    let added = match (question.other.pods.first(), question.other.address) {
+        (None, Some(address)) => format!("add `ipBlock` {}/{} to {end}", address, if address.is_ipv4() { 32 } else { 128 }),
+        _ => format!("add a peer for {} to {end}", question.names.other),
+    };
+    listed.chain([(PEER, added)]).min_by_key(|(cost, _)| *cost)
+}
+
+fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Option<(u32, String)> {
+    let other = question.names.other;
+    let list = if question.direction == Direction::Ingress { "from" } else { "to" };
+    let mut cost = 0;
+    let mut edits = Vec::new();
+    match failure.namespace {
+        NamespaceFailure::None => {}
+        NamespaceFailure::Other(_) => {
+            let namespace = question.graph.pod_name(*question.other.pods.first()?).0;
+            cost += SELECTOR;
+            edits.push(format!("add `namespaceSelector` kubernetes.io/metadata.name={namespace} to {list}[{index}]"));
+        }
+        NamespaceFailure::Labels(failed) => {
+            let namespace = format!("namespace {}", question.graph.pod_name(*question.other.pods.first()?).0);
+            for (requirement, value) in failed {
+                cost += label_edit(&requirement, value.as_deref(), &namespace, "namespaceSelector", list, index, &mut edits);
+            }
+        }
+    }
+    for (requirement, value) in failure.pods {
+        cost += label_edit(&requirement, value.as_deref(), other, "podSelector", list, index, &mut edits);
+    }
+    (!edits.is_empty()).then(|| (cost, edits.join(", and ")))
+}
+
+fn label_edit(
+    requirement: &Requirement,
+    value: Option<&str>,
+    object: &str,
+    selector: &str,
+    list: &str,
+    index: usize,
+    edits: &mut Vec<String>,
+) -> u32 {
+    let key = &requirement.key;
+    if let (Some(wanted), Some(value)) = (slip(requirement, value), value) {
+        edits.push(format!("write `{value}` for `{wanted}` as `{key}` in the `{selector}` of {list}[{index}]"));
+        return SLIP;
+    }
+    edits.push(match &requirement.operator {
+        Operator::In(wanted) => match (wanted.first(), value) {
+            (Some(wanted), Some(value)) => {
+                format!(
+                    "give {object} the label `{key}={wanted}`, or let the `{selector}` of {list}[{index}] accept `{key}={value}`"
+                )
+            }
+            (Some(wanted), None) => format!("give {object} the label `{key}={wanted}`"),
+            (None, _) => format!("change the `{selector}` of {list}[{index}]: its requirements on `{key}` contradict each other"),
+        },
+        Operator::Exists => format!("give {object} a label `{key}`"),
+        Operator::NotIn(_) | Operator::DoesNotExist => {
+            format!("take the label `{key}` from {object}, or drop `{requirement}` from the `{selector}` of {list}[{index}]")
+        }
+    });
+    LABEL
+}

@@ -1,0 +1,318 @@
+//! Every connection between workloads, and with the address space outside of the cluster.
+//!
+//! Pods of one workload that no policy can tell apart are one *cell*: one group, and addresses that lie in the same address
+//! blocks of all policies. All-pairs work is cells squared, and each (decision, cell) is evaluated once.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use rustc_hash::FxHashMap;
+
+use super::judge::Party;
+use crate::graph::{AllowGraph, Decision, DecisionId, GroupId, NodeId, PeerSetId, PodId};
+use crate::model::Direction;
+use crate::sets::{AddressSet, Family, PortSet};
+
+/// One row or column of a survey: the pods of a workload.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its pods.
+    pub pods: Vec<PodId>,
+    /// Whether each of them stands for more than one, so that it has peers of its own kind.
+    pub has_replicas: bool,
+}
+
+/// What is allowed from one unit to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PairPorts {
+    /// Allowed from every pod to every pod, over every address family that both have.
+    pub all: PortSet,
+    /// Allowed from some pod to some pod.
+    pub some: PortSet,
+}
+
+/// What is allowed between a unit and part of the outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExternalPorts {
+    /// The addresses.
+    pub addresses: AddressSet,
+    /// Allowed for every pod of the unit.
+    pub all: PortSet,
+    /// Allowed for some pod of the unit.
+    pub some: PortSet,
+}
+
+/// Pods of a unit that behave alike.
+#[derive(Clone, Debug)]
+struct Cell {
+    party: Party,
+    /// The group, when exactly one endpoint has the address.
+    group: Option<GroupId>,
+    count: usize,
+    has_known_address: bool,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct CellKey {
+    group: Option<GroupId>,
+    family: Family,
+    /// The place of the address among the borders of all blocks; the address itself where that is not enough.
+    class: Result<usize, Option<IpAddr>>,
+    node: Option<NodeId>,
+}
+
+/// A view of a graph for all-pairs questions.
+pub struct Survey<'g> {
+    graph: &'g AllowGraph,
+    cells: Vec<Vec<Cell>>,
+    /// Cells that are also told apart by node, for traffic from nodes (S2.11).
+    cells_by_node: Vec<Vec<Cell>>,
+    units: Vec<Unit>,
+    memo: RefCell<FxHashMap<(DecisionId, usize, usize), PortSet>>,
+}
+
+impl<'g> Survey<'g> {
+    /// Prepares the units. Cost: linear in their pods.
+    #[must_use]
+    pub fn new(graph: &'g AllowGraph, units: Vec<Unit>) -> Self {
+        let borders = borders(graph);
+        let all = |by_node| units.iter().map(|unit| cells(graph, unit, &borders, by_node)).collect();
+        let (cells, cells_by_node) = (all(false), all(true));
+        Self { graph, cells, cells_by_node, units, memo: RefCell::default() }
+    }
+
+    /// The number of units.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Whether there is no unit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// The units.
+    #[must_use]
+    pub fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    /// What is allowed from unit `from` to unit `to`; `None` when there are no two pods to connect, because a unit has no
+    /// endpoints, or they share no family, or both are one single pod.
+    #[must_use]
+    pub fn pair(&self, from: usize, to: usize) -> Option<PairPorts> {
+        let mut out: Option<PairPorts> = None;
+        let sources = self.cells.get(from)?;
+        for (i, source) in sources.iter().enumerate() {
+            let destinations = if source.party.is_node() { self.cells_by_node.get(to)? } else { self.cells.get(to)? };
+            for (j, destination) in destinations.iter().enumerate() {
+                let is_same_cell = from == to && !source.party.is_node() && i == j;
+                let has_replicas = self.units.get(from).is_some_and(|u| u.has_replicas);
+                if is_same_cell && source.count < 2 && !has_replicas {
+                    continue;
+                }
+                let Some(ports) = self.cell_pair((from, i, source), (to, j, destination)) else { continue };
+                out = Some(match out {
+                    None => PairPorts { all: ports.clone(), some: ports },
+                    Some(pair) => PairPorts { all: pair.all.intersection(&ports), some: pair.some.union(&ports) },
+                });
+            }
+        }
+        out
+    }
+
+    fn cell_pair(&self, from: (usize, usize, &Cell), to: (usize, usize, &Cell)) -> Option<PortSet> {
+        let (source, destination) = (&from.2.party, &to.2.party);
+        let (source, destination) = match (source.address, destination.address) {
+            (None, Some(_)) => (&source.clone().in_family(destination.family), destination),
+            (Some(_), None) => (source, &destination.clone().in_family(source.family)),
+            _ => (source, destination),
+        };
+        if source.family != destination.family {
+            return None;
+        }
+        let is_plain =
+            from.2.party.address.is_some() == to.2.party.address.is_some() && !source.is_node() && !destination.is_node();
+        let (Some(source_group), Some(destination_group), true) = (from.2.group, to.2.group, is_plain) else {
+            let (egress, ingress) = self.graph.ports_between(source, destination, false);
+            return Some(egress.intersection(&ingress));
+        };
+        let egress = self.side(source_group, Direction::Egress, destination, (to.0, to.1));
+        if egress.is_empty() {
+            return Some(egress);
+        }
+        let ingress = self.side(destination_group, Direction::Ingress, source, (from.0, from.1));
+        Some(if egress.is_all() {
+            ingress
+        } else if ingress.is_all() {
+            egress
+        } else {
+            egress.intersection(&ingress)
+        })
+    }
+
+    fn side(&self, group: GroupId, direction: Direction, other: &Party, cell: (usize, usize)) -> PortSet {
+        let decision = self.graph.groups.data(group).decisions.get(direction as usize).copied().flatten();
+        let Some(decision) = decision else { return PortSet::none() };
+        if *self.graph.decisions.key(decision) == Decision::Open {
+            return PortSet::all();
+        }
+        let key = (decision, cell.0, cell.1);
+        if let Some(ports) = self.memo.borrow().get(&key) {
+            return ports.clone();
+        }
+        let ports = self.graph.group_ports(group, direction, other);
+        self.memo.borrow_mut().insert(key, ports.clone());
+        ports
+    }
+
+    /// What is allowed between a unit and addresses that are no pod's and no node's, split into the ranges that its policies
+    /// distinguish. `direction` is seen from the unit. Only families that the unit has, as far as its addresses are known.
+    /// Empty when the unit has no endpoints and no hostNetwork pods.
+    #[must_use]
+    pub fn external(&self, unit: usize, direction: Direction) -> Vec<ExternalPorts> {
+        let cells = self.cells.get(unit).map(Vec::as_slice).unwrap_or_default();
+        let mut out: Vec<ExternalPorts> = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let mut parts: Option<Vec<ExternalPorts>> = None;
+            for cell in cells.iter().filter(|c| !c.has_known_address || c.party.family == family) {
+                let classes = self.external_classes(&cell.party, direction, family);
+                parts = Some(match parts {
+                    None => classes
+                        .into_iter()
+                        .map(|(addresses, ports)| ExternalPorts { addresses, all: ports.clone(), some: ports })
+                        .collect(),
+                    Some(parts) => cross(&parts, &classes),
+                });
+            }
+            for part in parts.unwrap_or_default() {
+                match out.iter_mut().find(|o| o.all == part.all && o.some == part.some) {
+                    Some(same) => same.addresses = same.addresses.union(&part.addresses),
+                    None => out.push(part),
+                }
+            }
+        }
+        out
+    }
+
+    /// The outside of one family, cut where the ports of one end change.
+    fn external_classes(&self, subject: &Party, direction: Direction, family: Family) -> Vec<(AddressSet, PortSet)> {
+        let whole = AddressSet::family(family);
+        let mut classes = vec![(whole.clone(), PortSet::all())];
+        for pod in &subject.pods {
+            let Some(decision) = self.graph.group_of(*pod).map(|group| self.graph.decision(group, direction)) else { continue };
+            let own = match decision {
+                Some(Decision::Open) => continue,
+                None => vec![(whole.clone(), PortSet::none())],
+                Some(Decision::Isolated { any, atoms, .. }) => {
+                    let blocks = |set: PeerSetId| self.graph.peer_sets.key(set).blocks.intersection(&whole);
+                    let mut own = vec![(whole.clone(), PortSet::none())];
+                    refine(&mut own, &blocks(*any), &PortSet::all());
+                    for atom in atoms {
+                        refine(&mut own, &blocks(atom.peers), &PortSet::range(atom.transport, atom.low, atom.high));
+                    }
+                    own
+                }
+            };
+            classes = classes
+                .iter()
+                .flat_map(|(a, p)| own.iter().map(move |(b, q)| (a.intersection(b), p.intersection(q))))
+                .filter(|(addresses, _)| !addresses.is_empty())
+                .collect();
+        }
+        classes
+    }
+}
+
+/// Adds `ports` for `addresses`; classes with equal ports stay one class.
+fn refine(classes: &mut Vec<(AddressSet, PortSet)>, addresses: &AddressSet, ports: &PortSet) {
+    if addresses.is_empty() {
+        return;
+    }
+    let mut out: Vec<(AddressSet, PortSet)> = Vec::with_capacity(classes.len() + 1);
+    let mut add = |addresses: AddressSet, ports: PortSet| {
+        if addresses.is_empty() {
+            return;
+        }
+        match out.iter_mut().find(|(_, p)| *p == ports) {
+            Some((same, _)) => *same = same.union(&addresses),
+            None => out.push((addresses, ports)),
+        }
+    };
+    for (class, have) in classes.drain(..) {
+        add(class.intersection(addresses), have.union(ports));
+        add(class.difference(addresses), have);
+    }
+    *classes = out;
+}
+
+fn cross(parts: &[ExternalPorts], classes: &[(AddressSet, PortSet)]) -> Vec<ExternalPorts> {
+    let mut out: Vec<ExternalPorts> = Vec::new();
+    for part in parts {
+        for (addresses, ports) in classes {
+            let addresses = part.addresses.intersection(addresses);
+            if addresses.is_empty() {
+                continue;
+            }
+            let (all, some) = (part.all.intersection(ports), part.some.union(ports));
+            match out.iter_mut().find(|o| o.all == all && o.some == some) {
+                Some(same) => same.addresses = same.addresses.union(&addresses),
+                None => out.push(ExternalPorts { addresses, all, some }),
+            }
+        }
+    }
+    out
+}
+
+/// Where membership in some block of some decision changes, as the first address of each stretch.
+struct Borders {
+    v4: Vec<u32>,
+    v6: Vec<u128>,
+}
+
+fn borders(graph: &AllowGraph) -> Borders {
+    let (mut v4, mut v6) = (BTreeSet::new(), BTreeSet::new());
+    for (_, content, state) in graph.peer_sets.iter() {
+        if state.decisions == 0 {
+            continue;
+        }
+        for (low, high) in content.blocks.v4().iter() {
+            v4.extend([Some(low), high.checked_add(1)].into_iter().flatten());
+        }
+        for (low, high) in content.blocks.v6().iter() {
+            v6.extend([Some(low), high.checked_add(1)].into_iter().flatten());
+        }
+    }
+    Borders { v4: v4.into_iter().collect(), v6: v6.into_iter().collect() }
+}
+
+fn cells(graph: &AllowGraph, unit: &Unit, borders: &Borders, by_node: bool) -> Vec<Cell> {
+    let mut out: Vec<Cell> = Vec::new();
+    let mut places: FxHashMap<CellKey, usize> = FxHashMap::default();
+    for pod in &unit.pods {
+        for party in graph.parties_of(*pod) {
+            let group = match party.pods.as_slice() {
+                [one] => graph.group_of(*one),
+                _ => None,
+            };
+            let class = match party.address {
+                Some(IpAddr::V4(a)) if group.is_some() => Ok(borders.v4.partition_point(|b| *b <= a.to_bits())),
+                Some(IpAddr::V6(a)) if group.is_some() => Ok(borders.v6.partition_point(|b| *b <= a.to_bits())),
+                address => Err(address),
+            };
+            let node = graph.pods.get(*pod).node.filter(|_| by_node || party.is_node());
+            let key = CellKey { group, family: party.family, class, node };
+            match places.get(&key).and_then(|place| out.get_mut(*place)) {
+                Some(cell) => cell.count += 1,
+                None => {
+                    places.insert(key, out.len());
+                    out.push(Cell { group, count: 1, has_known_address: party.address.is_some(), party });
+                }
+            }
+        }
+    }
+    out
+}
