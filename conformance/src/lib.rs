@@ -1,1 +1,10 @@
-//! x
+//! Proves that the allow graph and the command line give the verdicts of the specification.
+//!
+//! - [`case`]: cases as Markdown files, with manifests and tables of expected verdicts written by hand.
+//! - [`oracle`]: a naive evaluator over plain JSON objects, which shares no code with the engine.
+//! - [`generate`]: small adversarial clusters.
+//! - [`engine`]: the engine behind the same questions as the oracle.
+
+pub mod engine;
+pub mod generate;
+pub mod oracle;

@@ -29,6 +29,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::model::Direction;
+use crate::sets::AddressSet;
 
 /// The per-pod L3/L4 allow graph of a snapshot.
 ///
@@ -129,6 +130,42 @@ impl AllowGraph {
     pub fn policy_name(&self, policy: PolicyId) -> (&str, &str) {
         let record = self.policies.get(policy);
         (&self.namespaces.get(record.namespace).name, &record.name)
+    }
+
+    /// Every group, sorted by id.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.groups.iter().map(|(id, ..)| id).collect()
+    }
+
+    /// The peer sets that decisions refer to, sorted by id.
+    #[must_use]
+    pub fn peer_sets(&self) -> Vec<PeerSetId> {
+        self.peer_sets.iter().filter(|(_, _, state)| state.decisions > 0).map(|(id, ..)| id).collect()
+    }
+
+    /// The addresses of the pods that a peer set selects by label; sorted. Of an address with several claimants, every
+    /// claimant must match one of the set's terms (S2.5).
+    #[must_use]
+    pub fn members(&self, set: PeerSetId) -> Vec<IpAddr> {
+        let mut out = Vec::new();
+        for term in &self.peer_sets.key(set).terms {
+            let groups = &self.terms.data(*term).groups;
+            let is_in = |pod: &PodId| self.group_of(*pod).is_some_and(|group| groups.contains(group));
+            for pod in groups.to_vec().into_iter().flat_map(|group| self.pods_of(group)) {
+                let addresses = self.pod_addresses(*pod).iter().copied();
+                out.extend(addresses.filter(|address| self.claimants(*address).iter().all(is_in)));
+            }
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    /// The address blocks of a peer set, exceptions taken out.
+    #[must_use]
+    pub fn blocks(&self, set: PeerSetId) -> &AddressSet {
+        &self.peer_sets.key(set).blocks
     }
 
     /// How much there is of everything.

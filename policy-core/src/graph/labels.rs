@@ -66,10 +66,6 @@ impl CompiledSelector {
         self.0.is_empty()
     }
 
-    pub(crate) fn requirements(&self) -> &[(Symbol, CompiledOperator)] {
-        &self.0
-    }
-
     pub(crate) fn matches(&self, labels: &LabelSet) -> bool {
         self.0.iter().all(|(key, operator)| operator.holds(labels.value(*key)))
     }

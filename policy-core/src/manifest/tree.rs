@@ -177,11 +177,6 @@ impl<'s> Tree<'s> {
         &self.nodes[id]
     }
 
-    /// The number of nodes, aliases not expanded.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// The value of a node, through at most one alias (an alias never refers to an alias).
     pub(crate) fn value(&self, id: NodeId) -> &Value<'s> {
         match &self.node(id).value {

@@ -81,19 +81,12 @@ pub struct SideExplanation {
 /// One side of a question, while it is explained.
 pub(crate) struct Question<'a> {
     pub graph: &'a AllowGraph,
-    pub subject: PodId,
     pub group: GroupId,
     pub direction: Direction,
     pub other: &'a Party,
     pub asked: &'a PortSet,
-    pub names: Names<'a>,
-}
-
-/// How the two ends are called in messages.
-#[derive(Clone, Copy)]
-pub(crate) struct Names<'a> {
-    pub subject: &'a str,
-    pub other: &'a str,
+    /// What the other end is called.
+    pub name: &'a str,
 }
 
 impl AllowGraph {
@@ -111,8 +104,8 @@ impl AllowGraph {
     ) -> [SideExplanation; 2] {
         let [from, to] = names;
         [
-            self.explain_side(source, Direction::Egress, destination, is_same, asked, Names { subject: from, other: to }),
-            self.explain_side(destination, Direction::Ingress, source, is_same, asked, Names { subject: to, other: from }),
+            self.explain_side(source, Direction::Egress, destination, is_same, asked, to),
+            self.explain_side(destination, Direction::Ingress, source, is_same, asked, from),
         ]
     }
 
@@ -123,7 +116,7 @@ impl AllowGraph {
         other: &Party,
         is_same: bool,
         asked: &PortSet,
-        names: Names<'_>,
+        name: &str,
     ) -> SideExplanation {
         let allows = if is_same { asked.clone() } else { self.side_ports(subject, direction, other).intersection(asked) };
         let mut side = SideExplanation {
@@ -158,7 +151,7 @@ impl AllowGraph {
         } else {
             Cause::Allowed
         };
-        let question = Question { graph: self, subject: pod, group, direction, other, asked, names };
+        let question = Question { graph: self, group, direction, other, asked, name };
         side.rules = policies.iter().flat_map(|policy| question.rules(*policy)).collect();
         if matches!(side.cause, Cause::Allowed | Cause::Denied) && side.allows != *asked {
             side.nearest_miss = nearest_miss(&question, &policies, &asked.difference(&side.allows));
@@ -252,7 +245,7 @@ impl Question<'_> {
     }
 
     fn peer_miss(&self, peer: &PeerRecord) -> String {
-        let other = self.names.other;
+        let other = self.name;
         match peer {
             PeerRecord::Unreadable => "could not be read, so it matches nothing (S1.20)".to_owned(),
             PeerRecord::Block(block) => match self.other.address {
@@ -281,7 +274,7 @@ impl Question<'_> {
 
     /// The requirements of a term that a pod does not meet, in words.
     fn term_miss(&self, term: TermId, pod: PodId) -> Vec<String> {
-        let other = self.names.other;
+        let other = self.name;
         let TermFailure { namespace, pods } = self.graph.term_failure(term, pod);
         let mut out = Vec::new();
         match namespace {

@@ -52,7 +52,7 @@ pub(crate) fn nearest_miss(question: &Question<'_>, policies: &[PolicyId], missi
         }
         let (namespace, name) = question.graph.policy_name(*policy);
         let (list, end) = ends(question.direction);
-        let edit = format!("add a rule to `{list}` with {end} {} and {}", question.names.other, ports_text(missing));
+        let edit = format!("add a rule to `{list}` with {end} {} and {}", question.name, ports_text(missing));
         offer(RULE, NearMiss { policy: format!("{namespace}/{name}"), rule: None, edit });
     }
     best.map(|(_, miss)| miss)
@@ -113,13 +113,13 @@ fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)
     });
     let added = match (question.other.pods.first(), question.other.address) {
         (None, Some(address)) => format!("add `ipBlock` {}/{} to {end}", address, if address.is_ipv4() { 32 } else { 128 }),
-        _ => format!("add a peer for {} to {end}", question.names.other),
+        _ => format!("add a peer for {} to {end}", question.name),
     };
     listed.chain([(PEER, added)]).min_by_key(|(cost, _)| *cost)
 }
 
 fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Option<(u32, String)> {
-    let other = question.names.other;
+    let other = question.name;
     let list = if question.direction == Direction::Ingress { "from" } else { "to" };
     let mut cost = 0;
     let mut edits = Vec::new();

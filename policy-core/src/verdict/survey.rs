@@ -109,7 +109,7 @@ impl<'g> Survey<'g> {
         for (i, source) in sources.iter().enumerate() {
             let destinations = if source.party.is_node() { self.cells_by_node.get(to)? } else { self.cells.get(to)? };
             for (j, destination) in destinations.iter().enumerate() {
-                let is_same_cell = from == to && !source.party.is_node() && i == j;
+                let is_same_cell = from == to && source.party == destination.party;
                 let has_replicas = self.units.get(from).is_some_and(|u| u.has_replicas);
                 if is_same_cell && source.count < 2 && !has_replicas {
                     continue;

@@ -1,0 +1,290 @@
+//! A naive evaluator, written from S1 to S3 of the semantics and from nothing else.
+//!
+//! It works on Kubernetes objects as plain JSON, rule by rule, with no index, no set and no cache, and shares no code with
+//! the engine. Slow and obvious on purpose. Objects are taken as stored by an API server in legacy mode: what cannot be
+//! read fails closed (S1.20).
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+/// A cluster as a list of objects.
+pub struct Oracle {
+    objects: Vec<Value>,
+}
+
+/// What a flow carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// `TCP`, `UDP` or `SCTP` with a destination port.
+    Port(&'static str, u16),
+    /// Any protocol that a policy cannot name.
+    Other,
+}
+
+/// The empty list, for fields that are absent or null (S1.5).
+const NONE: &[Value] = &[];
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value.get(field).and_then(Value::as_array).map_or(NONE, Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+fn given<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
+    value.get(field).filter(|v| !v.is_null())
+}
+
+fn namespace_of(object: &Value) -> &str {
+    match text(object, "/metadata/namespace") {
+        "" => "default",
+        name => name,
+    }
+}
+
+impl Oracle {
+    /// The cluster of these objects.
+    #[must_use]
+    pub fn new(objects: Vec<Value>) -> Self {
+        Self { objects }
+    }
+
+    fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |o| text(o, "/kind") == kind)
+    }
+
+    /// S2.1.
+    fn endpoints(&self) -> impl Iterator<Item = &Value> {
+        self.of_kind("Pod").filter(|pod| {
+            !text(pod, "/spec/nodeName").is_empty()
+                && pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true)
+                && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
+                && !addresses(pod).is_empty()
+        })
+    }
+
+    /// The endpoints that claim an address (S2.5).
+    fn claimants(&self, address: IpAddr) -> Vec<&Value> {
+        self.endpoints().filter(|pod| addresses(pod).contains(&address)).collect()
+    }
+
+    /// The nodes of an address: those that list it, and those whose live hostNetwork pods have it.
+    fn nodes(&self, address: IpAddr) -> Vec<&str> {
+        let listed = self.of_kind("Node").filter(|node| {
+            node.pointer("/status/addresses")
+                .and_then(Value::as_array)
+                .is_some_and(|list| list.iter().any(|a| text(a, "/address").parse() == Ok(address)))
+        });
+        let listed = listed.map(|node| text(node, "/metadata/name"));
+        let hosted = self.of_kind("Pod").filter(|pod| {
+            pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true)
+                && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
+                && addresses(pod).contains(&address)
+        });
+        let hosted = hosted.map(|pod| text(pod, "/spec/nodeName"));
+        listed.chain(hosted).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// The verdict on a flow: S3.15 without the tiers of S4.
+    #[must_use]
+    pub fn is_allowed(&self, source: IpAddr, destination: IpAddr, protocol: Protocol) -> bool {
+        let (sources, destinations) = (self.claimants(source), self.claimants(destination));
+        if !sources.is_empty() && source == destination {
+            return true; // S2.14
+        }
+        if sources.len() == 1 && destinations.len() == 1 && std::ptr::eq(sources[0], destinations[0]) {
+            return true; // S2.14, by another of its addresses
+        }
+        for pod in &sources {
+            if !self.side(pod, "Egress", destination, &destinations, protocol) {
+                return false;
+            }
+        }
+        for pod in &destinations {
+            let own_node = text(pod, "/spec/nodeName");
+            if sources.is_empty() && self.nodes(source).contains(&own_node) {
+                continue; // S2.11
+            }
+            if !self.side(pod, "Ingress", source, &sources, protocol) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// S3.1 to S3.3 for one endpoint and one direction.
+    fn side(&self, pod: &Value, direction: &str, address: IpAddr, others: &[&Value], protocol: Protocol) -> bool {
+        let mut is_isolated = false;
+        for policy in self.of_kind("NetworkPolicy") {
+            let is_target = namespace_of(policy) == namespace_of(pod)
+                && selects(policy.pointer("/spec/podSelector").unwrap_or(&Value::Null), &labels(pod)).unwrap_or(true);
+            if !is_target || !types(policy).contains(&direction) {
+                continue;
+            }
+            is_isolated = true;
+            let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
+            for rule in list(policy.pointer("/spec").unwrap_or(&Value::Null), rules) {
+                if rule.is_null() {
+                    continue;
+                }
+                let peer_list = list(rule, peers);
+                let port_list = list(rule, "ports");
+                let peer = peer_list.is_empty() || peer_list.iter().any(|p| self.peer(policy, p, address, others));
+                let named_by = if direction == "Ingress" { vec![pod] } else { others.to_vec() };
+                let port = port_list.is_empty() || port_list.iter().any(|p| port(p, protocol, &named_by));
+                if peer && port {
+                    return true;
+                }
+            }
+        }
+        !is_isolated
+    }
+
+    /// S1.33 and S1.40.
+    fn peer(&self, policy: &Value, peer: &Value, address: IpAddr, others: &[&Value]) -> bool {
+        let (pods, namespaces, block) = (given(peer, "podSelector"), given(peer, "namespaceSelector"), given(peer, "ipBlock"));
+        match (pods, namespaces, block) {
+            (None, None, Some(block)) => in_block(block, address),
+            (None, None, None) | (_, _, Some(_)) => false, // S1.16, fails closed
+            (pods, namespaces, None) => {
+                // S2.5: every claimant must match, and external addresses have none (S1.41).
+                !others.is_empty()
+                    && others.iter().all(|other| {
+                        let in_namespace = match namespaces {
+                            None => namespace_of(other) == namespace_of(policy),
+                            Some(selector) => selects(selector, &self.namespace_labels(namespace_of(other))) == Some(true),
+                        };
+                        // An unreadable half makes the whole peer unreadable.
+                        let is_readable = [pods, namespaces].into_iter().flatten().all(|s| selects(s, &[]).is_some());
+                        is_readable && in_namespace && pods.is_none_or(|s| selects(s, &labels(other)) == Some(true))
+                    })
+            }
+        }
+    }
+
+    /// S1.34 to S1.36.
+    fn namespace_labels(&self, name: &str) -> Vec<(String, String)> {
+        let object = self.of_kind("Namespace").find(|n| text(n, "/metadata/name") == name);
+        let mut out: Vec<(String, String)> = object.map(labels).unwrap_or_default();
+        out.retain(|(key, _)| key != "kubernetes.io/metadata.name");
+        out.push(("kubernetes.io/metadata.name".to_owned(), name.to_owned()));
+        out
+    }
+}
+
+/// S2.2.
+fn addresses(pod: &Value) -> Vec<IpAddr> {
+    let many = pod.pointer("/status/podIPs").and_then(Value::as_array).map_or(NONE, Vec::as_slice);
+    if many.is_empty() {
+        return text(pod, "/status/podIP").parse().into_iter().collect();
+    }
+    many.iter().filter_map(|ip| text(ip, "/ip").parse().ok()).collect()
+}
+
+fn labels(object: &Value) -> Vec<(String, String)> {
+    let map = object.pointer("/metadata/labels").and_then(Value::as_object);
+    map.into_iter().flatten().map(|(k, v)| (k.clone(), v.as_str().unwrap_or("").to_owned())).collect()
+}
+
+/// S1.4.
+fn types(policy: &Value) -> Vec<&str> {
+    let spec = policy.pointer("/spec").unwrap_or(&Value::Null);
+    let named = list(spec, "policyTypes");
+    if named.is_empty() {
+        return if list(spec, "egress").is_empty() { vec!["Ingress"] } else { vec!["Ingress", "Egress"] };
+    }
+    let known: Vec<&str> = named.iter().filter_map(Value::as_str).filter(|w| ["Ingress", "Egress"].contains(w)).collect();
+    // S1.20: an unknown type alone counts as both.
+    if known.is_empty() { vec!["Ingress", "Egress"] } else { known }
+}
+
+/// S1.30 to S1.32; `None` for a selector that the API server would refuse.
+fn selects(selector: &Value, labels: &[(String, String)]) -> Option<bool> {
+    let value = |key: &str| labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    let mut result = true;
+    for (key, wanted) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        result &= value(key) == wanted.as_str();
+    }
+    for expression in list(selector, "matchExpressions") {
+        let values: Vec<&str> = list(expression, "values").iter().filter_map(Value::as_str).collect();
+        let found = value(text(expression, "/key"));
+        result &= match text(expression, "/operator") {
+            "In" if !values.is_empty() => found.is_some_and(|v| values.contains(&v)),
+            "NotIn" if !values.is_empty() => found.is_none_or(|v| !values.contains(&v)),
+            "Exists" if values.is_empty() => found.is_some(),
+            "DoesNotExist" if values.is_empty() => found.is_none(),
+            _ => return None,
+        };
+    }
+    Some(result)
+}
+
+/// S1.40 to S1.43, bit by bit.
+fn in_block(block: &Value, address: IpAddr) -> bool {
+    let Some(inside) = in_cidr(text(block, "/cidr"), address) else { return false };
+    let mut excepted = false;
+    for except in list(block, "except") {
+        match except.as_str().and_then(|e| in_cidr(e, address)) {
+            Some(hit) => excepted |= hit,
+            None => return false, // S1.20: an unreadable except
+        }
+    }
+    inside && !excepted
+}
+
+fn in_cidr(cidr: &str, address: IpAddr) -> Option<bool> {
+    let (net, length) = cidr.split_once('/')?;
+    let (net, length): (IpAddr, u32) = (net.parse().ok()?, length.parse().ok()?);
+    let bits = |a: IpAddr| -> Vec<bool> {
+        let bytes = match a {
+            IpAddr::V4(a) => a.octets().to_vec(),
+            IpAddr::V6(a) => a.octets().to_vec(),
+        };
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |i| byte >> i & 1 == 1)).collect()
+    };
+    let (net_bits, address_bits) = (bits(net), bits(address));
+    if length as usize > net_bits.len() {
+        return None;
+    }
+    let is_same_family = net_bits.len() == address_bits.len();
+    Some(is_same_family && net_bits.iter().zip(&address_bits).take(length as usize).all(|(a, b)| a == b))
+}
+
+/// S1.50 to S1.55. `named_by` are the pods on which a name is looked up; all of them must agree (S2.5).
+fn port(entry: &Value, protocol: Protocol, named_by: &[&Value]) -> bool {
+    let Protocol::Port(transport, number) = protocol else { return false };
+    let wanted = given(entry, "protocol").map_or(Some("TCP"), Value::as_str);
+    if wanted != Some(transport) {
+        return false;
+    }
+    let end = given(entry, "endPort").map(|e| e.as_i64().unwrap_or(-1));
+    match given(entry, "port") {
+        None => end.is_none(),
+        Some(Value::Number(low)) => {
+            let low = low.as_i64().unwrap_or(-1);
+            let high = end.unwrap_or(low);
+            (1..=65535).contains(&low) && (low..=65535).contains(&high) && (low..=high).contains(&i64::from(number))
+        }
+        Some(Value::String(name)) => {
+            end.is_none() && !named_by.is_empty() && named_by.iter().all(|pod| declares(pod, name, transport, number))
+        }
+        Some(_) => false,
+    }
+}
+
+/// S1.55.
+fn declares(pod: &Value, name: &str, transport: &str, number: u16) -> bool {
+    let spec = pod.pointer("/spec").unwrap_or(&Value::Null);
+    let sidecars = list(spec, "initContainers").iter().filter(|c| text(c, "/restartPolicy") == "Always");
+    list(spec, "containers").iter().chain(sidecars).flat_map(|c| list(c, "ports")).any(|p| {
+        let protocol = match text(p, "/protocol") {
+            "" => "TCP",
+            given => given,
+        };
+        text(p, "/name") == name
+            && protocol == transport
+            && p.get("containerPort").and_then(Value::as_u64) == Some(u64::from(number))
+    })
+}

@@ -1,0 +1,359 @@
+//! Properties over generated clusters.
+//!
+//! `NETPOL_CLUSTERS` multiplies how many clusters each property sees; with 1, the comparison with the oracle sees 20,000.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use conformance::engine;
+use conformance::generate::{Cluster, cluster};
+use conformance::oracle::Oracle;
+use policy_core::compile::{Compiler, GraphDelta, Options};
+use policy_core::graph::{AllowGraph, Decision, GroupId, PeerSetId};
+use policy_core::manifest::{Snapshot, Syntax};
+use policy_core::model::{Change, Direction};
+use policy_core::sets::PortSet;
+use policy_core::verdict::{Survey, Unit};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+fn clusters(count: u32) -> Config {
+    let factor: f64 = std::env::var("NETPOL_CLUSTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+    let cases = (f64::from(count) * factor) as u32;
+    Config { cases: cases.max(1), failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() }
+}
+
+fn check<T: std::fmt::Debug>(config: Config, strategy: impl Strategy<Value = T>, test: impl Fn(&T) -> Result<(), TestCaseError>) {
+    let mut runner = TestRunner::new(config);
+    if let Err(error) = runner.run(&strategy, |value| test(&value)) {
+        panic!("{error}");
+    }
+}
+
+fn load(cluster: &Cluster) -> Snapshot {
+    engine::load(&cluster.objects, Syntax::Legacy)
+}
+
+fn engine_agrees_with_oracle(cluster: &Cluster) -> Result<(), TestCaseError> {
+    let graph = engine::compile(load(cluster).changes());
+    let oracle = Oracle::new(cluster.objects.clone());
+    let addresses = cluster.addresses();
+    let protocols = cluster.protocols();
+    for source in &addresses {
+        for destination in &addresses {
+            let (from, to) = (graph.party(*source), graph.party(*destination));
+            let (egress, ingress) = graph.ports_between(&from, &to, from.is_same_endpoint(&to));
+            let ports = egress.intersection(&ingress);
+            for protocol in &protocols {
+                let expected = oracle.is_allowed(*source, *destination, *protocol);
+                let found = engine::is_allowed(&graph, *source, *destination, *protocol);
+                prop_assert_eq!(found, expected, "{} -> {} {:?}", source, destination, protocol);
+                let in_set = ports.contains(engine::protocol(*protocol));
+                prop_assert_eq!(in_set, expected, "ports of {} -> {} {:?}", source, destination, protocol);
+            }
+        }
+    }
+    Ok(())
+}
+
+// Two halves of the 20,000, so that two cores share the work.
+#[test]
+fn verdicts_are_those_of_the_oracle_first_half() {
+    check(clusters(10_000), cluster(), engine_agrees_with_oracle);
+}
+
+#[test]
+fn verdicts_are_those_of_the_oracle_second_half() {
+    check(clusters(10_000), cluster(), engine_agrees_with_oracle);
+}
+
+/// An explanation allows exactly what the verdict allows, each part of it by a rule, and offers an edit where it denies.
+#[test]
+fn explanations_agree_with_verdicts() {
+    check(clusters(1_000), cluster(), |cluster| {
+        let graph = engine::compile(load(cluster).changes());
+        let asked = PortSet::all();
+        for source in &cluster.addresses() {
+            for destination in &cluster.addresses() {
+                let (from, to) = (graph.party(*source), graph.party(*destination));
+                let is_same = from.is_same_endpoint(&to);
+                let (egress, ingress) = graph.ports_between(&from, &to, is_same);
+                let sides = graph.explain(&from, &to, is_same, &asked, ["a", "b"]);
+                for (side, (subject, allowed)) in sides.iter().zip([(&from, egress), (&to, ingress)]) {
+                    prop_assert_eq!(&side.allows, &allowed);
+                    let by_rules = side.rules.iter().fold(PortSet::none(), |set, rule| set.union(&rule.allows));
+                    let is_judged_by_rules = side.is_isolated && side.cause.rule() == "S3.3" && subject.pods().len() == 1;
+                    if is_judged_by_rules {
+                        prop_assert_eq!(&by_rules, &allowed, "{} -> {}", source, destination);
+                        prop_assert_eq!(side.nearest_miss.is_some(), allowed != asked);
+                    }
+                    for rule in &side.rules {
+                        prop_assert_eq!(rule.misses.is_empty(), rule.allows == asked, "{:?}", rule);
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The survey of all pairs says what the pairs say.
+#[test]
+fn survey_agrees_with_pairs() {
+    check(clusters(2_000), cluster(), |cluster| {
+        let snapshot = load(cluster);
+        let graph = engine::compile(snapshot.changes());
+        let pods: Vec<_> = snapshot.pods.keys().filter_map(|key| graph.pod(&key.namespace, &key.name)).collect();
+        // Units of two pods, so that cells are merged and told apart.
+        let units: Vec<Unit> = pods.chunks(2).map(|pods| Unit { pods: pods.to_vec(), has_replicas: false }).collect();
+        let survey = Survey::new(&graph, units.clone());
+        for (i, from) in units.iter().enumerate() {
+            for (j, to) in units.iter().enumerate() {
+                let mut all = None::<PortSet>;
+                let mut some = PortSet::none();
+                for a in &from.pods {
+                    for b in to.pods.iter().filter(|b| *b != a) {
+                        for source in graph.parties_of(*a) {
+                            for destination in graph.parties_of(*b).iter().filter(|d| d.family() == source.family()) {
+                                let (egress, ingress) = graph.ports_between(&source, destination, false);
+                                let ports = egress.intersection(&ingress);
+                                all = Some(all.map_or_else(|| ports.clone(), |all| all.intersection(&ports)));
+                                some = some.union(&ports);
+                            }
+                        }
+                    }
+                }
+                let found = survey.pair(i, j);
+                prop_assert_eq!(found.as_ref().map(|p| p.all.clone()), all);
+                prop_assert_eq!(found.map(|p| p.some).unwrap_or_default(), some);
+            }
+            for direction in Direction::ALL {
+                external_agrees(&graph, &survey, i, from, direction, &cluster.addresses())?;
+            }
+        }
+        Ok(())
+    });
+}
+
+fn external_agrees(
+    graph: &AllowGraph,
+    survey: &Survey<'_>,
+    index: usize,
+    unit: &Unit,
+    direction: Direction,
+    addresses: &[IpAddr],
+) -> Result<(), TestCaseError> {
+    let parts = survey.external(index, direction);
+    for address in addresses {
+        let outside = graph.party(*address);
+        if !outside.is_external() {
+            continue;
+        }
+        let mut all = None::<PortSet>;
+        for pod in &unit.pods {
+            for end in graph.parties_of(*pod).iter().filter(|p| p.family() == outside.family()) {
+                let (egress, ingress) = match direction {
+                    Direction::Egress => graph.ports_between(end, &outside, false),
+                    Direction::Ingress => graph.ports_between(&outside, end, false),
+                };
+                let ports = egress.intersection(&ingress);
+                all = Some(all.map_or_else(|| ports.clone(), |all| all.intersection(&ports)));
+            }
+        }
+        let holding: Vec<_> = parts.iter().filter(|p| p.addresses.contains(*address)).collect();
+        prop_assert!(holding.len() <= 1, "parts of the outside overlap");
+        prop_assert_eq!(holding.first().map(|p| p.all.clone()), all, "{} {}", direction, address);
+    }
+    Ok(())
+}
+
+/// The changes from one snapshot to another.
+fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
+    let mut out = Vec::new();
+    for (name, namespace) in &after.namespaces {
+        if before.namespaces.get(name) != Some(namespace) {
+            out.push(Change::Namespace(namespace.clone()));
+        }
+    }
+    out.extend(before.namespaces.keys().filter(|n| !after.namespaces.contains_key(*n)).cloned().map(Change::NamespaceRemoved));
+    for (name, node) in &after.nodes {
+        if before.nodes.get(name) != Some(node) {
+            out.push(Change::Node(node.clone()));
+        }
+    }
+    out.extend(before.nodes.keys().filter(|n| !after.nodes.contains_key(*n)).cloned().map(Change::NodeRemoved));
+    for (key, pod) in &after.pods {
+        if before.pods.get(key) != Some(pod) {
+            out.push(Change::Pod(pod.clone()));
+        }
+    }
+    out.extend(before.pods.keys().filter(|k| !after.pods.contains_key(*k)).cloned().map(Change::PodRemoved));
+    for (key, policy) in &after.policies {
+        if before.policies.get(key) != Some(policy) {
+            out.push(Change::Policy(policy.clone()));
+        }
+    }
+    out.extend(before.policies.keys().filter(|k| !after.policies.contains_key(*k)).cloned().map(Change::PolicyRemoved));
+    out
+}
+
+/// A reader of deltas, as the agent is one: what it believes must be what the graph holds.
+#[derive(Default)]
+struct Mirror {
+    decisions: BTreeMap<(GroupId, Direction), Decision>,
+    members: BTreeMap<PeerSetId, BTreeSet<IpAddr>>,
+}
+
+impl Mirror {
+    fn apply(&mut self, delta: &GraphDelta, graph: &AllowGraph) {
+        self.decisions.retain(|(group, _), _| !delta.groups_removed.contains(group));
+        for (group, direction) in &delta.decisions {
+            match graph.decision(*group, *direction) {
+                Some(decision) => drop(self.decisions.insert((*group, *direction), decision.clone())),
+                None => drop(self.decisions.remove(&(*group, *direction))),
+            }
+        }
+        for set in &delta.peer_sets_removed {
+            self.members.remove(set);
+        }
+        for set in &delta.peer_sets_added {
+            self.members.insert(*set, graph.members(*set).into_iter().collect());
+        }
+        for change in &delta.members {
+            let members = self.members.get_mut(&change.peer_set).expect("changes are of sets that stay");
+            let is_news = if change.is_member { members.insert(change.address) } else { members.remove(&change.address) };
+            assert!(is_news, "{change:?} was known already");
+        }
+    }
+
+    fn check(&self, graph: &AllowGraph) -> Result<(), TestCaseError> {
+        let sets: BTreeMap<PeerSetId, BTreeSet<IpAddr>> =
+            graph.peer_sets().into_iter().map(|set| (set, graph.members(set).into_iter().collect())).collect();
+        prop_assert_eq!(&self.members, &sets);
+        let decisions: BTreeMap<_, _> = graph
+            .groups()
+            .into_iter()
+            .flat_map(|group| Direction::ALL.map(|direction| (group, direction)))
+            .filter_map(|key| Some((key, graph.decision(key.0, key.1)?.clone())))
+            .collect();
+        prop_assert_eq!(&self.decisions, &decisions);
+        Ok(())
+    }
+}
+
+/// Applies change lists, flushing after those at which `flushes` says so and at the end; checks every delta.
+fn run(lists: &[Vec<Change>], flushes: &[bool], options: Options) -> Result<AllowGraph, TestCaseError> {
+    let mut compiler = Compiler::new(options);
+    let mut mirror = Mirror::default();
+    let mut flush = flushes.iter().cycle();
+    for list in lists {
+        for change in list {
+            compiler.apply(change.clone());
+            if *flush.next().unwrap_or(&false) {
+                let delta = compiler.flush();
+                mirror.apply(&delta, compiler.graph());
+                mirror.check(compiler.graph())?;
+            }
+        }
+    }
+    let delta = compiler.flush();
+    mirror.apply(&delta, compiler.graph());
+    mirror.check(compiler.graph())?;
+    prop_assert!(compiler.flush().is_empty(), "a flush without changes says something");
+    Ok(compiler.into_graph())
+}
+
+type Sequence = (Vec<Cluster>, Vec<bool>, Vec<usize>);
+
+fn sequence() -> impl Strategy<Value = Sequence> {
+    let states = prop::collection::vec(cluster(), 1..4);
+    let flushes = prop::collection::vec(prop::bool::weighted(0.3), 1..12);
+    let order = prop::collection::vec(any::<prop::sample::Index>(), 64).prop_map(|v| v.iter().map(|i| i.index(1000)).collect());
+    (states, flushes, order)
+}
+
+fn shuffled(mut changes: Vec<Change>, keys: &[usize]) -> Vec<Change> {
+    let mut keyed: Vec<(usize, Change)> =
+        changes.drain(..).enumerate().map(|(i, change)| (keys.get(i % keys.len()).copied().unwrap_or(0) ^ i, change)).collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, change)| change).collect()
+}
+
+fn incremental_is_from_scratch((states, flushes, keys): &Sequence, options: &Options) -> Result<(), TestCaseError> {
+    let empty = Snapshot::default();
+    let snapshots: Vec<Snapshot> = states.iter().map(load).collect();
+    let last = snapshots.last().unwrap_or(&empty);
+    let scratch = run(&[last.changes().collect()], &[false], options.clone())?.canonical();
+
+    // State after state, each step's changes in a random order.
+    let mut steps = Vec::new();
+    let mut before = &empty;
+    for after in &snapshots {
+        steps.push(shuffled(difference(before, after), keys));
+        before = after;
+    }
+    prop_assert_eq!(&run(&steps, flushes, options.clone())?.canonical(), &scratch, "step by step");
+    prop_assert_eq!(&run(&steps, &[false], options.clone())?.canonical(), &scratch, "squashed into one flush");
+    prop_assert_eq!(&run(&steps, &[true], options.clone())?.canonical(), &scratch, "split into a flush for each change");
+
+    // Through the states backwards and forwards again, with the empty state between.
+    let mut there_and_back = steps.clone();
+    let mut path: Vec<&Snapshot> = snapshots.iter().rev().skip(1).collect();
+    path.push(&empty);
+    path.extend(&snapshots);
+    let mut before = last;
+    for after in path {
+        there_and_back.push(shuffled(difference(before, after), keys));
+        before = after;
+    }
+    prop_assert_eq!(&run(&there_and_back, flushes, options.clone())?.canonical(), &scratch, "reversed and repeated");
+
+    // Everything deleted and added again within one flush.
+    let mut again = vec![last.changes().collect(), difference(last, &empty), shuffled(last.changes().collect(), keys)];
+    prop_assert_eq!(&run(&again, &[false], options.clone())?.canonical(), &scratch, "deleted and added again");
+
+    // And nothing is left over when everything is gone.
+    again.push(difference(last, &empty));
+    let counts = run(&again, flushes, options.clone())?.counts();
+    prop_assert_eq!((counts.pods, counts.groups, counts.policies, counts.terms, counts.decisions), (0, 0, 0, 0, 0));
+    prop_assert_eq!(counts.peer_sets, 2, "nobody and everyone");
+    Ok(())
+}
+
+#[test]
+fn incremental_is_from_scratch_for_all_pods() {
+    check(clusters(1_500), sequence(), |s| incremental_is_from_scratch(s, &Options::default()));
+}
+
+#[test]
+fn incremental_is_from_scratch_for_one_node() {
+    check(clusters(1_500), sequence(), |s| incremental_is_from_scratch(s, &Options { node: Some("n1".to_owned()) }));
+}
+
+/// A node's compiler decides for its own pods as the compiler of everything does, and knows nothing of the others.
+#[test]
+fn one_node_decides_as_all_nodes() {
+    check(clusters(1_000), cluster(), |cluster| {
+        let snapshot = load(cluster);
+        let everything = engine::compile(snapshot.changes()).canonical();
+        let mut compiler = Compiler::new(Options { node: Some("n1".to_owned()) });
+        snapshot.changes().for_each(|change| compiler.apply(change));
+        compiler.flush();
+        let graph = compiler.graph();
+        // A group has a decision as soon as one of its pods is on the node.
+        let mine: Vec<String> = graph.canonical().lines().filter(|l| !l.ends_with(": out of scope")).map(str::to_owned).collect();
+        let everything: BTreeSet<&str> = everything.lines().collect();
+        for line in &mine {
+            prop_assert!(everything.contains(line.as_str()), "{line}");
+        }
+        let local =
+            snapshot.pods.values().filter(|p| p.is_endpoint() && p.placement == policy_core::model::Placement::Node("n1".into()));
+        for pod in local {
+            let id = graph.pod(&pod.key.namespace, &pod.key.name).expect("applied");
+            let group = graph.group_of(id).expect("an endpoint");
+            prop_assert!(graph.decision(group, Direction::Ingress).is_some());
+        }
+        Ok(())
+    });
+}
