@@ -115,7 +115,13 @@ fn survey_agrees_with_pairs() {
                 for a in &from.pods {
                     for b in to.pods.iter().filter(|b| *b != a) {
                         for source in graph.parties_of(*a) {
-                            for destination in graph.parties_of(*b).iter().filter(|d| d.family() == source.family()) {
+                            for destination in &graph.parties_of(*b) {
+                                // An end without a known address takes part in flows of either family.
+                                let destination = &destination.clone().in_family(source.family());
+                                let source = source.clone().in_family(destination.family());
+                                if source.family() != destination.family() {
+                                    continue;
+                                }
                                 let (egress, ingress) = graph.ports_between(&source, destination, false);
                                 let ports = egress.intersection(&ingress);
                                 all = Some(all.map_or_else(|| ports.clone(), |all| all.intersection(&ports)));
@@ -152,7 +158,8 @@ fn external_agrees(
         }
         let mut all = None::<PortSet>;
         for pod in &unit.pods {
-            for end in graph.parties_of(*pod).iter().filter(|p| p.family() == outside.family()) {
+            let ends = graph.parties_of(*pod).into_iter().map(|p| p.in_family(outside.family()));
+            for end in &ends.filter(|p| p.family() == outside.family()).collect::<Vec<_>>() {
                 let (egress, ingress) = match direction {
                     Direction::Egress => graph.ports_between(end, &outside, false),
                     Direction::Ingress => graph.ports_between(&outside, end, false),

@@ -144,6 +144,12 @@ impl Loader {
         self.say(diagnostic);
     }
 
+    /// What there is to say so far, in the order read.
+    #[must_use]
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.assembly.diagnostics
+    }
+
     /// Everything that was read, put together.
     #[must_use]
     pub fn finish(self) -> Snapshot {

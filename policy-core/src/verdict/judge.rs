@@ -37,6 +37,18 @@ pub struct Party {
 }
 
 impl Party {
+    /// Somebody who is no pod and no node, at this address.
+    #[must_use]
+    pub fn outside(address: IpAddr) -> Self {
+        Self {
+            pods: SmallVec::new(),
+            address: Some(address),
+            family: Family::of(address),
+            nodes: SmallVec::new(),
+            is_node: false,
+        }
+    }
+
     /// The same end in a flow of another family, when its address is not known.
     #[must_use]
     pub fn in_family(mut self, family: Family) -> Self {
@@ -145,6 +157,24 @@ impl AllowGraph {
         let pods = self.claimants(address);
         let nodes = if pods.is_empty() { self.nodes_at(address) } else { SmallVec::new() };
         Party { pods, address: Some(address), family: Family::of(address), is_node: !nodes.is_empty(), nodes }
+    }
+
+    /// A process of this node, at one of its addresses; `None` as address when it is not known.
+    #[must_use]
+    pub fn node_party(&self, node: &str, address: Option<IpAddr>) -> Party {
+        let nodes = self.node_names.get(node).copied().into_iter().collect();
+        Party { pods: SmallVec::new(), address, family: address.map_or(Family::V4, Family::of), nodes, is_node: true }
+    }
+
+    /// Every address of a block that an endpoint or a node has; sorted.
+    #[must_use]
+    pub fn known_addresses(&self, within: &AddressSet) -> Vec<IpAddr> {
+        let pods = self.pods.iter().flat_map(|(_, pod)| pod.addresses.iter().copied());
+        let nodes = self.nodes.iter().flat_map(|(_, node)| node.addresses.iter().copied());
+        let mut out: Vec<IpAddr> = pods.chain(nodes).filter(|address| within.contains(*address)).collect();
+        out.sort_unstable();
+        out.dedup();
+        out
     }
 
     /// The party at a pod's address. A hostNetwork pod is its node, also where an endpoint claims the same address.

@@ -3,6 +3,7 @@
 //! Pods of one workload that no policy can tell apart are one *cell*: one group, and addresses that lie in the same address
 //! blocks of all policies. All-pairs work is cells squared, and each (decision, cell) is evaluated once.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -47,11 +48,16 @@ pub struct ExternalPorts {
 #[derive(Clone, Debug)]
 struct Cell {
     party: Party,
+    /// One of its pods.
+    pod: PodId,
     /// The group, when exactly one endpoint has the address.
     group: Option<GroupId>,
     count: usize,
     has_known_address: bool,
 }
+
+/// A cell with the places of its unit and of itself.
+type CellAt<'a> = (usize, usize, &'a Cell);
 
 #[derive(PartialEq, Eq, Hash)]
 struct CellKey {
@@ -100,40 +106,53 @@ impl<'g> Survey<'g> {
         &self.units
     }
 
-    /// What is allowed from unit `from` to unit `to`; `None` when there are no two pods to connect, because a unit has no
-    /// endpoints, or they share no family, or both are one single pod.
+    /// Pairs of ends that stand for every pair of pods of two units, with whether both ends are one pod. Ends of different
+    /// families are not paired.
     #[must_use]
-    pub fn pair(&self, from: usize, to: usize) -> Option<PairPorts> {
-        let mut out: Option<PairPorts> = None;
-        let sources = self.cells.get(from)?;
-        for (i, source) in sources.iter().enumerate() {
-            let destinations = if source.party.is_node() { self.cells_by_node.get(to)? } else { self.cells.get(to)? };
+    pub fn ends(&self, from: usize, to: usize) -> Vec<(Party, Party, bool)> {
+        let pairs = self.cell_pairs(from, to).into_iter();
+        let pairs = pairs.filter_map(|(source, destination, is_same)| {
+            let (source, destination) = in_one_family(&source.2.party, &destination.2.party)?;
+            Some((source.into_owned(), destination.into_owned(), is_same))
+        });
+        pairs.collect()
+    }
+
+    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(CellAt<'_>, CellAt<'_>, bool)> {
+        let has_replicas = |unit: usize| self.units.get(unit).is_some_and(|u| u.has_replicas);
+        let is_alone = !has_replicas(from) && !has_replicas(to);
+        let mut out = Vec::new();
+        for (i, source) in cells_of(&self.cells, from).iter().enumerate() {
+            let destinations = cells_of(if source.party.is_node() { &self.cells_by_node } else { &self.cells }, to);
             for (j, destination) in destinations.iter().enumerate() {
-                let is_same_cell = from == to && source.party == destination.party;
-                let has_replicas = self.units.get(from).is_some_and(|u| u.has_replicas);
-                if is_same_cell && source.count < 2 && !has_replicas {
-                    continue;
-                }
-                let Some(ports) = self.cell_pair((from, i, source), (to, j, destination)) else { continue };
-                out = Some(match out {
-                    None => PairPorts { all: ports.clone(), some: ports },
-                    Some(pair) => PairPorts { all: pair.all.intersection(&ports), some: pair.some.union(&ports) },
-                });
+                let is_one_pod = source.pod == destination.pod && source.count == 1 && destination.count == 1;
+                out.push(((from, i, source), (to, j, destination), is_one_pod && is_alone));
             }
         }
         out
     }
 
-    fn cell_pair(&self, from: (usize, usize, &Cell), to: (usize, usize, &Cell)) -> Option<PortSet> {
-        let (source, destination) = (&from.2.party, &to.2.party);
-        let (source, destination) = match (source.address, destination.address) {
-            (None, Some(_)) => (&source.clone().in_family(destination.family), destination),
-            (Some(_), None) => (source, &destination.clone().in_family(source.family)),
-            _ => (source, destination),
-        };
-        if source.family != destination.family {
-            return None;
+    /// What is allowed from unit `from` to unit `to`; `None` when there are no two pods to connect, because a unit has no
+    /// endpoints, or they share no family, or both are one single pod.
+    #[must_use]
+    pub fn pair(&self, from: usize, to: usize) -> Option<PairPorts> {
+        let mut out: Option<PairPorts> = None;
+        for (source, destination, is_same) in self.cell_pairs(from, to) {
+            if is_same {
+                continue;
+            }
+            let Some(ports) = self.cell_pair(source, destination) else { continue };
+            out = Some(match out {
+                None => PairPorts { all: ports.clone(), some: ports },
+                Some(pair) => PairPorts { all: pair.all.intersection(&ports), some: pair.some.union(&ports) },
+            });
         }
+        out
+    }
+
+    fn cell_pair(&self, from: CellAt<'_>, to: CellAt<'_>) -> Option<PortSet> {
+        let (source, destination) = in_one_family(&from.2.party, &to.2.party)?;
+        let (source, destination) = (source.as_ref(), destination.as_ref());
         let is_plain =
             from.2.party.address.is_some() == to.2.party.address.is_some() && !source.is_node() && !destination.is_node();
         let (Some(source_group), Some(destination_group), true) = (from.2.group, to.2.group, is_plain) else {
@@ -179,7 +198,7 @@ impl<'g> Survey<'g> {
         for family in [Family::V4, Family::V6] {
             let mut parts: Option<Vec<ExternalPorts>> = None;
             for cell in cells.iter().filter(|c| !c.has_known_address || c.party.family == family) {
-                let classes = self.external_classes(&cell.party, direction, family);
+                let classes = self.graph.outside(&cell.party, direction, family);
                 parts = Some(match parts {
                     None => classes
                         .into_iter()
@@ -197,18 +216,37 @@ impl<'g> Survey<'g> {
         }
         out
     }
+}
 
-    /// The outside of one family, cut where the ports of one end change.
-    fn external_classes(&self, subject: &Party, direction: Direction, family: Family) -> Vec<(AddressSet, PortSet)> {
+fn cells_of(list: &[Vec<Cell>], unit: usize) -> &[Cell] {
+    list.get(unit).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The ends as those of one flow; `None` when they share no family.
+fn in_one_family<'p>(source: &'p Party, destination: &'p Party) -> Option<(Cow<'p, Party>, Cow<'p, Party>)> {
+    fn adapt<'p>(end: &'p Party, other: &Party) -> Cow<'p, Party> {
+        match (end.address, other.address) {
+            (None, Some(_)) => Cow::Owned(end.clone().in_family(other.family)),
+            _ => Cow::Borrowed(end),
+        }
+    }
+    (source.family == destination.family || source.address.is_none() || destination.address.is_none())
+        .then(|| (adapt(source, destination), adapt(destination, source)))
+}
+
+impl AllowGraph {
+    /// The addresses of one family that are no pod's and no node's, cut where what policies of `subject` let through changes.
+    #[must_use]
+    pub fn outside(&self, subject: &Party, direction: Direction, family: Family) -> Vec<(AddressSet, PortSet)> {
         let whole = AddressSet::family(family);
         let mut classes = vec![(whole.clone(), PortSet::all())];
         for pod in &subject.pods {
-            let Some(decision) = self.graph.group_of(*pod).map(|group| self.graph.decision(group, direction)) else { continue };
+            let Some(decision) = self.group_of(*pod).map(|group| self.decision(group, direction)) else { continue };
             let own = match decision {
                 Some(Decision::Open) => continue,
                 None => vec![(whole.clone(), PortSet::none())],
                 Some(Decision::Isolated { any, atoms, .. }) => {
-                    let blocks = |set: PeerSetId| self.graph.peer_sets.key(set).blocks.intersection(&whole);
+                    let blocks = |set: PeerSetId| self.peer_sets.key(set).blocks.intersection(&whole);
                     let mut own = vec![(whole.clone(), PortSet::none())];
                     refine(&mut own, &blocks(*any), &PortSet::all());
                     for atom in atoms {
@@ -309,7 +347,7 @@ fn cells(graph: &AllowGraph, unit: &Unit, borders: &Borders, by_node: bool) -> V
                 Some(cell) => cell.count += 1,
                 None => {
                     places.insert(key, out.len());
-                    out.push(Cell { group, count: 1, has_known_address: party.address.is_some(), party });
+                    out.push(Cell { pod: *pod, group, count: 1, has_known_address: party.address.is_some(), party });
                 }
             }
         }
