@@ -153,7 +153,9 @@ impl AllowGraph {
         };
         let question = Question { graph: self, group, direction, other, asked, name };
         side.rules = policies.iter().flat_map(|policy| question.rules(*policy)).collect();
-        if matches!(side.cause, Cause::Allowed | Cause::Denied) && side.allows != *asked {
+        // Who asks for everything and gets something does not miss the rest.
+        let is_missed = side.allows != *asked && (side.allows.is_empty() || !asked.is_all());
+        if matches!(side.cause, Cause::Allowed | Cause::Denied) && is_missed {
             side.nearest_miss = nearest_miss(&question, &policies, &asked.difference(&side.allows));
         }
         side
@@ -251,7 +253,7 @@ impl Question<'_> {
             PeerRecord::Block(block) => match self.other.address {
                 None => format!("ipBlock {block} may hold {other} or not: its address is not known before it runs"),
                 Some(address) if !AddressSet::block(block.cidr).contains(address) => {
-                    format!("ipBlock {} does not hold {address}", block.cidr)
+                    format!("ipBlock {} does not hold {}", block.cidr, self.address_name(address))
                 }
                 Some(address) => {
                     let except = block.except.iter().find(|net| net.contains(&address));
@@ -270,6 +272,11 @@ impl Question<'_> {
                 Some(pod) => self.term_miss(*term, *pod).join("; "),
             },
         }
+    }
+
+    /// An address that only stands for a larger part of the outside goes by the name of that part.
+    pub(crate) fn address_name(&self, address: std::net::IpAddr) -> String {
+        if self.other.is_external() && self.name != address.to_string() { self.name.to_owned() } else { address.to_string() }
     }
 
     /// The requirements of a term that a pod does not meet, in words.

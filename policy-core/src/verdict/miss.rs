@@ -80,8 +80,10 @@ fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> O
 }
 
 fn port_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
-    let lacking = missing.difference(&question.rule_ports(rule));
-    if lacking.is_empty() {
+    let ports = question.rule_ports(rule);
+    let lacking = missing.difference(&ports);
+    // Who asks for everything is content with the ports that the rule has.
+    if lacking.is_empty() || (question.asked.is_all() && !ports.is_empty()) {
         return None;
     }
     if lacking.has_other_protocols() {
@@ -112,7 +114,9 @@ fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)
         PeerRecord::Block(_) | PeerRecord::Unreadable => None,
     });
     let added = match (question.other.pods.first(), question.other.address) {
-        (None, Some(address)) => format!("add `ipBlock` {}/{} to {end}", address, if address.is_ipv4() { 32 } else { 128 }),
+        (None, Some(address)) if question.address_name(address) == address.to_string() => {
+            format!("add `ipBlock` {address}/{} to {end}", if address.is_ipv4() { 32 } else { 128 })
+        }
         _ => format!("add a peer for {} to {end}", question.name),
     };
     listed.chain([(PEER, added)]).min_by_key(|(cost, _)| *cost)

@@ -1,0 +1,226 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Can A talk to B under Kubernetes NetworkPolicies, and why.
+#[derive(Parser, Debug)]
+#[command(name = "netpol", version, about, long_about = LONG_ABOUT, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Can A talk to B under Kubernetes NetworkPolicies, and why.
+
+Reads manifests or cluster dumps (YAML or JSON, files, folders, standard input), never a cluster, and gives the verdict \
+that the API defines: which policies isolate, which rule allows, and what to change.";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  allowed, or the input is valid
+  1  denied, or only partly allowed
+  2  bad usage or bad input
+
+Colours are used on a terminal only, and never when NO_COLOR is set.";
+
+const CAN_EXAMPLES: &str = "\
+Examples:
+  netpol can shop/web shop/db -p 5432              may pods of shop/web open TCP 5432 to shop/db?
+  netpol can shop/deploy/web external -p 443       … and HTTPS to anywhere outside?
+  netpol can 203.0.113.9 shop/ingress -p 80,443    may this address reach the ingress?
+  netpol can shop/web kube-system/dns -p 53/UDP -p 53/TCP
+  netpol can shop/web shop/db                      everything that is allowed
+  kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db
+
+FROM and TO:
+  ns/name, kind/name, ns/kind/name, name   a pod or workload (pod, deploy, sts, ds, job, cronjob, rs, rc)
+  node/name                                processes and hostNetwork pods of a node
+  10.0.0.1, 10.0.0.0/8                     an address, or every address of a block
+  external                                 every address that is no pod's and no node's
+
+Exit codes: 0 allowed, 1 denied or only partly allowed, 2 bad usage or bad input.";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  netpol list -f manifests/                        every allowed connection
+  netpol list --from shop/web                      only those of one workload
+  netpol list --to external -o csv                 what leaves the cluster, as a table
+  netpol list -o dot | dot -Tsvg > connections.svg
+  netpol list -o mermaid                           a picture for a pull request";
+
+const WHO_EXAMPLES: &str = "\
+Examples:
+  netpol who shop/db                               everything that can reach it, and on which ports
+  netpol who shop/db -p 5432                       everything that can reach it there";
+
+const REACH_EXAMPLES: &str = "\
+Examples:
+  netpol reach shop/web                            everything it can reach, and on which ports
+  netpol reach shop/web -p 443                     everything it can reach there
+  netpol reach shop/web --hops                     everything that can be reached through others";
+
+const VALIDATE_EXAMPLES: &str = "\
+Examples:
+  netpol validate -f manifests/
+  kubectl get netpol -A -o yaml | netpol validate -f -
+  netpol validate -o json                          findings for a machine
+
+Exit codes: 0 valid (warnings are possible), 2 at least one error.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Say whether FROM can open connections to TO, and why
+    #[command(after_help = CAN_EXAMPLES)]
+    Can(CanArgs),
+    /// List every allowed connection between workloads, and with the outside
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// List everything that can reach TO
+    #[command(after_help = WHO_EXAMPLES)]
+    Who(WhoArgs),
+    /// List everything that FROM can reach
+    #[command(after_help = REACH_EXAMPLES)]
+    Reach(ReachArgs),
+    /// Check manifests and report every fault with its place
+    #[command(after_help = VALIDATE_EXAMPLES)]
+    Validate(ValidateArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  netpol completions bash > /etc/bash_completion.d/netpol")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  netpol man > /usr/local/share/man/man1/netpol.1")]
+    Man,
+}
+
+/// Where the objects come from.
+#[derive(ClapArgs, Debug, Clone)]
+pub(crate) struct InputArgs {
+    /// A file, a folder (with everything below it), or `-` for standard input; may be gzip. Repeatable
+    #[arg(short = 'f', long = "file", value_name = "PATH", default_value = ".")]
+    pub paths: Vec<PathBuf>,
+    /// The namespace of names without one
+    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as old API servers do
+    #[arg(long)]
+    pub legacy_cidrs: bool,
+    /// Answer even if the input has errors: what could not be read allows nothing
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Refuse files that are larger than this after decompression
+    #[arg(long, value_name = "MEBIBYTES", default_value_t = 1024)]
+    pub max_size: u64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CanArgs {
+    /// The end that opens the connection
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    /// The end that it connects to
+    #[arg(value_name = "TO")]
+    pub to: String,
+    #[command(flatten)]
+    pub ports: PortArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How to print the answer
+    #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
+    pub output: AnswerFormat,
+    /// Show every policy and rule that was considered
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+/// The ports of a question.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct PortArgs {
+    /// A port, a range or a port name, with a protocol if it is not TCP: 80, 53/UDP, 8000-9000/SCTP, http, icmp. Repeatable
+    #[arg(short = 'p', long = "port", value_name = "PORT[/PROTO]", value_delimiter = ',')]
+    pub ports: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ListArgs {
+    /// Only connections from this end
+    #[arg(long, value_name = "FROM")]
+    pub from: Option<String>,
+    /// Only connections to this end
+    #[arg(long, value_name = "TO")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How to print the list
+    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
+    pub output: ListFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct WhoArgs {
+    /// The end that is reached
+    #[arg(value_name = "TO")]
+    pub to: String,
+    #[command(flatten)]
+    pub ports: PortArgs,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How to print the list
+    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
+    pub output: ListFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ReachArgs {
+    /// The end that reaches out
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    #[command(flatten)]
+    pub ports: PortArgs,
+    /// Also what can be reached through other workloads, with the way there
+    #[arg(long)]
+    pub hops: bool,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How to print the list
+    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
+    pub output: ListFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How to print the findings
+    #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
+    pub output: AnswerFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AnswerFormat {
+    /// For people
+    Text,
+    /// For machines; the schema is in the README
+    Json,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ListFormat {
+    /// For people
+    Text,
+    /// For machines; the schema is in the README
+    Json,
+    /// One row for each protocol of a connection
+    Csv,
+    /// A Markdown table
+    Md,
+    /// A Graphviz graph
+    Dot,
+    /// A Mermaid flowchart
+    Mermaid,
+}

@@ -1,0 +1,270 @@
+//! What users write for the ends of a connection, and for ports.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::{Result, anyhow, bail};
+use ipnet::IpNet;
+use policy_core::manifest::{Replicas, nearest};
+use policy_core::model::{ObjectKey, WorkloadKey};
+use policy_core::sets::{AddressSet, PortSet, Protocol, Transport};
+use policy_core::verdict::Unit;
+
+use crate::world::World;
+
+/// One end of a question.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// The pods of a workload.
+    Workload { namespace: String, owner: WorkloadKey },
+    /// One pod of a workload.
+    Pod(ObjectKey),
+    /// Processes of a node.
+    Node(String),
+    /// One address, whoever has it.
+    Address(IpAddr),
+    /// All addresses of a block, whoever has them.
+    Block(IpNet),
+    /// Every address that is no pod's and no node's.
+    External,
+}
+
+impl End {
+    /// What the end is called in text.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Workload { namespace, owner } => format!("{namespace}/{}", owner.name),
+            Self::Pod(key) => key.to_string(),
+            Self::Node(name) => format!("node/{name}"),
+            Self::Address(address) => address.to_string(),
+            Self::Block(block) => block.to_string(),
+            Self::External => "external".to_owned(),
+        }
+    }
+
+    /// The namespace, when the end is in one.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Workload { namespace, .. } => Some(namespace),
+            Self::Pod(key) => Some(&key.namespace),
+            Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => None,
+        }
+    }
+
+    /// The pods that are meant, when the end is pods.
+    pub(crate) fn unit(&self, world: &World) -> Option<Unit> {
+        match self {
+            Self::Workload { namespace, owner } => {
+                let workload = world.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?;
+                Some(world.unit(&workload.pods, workload.replicas))
+            }
+            Self::Pod(key) => Some(world.unit(std::slice::from_ref(key), Replicas::One)),
+            Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => None,
+        }
+    }
+
+    /// The addresses that are meant, when the end is addresses.
+    pub(crate) fn addresses(&self) -> Option<AddressSet> {
+        match self {
+            Self::Address(address) => Some(AddressSet::single(*address)),
+            Self::Block(block) => Some(AddressSet::block(*block)),
+            Self::External => Some(AddressSet::all()),
+            Self::Workload { .. } | Self::Pod(_) | Self::Node(_) => None,
+        }
+    }
+}
+
+/// The Kubernetes kind of a word before a slash.
+fn kind(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "po" | "pod" | "pods" => "Pod",
+        "deploy" | "deployment" | "deployments" => "Deployment",
+        "sts" | "statefulset" | "statefulsets" => "StatefulSet",
+        "ds" | "daemonset" | "daemonsets" => "DaemonSet",
+        "job" | "jobs" => "Job",
+        "cj" | "cronjob" | "cronjobs" => "CronJob",
+        "rs" | "replicaset" | "replicasets" => "ReplicaSet",
+        "rc" | "replicationcontroller" | "replicationcontrollers" => "ReplicationController",
+        "no" | "node" | "nodes" => "Node",
+        _ => return None,
+    })
+}
+
+/// Reads one end.
+///
+/// # Errors
+/// When nothing of this name is in the input, or more than one thing is; the message names what is near.
+pub(crate) fn parse(text: &str, default_namespace: &str, world: &World) -> Result<End> {
+    if text == "external" {
+        return Ok(End::External);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(End::Address(address));
+    }
+    if let Ok(block) = text.parse::<IpNet>() {
+        return Ok(End::Block(block.trunc()));
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        [name] => find(world, default_namespace, None, name),
+        ["node" | "no" | "nodes", name] => node(world, name),
+        [first, name] => match kind(first) {
+            Some(kind) => find(world, default_namespace, Some(kind), name),
+            None => find(world, first, None, name),
+        },
+        [namespace, word, name] => match kind(word) {
+            Some("Node") | None => {
+                bail!("`{word}` in `{text}` is no kind of workload; expected pod, deploy, sts, ds, job, cronjob, rs or rc")
+            }
+            Some(kind) => find(world, namespace, Some(kind), name),
+        },
+        _ => bail!("cannot read `{text}`; expected ns/name, kind/name, ns/kind/name, an address, a CIDR or `external`"),
+    }
+}
+
+fn node(world: &World, name: &str) -> Result<End> {
+    let is_there = world.snapshot.nodes.contains_key(name)
+        || world.snapshot.pods.values().any(|p| p.placement == policy_core::model::Placement::Node(name.to_owned()));
+    if is_there {
+        return Ok(End::Node(name.to_owned()));
+    }
+    let hint = nearest(name, world.snapshot.nodes.keys().map(String::as_str)).map(|n| format!("; did you mean `node/{n}`?"));
+    bail!("there is no node `{name}` in the input{}", hint.unwrap_or_default())
+}
+
+fn find(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> Result<End> {
+    let is_wanted = |k: &str| kind.is_none_or(|kind| kind == k);
+    let mut found: Vec<End> = world
+        .snapshot
+        .workloads
+        .keys()
+        .filter(|(ns, owner)| ns == namespace && owner.name == name && is_wanted(&owner.kind))
+        .map(|(ns, owner)| End::Workload { namespace: ns.clone(), owner: owner.clone() })
+        .collect();
+    let key = ObjectKey::new(namespace, name);
+    let is_own_workload = found.iter().any(|end| matches!(end, End::Workload { owner, .. } if owner.kind == "Pod"));
+    if is_wanted("Pod") && !is_own_workload && world.snapshot.pods.contains_key(&key) {
+        found.push(End::Pod(key));
+    }
+    match found.as_slice() {
+        [] => Err(unknown(world, namespace, kind, name)),
+        [end] => ends_somewhere(world, end).map(|()| end.clone()),
+        several => {
+            let kinds: Vec<String> = several
+                .iter()
+                .map(|end| match end {
+                    End::Workload { owner, .. } => format!("{namespace}/{}/{name}", owner.kind.to_lowercase()),
+                    _ => format!("{namespace}/pod/{name}"),
+                })
+                .collect();
+            bail!("`{namespace}/{name}` is more than one thing: {}; name one of them", kinds.join(", "))
+        }
+    }
+}
+
+/// A workload without a single endpoint cannot be an end of a connection.
+fn ends_somewhere(world: &World, end: &End) -> Result<()> {
+    let Some(unit) = end.unit(world) else { return Ok(()) };
+    if unit.pods.iter().any(|pod| !world.graph.parties_of(*pod).is_empty()) {
+        return Ok(());
+    }
+    let pods: Vec<&ObjectKey> = match end {
+        End::Workload { namespace, owner } => {
+            world.snapshot.workloads.get(&(namespace.clone(), owner.clone())).map(|w| w.pods.iter().collect()).unwrap_or_default()
+        }
+        End::Pod(key) => vec![key],
+        _ => Vec::new(),
+    };
+    let reason = pods.first().and_then(|key| world.snapshot.pods.get(key)).and_then(|pod| pod.not_endpoint_because());
+    Err(anyhow!("`{}` has no traffic: its pod {}", end.name(), reason.unwrap_or("is not there")))
+}
+
+fn unknown(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> anyhow::Error {
+    let what = match kind {
+        Some(kind) => format!("{kind} `{name}` in namespace `{namespace}`"),
+        None => format!("pod or workload `{name}` in namespace `{namespace}`"),
+    };
+    let mut names: BTreeSet<(&str, &str)> =
+        world.snapshot.workloads.keys().map(|(ns, o)| (ns.as_str(), o.name.as_str())).collect();
+    names.extend(world.snapshot.pods.keys().filter(|k| !k.name.contains('/')).map(|k| (k.namespace.as_str(), k.name.as_str())));
+    let elsewhere: Vec<String> = names.iter().filter(|(_, n)| *n == name).map(|(ns, n)| format!("`{ns}/{n}`")).collect();
+    if !elsewhere.is_empty() {
+        return anyhow!("there is no {what}; did you mean {}?", elsewhere.join(" or "));
+    }
+    if !names.iter().any(|(ns, _)| *ns == namespace) {
+        let known: BTreeSet<&str> = names.iter().map(|(ns, _)| *ns).collect();
+        let near = nearest(namespace, known.iter().copied()).map(|n| format!("did you mean `{n}/{name}`?"));
+        let list = || format!("the namespaces with pods are {}", known.iter().copied().collect::<Vec<_>>().join(", "));
+        let hint =
+            if known.is_empty() { "the input has no pods and no workloads at all".to_owned() } else { near.unwrap_or_else(list) };
+        return anyhow!("there is no {what}; {hint}");
+    }
+    let own: Vec<&str> = names.iter().filter(|(ns, _)| *ns == namespace).map(|(_, n)| *n).collect();
+    match nearest(name, own.iter().copied()) {
+        Some(near) => anyhow!("there is no {what}; did you mean `{namespace}/{near}`?"),
+        None => {
+            let shown: Vec<&str> = own.iter().take(12).copied().collect();
+            let more = if own.len() > shown.len() { ", …" } else { "" };
+            anyhow!("there is no {what}; it has {}{more}", shown.join(", "))
+        }
+    }
+}
+
+/// Reads the ports of a question; `None` when no port was given. Names are looked up at the destination.
+pub(crate) fn ports(texts: &[String], destination: Option<&End>, world: &World) -> Result<Option<PortSet>> {
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let mut out = PortSet::none();
+    for text in texts {
+        out = out.union(&port(text, destination, world)?);
+    }
+    Ok(Some(out))
+}
+
+fn port(text: &str, destination: Option<&End>, world: &World) -> Result<PortSet> {
+    let expected = "expected a port such as 80, 53/UDP, 8000-9000/TCP, a port name, `icmp` or `other`";
+    let (port, protocol) = match text.split_once('/') {
+        Some((port, protocol)) => {
+            let upper = protocol.to_ascii_uppercase();
+            let transport = Transport::from_name(&upper);
+            (
+                port,
+                transport
+                    .ok_or_else(|| anyhow!("`{protocol}` in `{text}` is no protocol with ports; expected TCP, UDP or SCTP"))?,
+            )
+        }
+        None => (text, Transport::Tcp),
+    };
+    if ["icmp", "icmpv6", "other"].contains(&port.to_ascii_lowercase().as_str()) && !text.contains('/') {
+        return Ok(PortSet::of(Protocol::Other));
+    }
+    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n >= 1);
+    let (low, high) = port.split_once('-').unwrap_or((port, port));
+    if let (Some(low), Some(high)) = (number(low), number(high)) {
+        if low > high {
+            bail!("the range `{text}` ends before it starts");
+        }
+        return Ok(PortSet::range(protocol, low, high));
+    }
+    if port.is_empty() || port.chars().all(|c| c.is_ascii_digit() || c == '-') {
+        bail!("`{text}` is no port; {expected}, from 1 to 65535");
+    }
+    named_port(port, protocol, destination, world).ok_or_else(|| {
+        let end = destination.map_or_else(|| "the destination".to_owned(), End::name);
+        anyhow!("no container port of {end} is named `{port}` with protocol {protocol}; {expected}")
+    })
+}
+
+fn named_port(name: &str, protocol: Transport, destination: Option<&End>, world: &World) -> Option<PortSet> {
+    let pods: Vec<ObjectKey> = match destination? {
+        End::Workload { namespace, owner } => world.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?.pods.clone(),
+        End::Pod(key) => vec![key.clone()],
+        _ => return None,
+    };
+    let ports = pods.iter().filter_map(|key| world.snapshot.pods.get(key)).flat_map(|pod| &pod.ports);
+    let set = ports
+        .filter(|p| p.name == name && p.protocol == protocol)
+        .fold(PortSet::none(), |set, p| set.union(&PortSet::range(protocol, p.number, p.number)));
+    (!set.is_empty()).then_some(set)
+}

@@ -1,0 +1,199 @@
+//! The rows of a list.
+
+use std::fmt;
+
+use policy_core::model::{Direction, ObjectKey, WorkloadKey};
+use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
+use policy_core::verdict::{Survey, Unit};
+use serde::{Serialize, Serializer};
+
+use crate::connection::connections;
+use crate::ends::End;
+use crate::output::cidr_texts;
+use crate::world::World;
+
+/// One end of a row.
+#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(untagged)]
+pub(crate) enum Peer {
+    /// A workload, or `kind: Pod` and `kind: Node`.
+    Workload {
+        kind: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        namespace: String,
+        name: String,
+    },
+    /// Addresses that are no pod's and no node's.
+    External { kind: &'static str, cidrs: Vec<String> },
+}
+
+impl Peer {
+    fn outside(addresses: &AddressSet) -> Self {
+        Self::External { kind: "External", cidrs: cidr_texts(addresses) }
+    }
+
+    fn workload(namespace: &str, owner: &WorkloadKey) -> Self {
+        Self::Workload { kind: owner.kind.clone(), namespace: namespace.to_owned(), name: owner.name.clone() }
+    }
+
+    fn pod(key: &ObjectKey) -> Self {
+        Self::Workload { kind: "Pod".to_owned(), namespace: key.namespace.clone(), name: key.name.clone() }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload { kind, namespace, name } if namespace.is_empty() => write!(f, "{name} ({kind})"),
+            Self::Workload { kind, namespace, name } => write!(f, "{namespace}/{name} ({kind})"),
+            Self::External { cidrs, .. } if cidrs.len() > 4 => {
+                write!(f, "external {}, … ({} blocks)", cidrs.iter().take(4).cloned().collect::<Vec<_>>().join(", "), cidrs.len())
+            }
+            Self::External { cidrs, .. } => write!(f, "external {}", cidrs.join(", ")),
+        }
+    }
+}
+
+/// One allowed connection.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Row {
+    pub src: Peer,
+    pub dst: Peer,
+    /// What every pod of the source may use towards every pod of the destination.
+    #[serde(serialize_with = "by_protocol")]
+    pub allowed: PortSet,
+    /// What only some of them may.
+    #[serde(serialize_with = "by_protocol", skip_serializing_if = "PortSet::is_empty")]
+    pub partly: PortSet,
+}
+
+impl Row {
+    fn new(src: Peer, dst: Peer, all: PortSet, some: &PortSet) -> Option<Self> {
+        let partly = some.difference(&all);
+        (!some.is_empty()).then_some(Self { src, dst, allowed: all, partly })
+    }
+
+    /// What at least some pods may use.
+    pub(crate) fn some(&self) -> PortSet {
+        self.allowed.union(&self.partly)
+    }
+}
+
+pub(crate) fn by_protocol<S: Serializer>(ports: &PortSet, serializer: S) -> Result<S::Ok, S::Error> {
+    let list: Vec<ProtocolPorts> = ports.by_protocol();
+    list.serialize(serializer)
+}
+
+/// A row's end before it is known what is allowed.
+enum Candidate {
+    Unit(usize),
+    Outside(AddressSet),
+    Node(String),
+}
+
+/// Every allowed connection from one end to another; all workloads and the outside where an end is not given. Sorted by
+/// source, then destination, workloads by namespace, kind and name, the outside last.
+pub(crate) fn rows(world: &World, from: Option<&End>, to: Option<&End>) -> Vec<Row> {
+    let mut peers: Vec<Peer> = Vec::new();
+    let mut units: Vec<Unit> = Vec::new();
+    for ((namespace, owner), unit) in world.units() {
+        peers.push(Peer::workload(&namespace, &owner));
+        units.push(unit);
+    }
+    let workloads = units.len();
+    let mut candidates = |end: Option<&End>| match end {
+        None => (0..workloads).map(Candidate::Unit).chain([Candidate::Outside(AddressSet::all())]).collect(),
+        Some(end) => vec![candidate(world, end, &mut peers, &mut units)],
+    };
+    let (sources, destinations): (Vec<Candidate>, Vec<Candidate>) = (candidates(from), candidates(to));
+    let survey = Survey::new(&world.graph, units);
+    let mut out = Vec::new();
+    for source in &sources {
+        for destination in &destinations {
+            pair(world, &survey, &peers, source, destination, &mut out);
+        }
+    }
+    out
+}
+
+fn candidate(world: &World, end: &End, peers: &mut Vec<Peer>, units: &mut Vec<Unit>) -> Candidate {
+    let mut add = |peer: Peer, end: &End| {
+        peers.push(peer);
+        units.push(end.unit(world).unwrap_or(Unit { pods: Vec::new(), has_replicas: false }));
+        Candidate::Unit(units.len() - 1)
+    };
+    match end {
+        End::Workload { namespace, owner } => add(Peer::workload(namespace, owner), end),
+        End::Pod(key) => add(Peer::pod(key), end),
+        End::Node(name) => Candidate::Node(name.clone()),
+        End::Address(address) => {
+            let party = world.graph.party(*address);
+            match party.pods() {
+                [pod, ..] => {
+                    let (namespace, name) = world.graph.pod_name(*pod);
+                    let key = ObjectKey::new(namespace, name);
+                    add(Peer::pod(&key), &End::Pod(key.clone()))
+                }
+                [] => Candidate::Outside(AddressSet::single(*address)),
+            }
+        }
+        End::Block(block) => Candidate::Outside(AddressSet::block(*block)),
+        End::External => Candidate::Outside(AddressSet::all()),
+    }
+}
+
+fn pair(world: &World, survey: &Survey<'_>, peers: &[Peer], source: &Candidate, destination: &Candidate, out: &mut Vec<Row>) {
+    let peer = |unit: usize| peers.get(unit).cloned().unwrap_or_else(|| Peer::outside(&AddressSet::none()));
+    match (source, destination) {
+        (Candidate::Unit(a), Candidate::Unit(b)) => {
+            if let Some(ports) = survey.pair(*a, *b) {
+                out.extend(Row::new(peer(*a), peer(*b), ports.all, &ports.some));
+            }
+        }
+        (Candidate::Unit(unit), Candidate::Outside(set)) => {
+            for part in survey.external(*unit, Direction::Egress) {
+                let addresses = part.addresses.intersection(set);
+                if !addresses.is_empty() {
+                    out.extend(Row::new(peer(*unit), Peer::outside(&addresses), part.all, &part.some));
+                }
+            }
+        }
+        (Candidate::Outside(set), Candidate::Unit(unit)) => {
+            for part in survey.external(*unit, Direction::Ingress) {
+                let addresses = part.addresses.intersection(set);
+                if !addresses.is_empty() {
+                    out.extend(Row::new(Peer::outside(&addresses), peer(*unit), part.all, &part.some));
+                }
+            }
+        }
+        (Candidate::Node(name), Candidate::Unit(unit)) => {
+            let node = Peer::Workload { kind: "Node".to_owned(), namespace: String::new(), name: name.clone() };
+            out.extend(with_node(world, survey, name, *unit, true, node, peer(*unit)));
+        }
+        (Candidate::Unit(unit), Candidate::Node(name)) => {
+            let node = Peer::Workload { kind: "Node".to_owned(), namespace: String::new(), name: name.clone() };
+            out.extend(with_node(world, survey, name, *unit, false, peer(*unit), node));
+        }
+        // No pod has a say between nodes and the outside (S3.4).
+        (Candidate::Outside(_) | Candidate::Node(_), Candidate::Outside(_) | Candidate::Node(_)) => {}
+    }
+}
+
+fn with_node(world: &World, survey: &Survey<'_>, node: &str, unit: usize, is_source: bool, src: Peer, dst: Peer) -> Option<Row> {
+    let node = End::Node(node.to_owned());
+    let pods = survey.units().get(unit)?.pods.iter().map(|pod| {
+        let (namespace, name) = world.graph.pod_name(*pod);
+        End::Pod(ObjectKey::new(namespace, name))
+    });
+    let mut all: Option<PortSet> = None;
+    let mut some = PortSet::none();
+    for pod in pods {
+        let found = if is_source { connections(world, &node, &pod) } else { connections(world, &pod, &node) };
+        for connection in found {
+            let ports = connection.ports();
+            all = Some(all.map_or_else(|| ports.clone(), |all| all.intersection(&ports)));
+            some = some.union(&ports);
+        }
+    }
+    Row::new(src, dst, all?, &some)
+}

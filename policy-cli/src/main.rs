@@ -1,0 +1,79 @@
+//! `netpol`: answers questions about Kubernetes NetworkPolicies from manifests, without a cluster.
+//!
+//! Every answer comes from `policy-core`; this binary finds files, names things and prints. Exit codes: 0 allowed or valid,
+//! 1 denied or only partly allowed, 2 bad usage or bad input.
+
+mod args;
+mod can;
+mod connection;
+mod ends;
+mod input;
+mod list;
+mod output;
+mod reach;
+mod report;
+mod validate;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+
+/// What a command says to the shell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// Allowed, or nothing to complain about.
+    Yes,
+    /// Denied, or only partly allowed.
+    No,
+    /// The input is wrong; what is wrong has been printed.
+    BadInput,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Yes => Self::from(0),
+            Outcome::No => Self::from(1),
+            Outcome::BadInput => Self::from(2),
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<Outcome> {
+    match &args.command {
+        Command::Can(can) => can::run(can),
+        Command::List(list) => list::run(list),
+        Command::Who(who) => reach::who(who),
+        Command::Reach(reach) => reach::reach(reach),
+        Command::Validate(validate) => validate::run(validate),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "netpol", &mut script);
+            output::raw(&script)?;
+            Ok(Outcome::Yes)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            output::man_pages(&Args::command(), &mut page)?;
+            output::raw(&page)?;
+            Ok(Outcome::Yes)
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(outcome) => outcome.into(),
+        // The reader has seen enough (`netpol list | head`).
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::from(0),
+        Err(error) => {
+            let red = output::RED;
+            anstream::eprintln!("{red}error{red:#}: {error:#}");
+            Outcome::BadInput.into()
+        }
+    }
+}

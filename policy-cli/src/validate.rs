@@ -1,0 +1,99 @@
+//! `netpol validate`: every fault of the input, with its place.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use policy_core::compile::{Compiler, Options};
+use policy_core::diagnostic::Diagnostic;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::args::{AnswerFormat, ValidateArgs};
+use crate::output::{GREEN, RED, json, print};
+use crate::world::ambiguous_addresses;
+use crate::{input, report};
+
+/// The findings, as `-o json` prints them. Fields are only ever added.
+#[derive(Serialize)]
+struct Findings<'a> {
+    valid: bool,
+    errors: usize,
+    warnings: usize,
+    diagnostics: Vec<&'a Diagnostic>,
+    /// Objects that were read, by kind.
+    read: BTreeMap<&'static str, usize>,
+    /// Objects that do not matter, by kind.
+    skipped: &'a BTreeMap<String, usize>,
+    /// Policies of other engines and tiers, which are not evaluated.
+    not_evaluated: Vec<String>,
+}
+
+pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
+    let input = input::read(&args.input)?;
+    let snapshot = &input.snapshot;
+    let mut compiler = Compiler::new(Options::default());
+    snapshot.changes().for_each(|change| compiler.apply(change));
+    let ambiguous = ambiguous_addresses(compiler.graph());
+    let diagnostics: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(&ambiguous).collect();
+    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+    let findings = Findings {
+        valid: errors == 0,
+        errors,
+        warnings: diagnostics.len() - errors,
+        read: BTreeMap::from([
+            ("namespaces", snapshot.namespaces.len()),
+            ("networkpolicies", snapshot.policies.len()),
+            ("nodes", snapshot.nodes.len()),
+            ("workloads", snapshot.workloads.len()),
+        ]),
+        skipped: &snapshot.skipped,
+        not_evaluated: snapshot
+            .foreign
+            .iter()
+            .map(|f| {
+                format!(
+                    "{} {} ({})",
+                    f.kind,
+                    f.namespace.as_ref().map_or(f.name.clone(), |ns| format!("{ns}/{}", f.name)),
+                    f.origin
+                )
+            })
+            .collect(),
+        diagnostics,
+    };
+    match args.output {
+        AnswerFormat::Json => json(&findings)?,
+        AnswerFormat::Text => {
+            report::print(findings.diagnostics.iter().copied(), &input.excerpts);
+            print(&summary(&findings, input.files))?;
+        }
+    }
+    Ok(if errors == 0 { Outcome::Yes } else { Outcome::BadInput })
+}
+
+fn summary(findings: &Findings<'_>, files: usize) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let read = |kind: &str| findings.read.get(kind).copied().unwrap_or(0);
+    let (style, word) = if findings.valid { (GREEN, "valid") } else { (RED, "not valid") };
+    let mut out = format!(
+        "{style}{word}{style:#}: {}, {} in {}\n",
+        count(findings.errors, "error"),
+        count(findings.warnings, "warning"),
+        count(files, "file")
+    );
+    let policies = read("networkpolicies");
+    let policies = format!("{policies} NetworkPolic{}", if policies == 1 { "y" } else { "ies" });
+    out.push_str(&format!(
+        "read {policies}, {}, {}\n",
+        count(read("workloads"), "workload"),
+        count(read("namespaces"), "namespace")
+    ));
+    if !findings.skipped.is_empty() {
+        let list: Vec<String> = findings.skipped.iter().map(|(kind, n)| format!("{n} × {kind}")).collect();
+        out.push_str(&format!("skipped, because they do not matter: {}\n", list.join(", ")));
+    }
+    if !findings.not_evaluated.is_empty() {
+        out.push_str(&format!("not evaluated: {}\n", findings.not_evaluated.join(", ")));
+    }
+    out
+}

@@ -1,0 +1,107 @@
+//! What the files describe, compiled.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use policy_core::compile::{Compiler, Options};
+use policy_core::diagnostic::{Diagnostic, Kind, Severity};
+use policy_core::graph::AllowGraph;
+use policy_core::manifest::{Replicas, Snapshot};
+use policy_core::model::{ObjectKey, WorkloadKey};
+use policy_core::verdict::Unit;
+
+use crate::args::InputArgs;
+use crate::input;
+use crate::report::{self, Excerpts};
+
+/// A snapshot and its graph.
+pub(crate) struct World {
+    pub snapshot: Snapshot,
+    pub graph: AllowGraph,
+    /// Whether answers are given although the input has errors.
+    pub has_errors: bool,
+}
+
+/// Everything read and compiled, or `None` when the input has errors; those have been printed then.
+pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
+    let input = input::read(args)?;
+    let has_errors = input.snapshot.has_errors();
+    tell(&input.snapshot.diagnostics, &input.excerpts);
+    if has_errors && !args.keep_going {
+        anstream::eprintln!(
+            "no answer is given from faulty input; `--keep-going` answers all the same, and what could not be read allows nothing"
+        );
+        return Ok(None);
+    }
+    let mut compiler = Compiler::new(Options::default());
+    for change in input.snapshot.changes() {
+        compiler.apply(change);
+    }
+    compiler.flush();
+    let mut snapshot = input.snapshot;
+    let graph = compiler.into_graph();
+    let ambiguous = ambiguous_addresses(&graph);
+    report::print(ambiguous.iter(), &input.excerpts);
+    snapshot.diagnostics.extend(ambiguous);
+    Ok(Some(World { snapshot, graph, has_errors }))
+}
+
+/// Errors in full; of warnings only how many there are, because the question is another one.
+fn tell(diagnostics: &[Diagnostic], excerpts: &Excerpts) {
+    report::print(diagnostics.iter().filter(|d| d.is_error()), excerpts);
+    let warnings = diagnostics.len() - diagnostics.iter().filter(|d| d.is_error()).count();
+    if warnings > 0 {
+        let plural = if warnings == 1 { "" } else { "s" };
+        anstream::eprintln!("note: {warnings} warning{plural} about the input; `netpol validate` shows them");
+    }
+}
+
+/// S2.5.
+pub(crate) fn ambiguous_addresses(graph: &AllowGraph) -> Vec<Diagnostic> {
+    let name = |pod| {
+        let (namespace, name) = graph.pod_name(pod);
+        format!("{namespace}/{name}")
+    };
+    graph
+        .ambiguous_addresses()
+        .into_iter()
+        .map(|(address, pods)| {
+            let mut names: Vec<String> = pods.into_iter().map(name).collect();
+            names.sort();
+            Diagnostic {
+                severity: Severity::Warning,
+                kind: Kind::AmbiguousPodIP,
+                rule: "S2.5",
+                file: String::new(),
+                position: None,
+                object: format!("Pod {}", names.first().cloned().unwrap_or_default()),
+                path: "status.podIPs".to_owned(),
+                message: format!(
+                    "{address} is claimed by {}; selectors match it only if they match all of them",
+                    names.join(" and ")
+                ),
+                help: Some("take a new dump: one of the pods is probably gone".to_owned()),
+            }
+        })
+        .collect()
+}
+
+impl World {
+    /// Every workload that has at least one end for traffic, in the order of its name.
+    pub(crate) fn units(&self) -> BTreeMap<(String, WorkloadKey), Unit> {
+        self.snapshot
+            .workloads
+            .iter()
+            .map(|(key, workload)| (key.clone(), self.unit(&workload.pods, workload.replicas)))
+            .filter(|(_, unit)| unit.pods.iter().any(|pod| !self.graph.parties_of(*pod).is_empty()))
+            .collect()
+    }
+
+    /// The unit of some pods.
+    pub(crate) fn unit(&self, pods: &[ObjectKey], replicas: Replicas) -> Unit {
+        Unit {
+            pods: pods.iter().filter_map(|key| self.graph.pod(&key.namespace, &key.name)).collect(),
+            has_replicas: replicas == Replicas::Several,
+        }
+    }
+}
