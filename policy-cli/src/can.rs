@@ -174,6 +174,7 @@ fn name_of(world: &World, end: &End, shown: &Connection, is_source: bool) -> Str
             format!("{address} ({namespace}/{name})")
         }
         (_, Some(address), []) => match &shown.outside {
+            Some(_) if matches!(end, End::External) => "an external address".to_owned(),
             Some(addresses) if AddressSet::single(address) != *addresses => end.name(),
             _ => address.to_string(),
         },

@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 use crate::graph::{
     AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamespaceId, NamespaceRecord, NodeId, PeerSetContent, PeerSetId,
-    ScopeId, Store, Strings, Symbol, TermId,
+    ScopeId, Store, Strings, Symbol, TermId, hash_of,
 };
 use crate::model::{Change, Labels, Namespace};
 
@@ -60,8 +60,11 @@ struct Indexes {
     /// Namespace selectors by a label pair that their namespaces must have.
     scopes: FxHashMap<(Symbol, Symbol), Vec<ScopeId>>,
     other_scopes: Vec<ScopeId>,
+    /// Groups and namespaces by label pair, for the keys that selectors ask for.
     groups: FxHashMap<(Symbol, Symbol), SmallVec<[GroupId; 2]>>,
+    group_keys: FxHashSet<Symbol>,
     namespaces: FxHashMap<(Symbol, Symbol), SmallVec<[NamespaceId; 2]>>,
+    namespace_keys: FxHashSet<Symbol>,
 }
 
 /// The label that every namespace has (S1.35).
@@ -81,14 +84,14 @@ impl Compiler {
             peer_sets: Interner::new(),
             decisions: Interner::new(),
             namespaces: Store::new(),
-            namespace_names: FxHashMap::default(),
+            namespace_names: hashbrown::HashTable::new(),
             nodes: Store::new(),
             node_names: FxHashMap::default(),
             pods: Store::new(),
             pod_names: hashbrown::HashTable::new(),
             groups: Interner::new(),
             policies: Store::new(),
-            policy_names: FxHashMap::default(),
+            policy_names: hashbrown::HashTable::new(),
             addresses: AddressIndex::default(),
         };
         // INVARIANT: these two uses are never released, so both sets always exist.
@@ -145,8 +148,8 @@ impl Compiler {
 
     /// The namespace of this name, made with the labels of S1.36 when it is new.
     fn namespace_id(&mut self, name: &str) -> NamespaceId {
-        if let Some(id) = self.graph.namespace_names.get(name) {
-            return *id;
+        if let Some(id) = self.graph.namespace(name) {
+            return id;
         }
         let labels = LabelSet::new(&assumed_labels(name), &mut self.graph.strings);
         let (none, _) = self.graph.labels.acquire(LabelSet::default());
@@ -157,7 +160,8 @@ impl Compiler {
             terms: crate::graph::TermIndex::default(),
             scopes: SmallVec::new(),
         });
-        self.graph.namespace_names.insert(name.into(), id);
+        let namespaces = &self.graph.namespaces;
+        self.graph.namespace_names.insert_unique(hash_of(name), id, |id| hash_of(&*namespaces.get(*id).name));
         self.enter_namespace(id);
         self.relabel_namespace(id, labels);
         id

@@ -15,7 +15,7 @@ mod records;
 pub(crate) use addresses::AddressIndex;
 pub use ids::{DecisionId, GroupId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, TermId};
 pub(crate) use ids::{LabelsId, PortsId, ScopeId, SelectorId, Symbol, id_at, index_of};
-pub(crate) use intern::{Interner, Store, Strings, hash_pod};
+pub(crate) use intern::{Interner, Store, Strings, hash_name, hash_of};
 pub(crate) use labels::{CompiledSelector, LabelSet};
 pub use records::{Atom, Decision, NamedAtom};
 pub(crate) use records::{
@@ -44,14 +44,14 @@ pub struct AllowGraph {
     pub(crate) peer_sets: Interner<PeerSetId, PeerSetContent, PeerSetState>,
     pub(crate) decisions: Interner<DecisionId, Decision>,
     pub(crate) namespaces: Store<NamespaceId, NamespaceRecord>,
-    pub(crate) namespace_names: FxHashMap<Box<str>, NamespaceId>,
+    pub(crate) namespace_names: hashbrown::HashTable<NamespaceId>,
     pub(crate) nodes: Store<NodeId, NodeRecord>,
     pub(crate) node_names: FxHashMap<Box<str>, NodeId>,
     pub(crate) pods: Store<PodId, PodRecord>,
     pub(crate) pod_names: hashbrown::HashTable<PodId>,
     pub(crate) groups: Interner<GroupId, GroupKey, Group>,
     pub(crate) policies: Store<PolicyId, PolicyRecord>,
-    pub(crate) policy_names: FxHashMap<(NamespaceId, Box<str>), PolicyId>,
+    pub(crate) policy_names: hashbrown::HashTable<PolicyId>,
     pub(crate) addresses: AddressIndex,
 }
 
@@ -80,11 +80,15 @@ impl AllowGraph {
         id.map(|id| self.decisions.key(id))
     }
 
+    pub(crate) fn namespace(&self, name: &str) -> Option<NamespaceId> {
+        self.namespace_names.find(intern::hash_of(name), |id| *self.namespaces.get(*id).name == *name).copied()
+    }
+
     /// The pod of this name.
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<PodId> {
-        let namespace = *self.namespace_names.get(namespace)?;
-        self.pod_names.find(intern::hash_pod(namespace, name), |id| self.pods.get(*id).is(namespace, name)).copied()
+        let namespace = self.namespace(namespace)?;
+        self.pod_names.find(intern::hash_name(namespace, name), |id| self.pods.get(*id).is(namespace, name)).copied()
     }
 
     /// The namespace and the name of a pod.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Compiler;
-use crate::graph::{GroupId, GroupKey, LabelSet, NodeId, NodeRecord, PodId, PodRecord, PortRecord, hash_pod};
+use crate::graph::{GroupId, GroupKey, LabelSet, NodeId, NodeRecord, PodId, PodRecord, PortRecord, hash_name};
 use crate::model::{Addresses, Direction, NamedPort, Node, ObjectKey, Phase, Placement, Pod};
 
 impl Compiler {
@@ -33,9 +33,9 @@ impl Compiler {
         };
         let id = self.graph.pods.insert(record);
         let pods = &self.graph.pods;
-        self.graph.pod_names.insert_unique(hash_pod(namespace, &pod.key.name), id, |id| {
+        self.graph.pod_names.insert_unique(hash_name(namespace, &pod.key.name), id, |id| {
             let record = pods.get(*id);
-            hash_pod(record.namespace, &record.name)
+            hash_name(record.namespace, &record.name)
         });
         self.enter_pod(id);
     }
@@ -101,7 +101,7 @@ impl Compiler {
                 self.graph.pods.get_mut(moved).position = position;
             }
         }
-        if let Ok(entry) = self.graph.pod_names.find_entry(hash_pod(namespace, &key.name), |other| *other == id) {
+        if let Ok(entry) = self.graph.pod_names.find_entry(hash_name(namespace, &key.name), |other| *other == id) {
             entry.remove();
         }
         self.graph.pods.remove(id);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use super::terms::TermScope;
-use crate::graph::{NamespaceId, PeerRecord, PolicyRecord, RuleRecord, TermId};
+use crate::graph::{NamespaceId, PeerRecord, PolicyId, PolicyRecord, RuleRecord, TermId, hash_name};
 use crate::model::{Direction, NamespaceScope, ObjectKey, Peer, Peers, Policy, PortEntry, Ports, Rule};
 use crate::sets::AddressSet;
 
@@ -30,7 +30,11 @@ impl Compiler {
             rules: rules.into(),
         };
         let id = self.graph.policies.insert(record);
-        self.graph.policy_names.insert((namespace, policy.key.name.as_str().into()), id);
+        let policies = &self.graph.policies;
+        self.graph.policy_names.insert_unique(hash_name(namespace, &policy.key.name), id, |id| {
+            let record = policies.get(*id);
+            hash_name(record.namespace, &record.name)
+        });
         self.add_target(target, id);
     }
 
@@ -84,8 +88,11 @@ impl Compiler {
     }
 
     pub(super) fn remove_policy(&mut self, key: &ObjectKey) {
-        let Some(namespace) = self.graph.namespace_names.get(key.namespace.as_str()).copied() else { return };
-        let Some(id) = self.graph.policy_names.remove(&(namespace, key.name.as_str().into())) else { return };
+        let Some(namespace) = self.graph.namespace(&key.namespace) else { return };
+        let policies = &self.graph.policies;
+        let is_it = |id: &PolicyId| policies.get(*id).namespace == namespace && *policies.get(*id).name == *key.name;
+        let Ok(entry) = self.graph.policy_names.find_entry(hash_name(namespace, &key.name), is_it) else { return };
+        let (id, _) = entry.remove();
         let Some(record) = self.graph.policies.remove(id) else { return };
         self.remove_target(record.target, id);
         self.graph.terms.release(record.target);

@@ -77,6 +77,7 @@ impl Compiler {
             for pair in &pairs {
                 self.indexes.scopes.entry(*pair).or_default().push(scope);
             }
+            self.index_namespaces(&pairs);
             pairs.iter().filter_map(|pair| self.indexes.namespaces.get(pair)).flatten().copied().collect()
         };
         for namespace in candidates {
@@ -114,6 +115,7 @@ impl Compiler {
                     for pair in &pairs {
                         self.indexes.terms.entry(*pair).or_default().push(term);
                     }
+                    self.index_groups(&pairs);
                     pairs.iter().filter_map(|pair| self.indexes.groups.get(pair)).flatten().copied().collect()
                 }
             }
@@ -121,6 +123,27 @@ impl Compiler {
         for group in candidates {
             if self.term_matches(term, group) {
                 self.join(term, group);
+            }
+        }
+    }
+
+    /// Makes sure that groups can be found by the key of these pairs. Linear in groups, once for each key that a selector
+    /// ever asked for.
+    fn index_groups(&mut self, pairs: &[(Symbol, Symbol)]) {
+        let Some((key, _)) = pairs.first().copied().filter(|(key, _)| self.indexes.group_keys.insert(*key)) else { return };
+        for (group, group_key, _) in self.graph.groups.iter() {
+            if let Some(value) = self.graph.labels.key(group_key.labels).value(key) {
+                self.indexes.groups.entry((key, value)).or_default().push(group);
+            }
+        }
+    }
+
+    /// The same for namespaces.
+    fn index_namespaces(&mut self, pairs: &[(Symbol, Symbol)]) {
+        let Some((key, _)) = pairs.first().copied().filter(|(key, _)| self.indexes.namespace_keys.insert(*key)) else { return };
+        for (namespace, record) in self.graph.namespaces.iter() {
+            if let Some(value) = self.graph.labels.key(record.labels).value(key) {
+                self.indexes.namespaces.entry((key, value)).or_default().push(namespace);
             }
         }
     }
@@ -161,7 +184,7 @@ impl Compiler {
     pub(super) fn enter_group(&mut self, group: GroupId) {
         let key = *self.graph.groups.key(group);
         let pairs = self.graph.labels.key(key.labels).pairs().to_vec();
-        for pair in &pairs {
+        for pair in pairs.iter().filter(|(key, _)| self.indexes.group_keys.contains(key)) {
             self.indexes.groups.entry(*pair).or_default().push(group);
         }
         self.graph.namespaces.get_mut(key.namespace).groups.push(group);
@@ -227,7 +250,9 @@ impl Compiler {
             }
         }
         for pair in self.graph.labels.key(new).pairs() {
-            self.indexes.namespaces.entry(*pair).or_default().push(namespace);
+            if self.indexes.namespace_keys.contains(&pair.0) {
+                self.indexes.namespaces.entry(*pair).or_default().push(namespace);
+            }
         }
         self.graph.namespaces.get_mut(namespace).labels = new;
         self.graph.labels.release(old);

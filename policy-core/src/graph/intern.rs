@@ -8,12 +8,12 @@ use rustc_hash::FxBuildHasher;
 
 use super::ids::{Id, NamespaceId, Symbol};
 
-fn hash_of<T: Hash + ?Sized>(value: &T) -> u64 {
+pub(crate) fn hash_of<T: Hash + ?Sized>(value: &T) -> u64 {
     FxBuildHasher.hash_one(value)
 }
 
-/// The hash under which a pod's name is found.
-pub(crate) fn hash_pod(namespace: NamespaceId, name: &str) -> u64 {
+/// The hash under which the name of a namespaced object is found.
+pub(crate) fn hash_name(namespace: NamespaceId, name: &str) -> u64 {
     hash_of(&(namespace, name))
 }
 
@@ -27,50 +27,77 @@ fn next_id<I: Id>(len: usize) -> I {
 }
 
 /// Values by id; ids of removed values are used again.
+///
+/// Shape: chunks of equal size, so that growing moves nothing and leaves no slack: at a hundred thousand objects of each kind
+/// the slack of a growing vector would be a fifth of all memory.
 pub(crate) struct Store<I, T> {
-    slots: Vec<Option<T>>,
+    chunks: Vec<Vec<Option<T>>>,
     free: Vec<I>,
 }
 
+/// Values in one chunk.
+const CHUNK: usize = 1 << 9;
+
 impl<I: Id, T> Store<I, T> {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self { chunks: Vec::new(), free: Vec::new() }
+    }
+
+    fn slot(&self, id: I) -> Option<&Option<T>> {
+        self.chunks.get(index(id) / CHUNK)?.get(index(id) % CHUNK)
+    }
+
+    fn slot_mut(&mut self, id: I) -> Option<&mut Option<T>> {
+        self.chunks.get_mut(index(id) / CHUNK)?.get_mut(index(id) % CHUNK)
+    }
+
+    /// Ids given out so far, free ones included.
+    fn capacity(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     pub(crate) fn insert(&mut self, value: T) -> I {
         if let Some(id) = self.free.pop()
-            && let Some(slot) = self.slots.get_mut(index(id))
+            && let Some(slot) = self.slot_mut(id)
         {
             *slot = Some(value);
             return id;
         }
-        let id = next_id(self.slots.len());
-        self.slots.push(Some(value));
+        let id = next_id(self.capacity());
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(Some(value)),
+            first => {
+                // The first chunk grows, so that small graphs stay small.
+                let mut chunk = Vec::with_capacity(if first.is_some() { CHUNK } else { 4 });
+                chunk.push(Some(value));
+                self.chunks.push(chunk);
+            }
+        }
         id
     }
 
     pub(crate) fn remove(&mut self, id: I) -> Option<T> {
-        let value = self.slots.get_mut(index(id))?.take()?;
+        let value = self.slot_mut(id)?.take()?;
         self.free.push(id);
         Some(value)
     }
 
     #[expect(clippy::expect_used, reason = "an id is given out with its value and forgotten before the value is removed")]
     pub(crate) fn get(&self, id: I) -> &T {
-        self.slots.get(index(id)).and_then(Option::as_ref).expect("an id of this store")
+        self.slot(id).and_then(Option::as_ref).expect("an id of this store")
     }
 
     #[expect(clippy::expect_used, reason = "an id is given out with its value and forgotten before the value is removed")]
     pub(crate) fn get_mut(&mut self, id: I) -> &mut T {
-        self.slots.get_mut(index(id)).and_then(Option::as_mut).expect("an id of this store")
+        self.slot_mut(id).and_then(Option::as_mut).expect("an id of this store")
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.capacity() - self.free.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (I, &T)> {
-        self.slots.iter().enumerate().filter_map(|(i, slot)| slot.as_ref().map(|value| (next_id(i), value)))
+        self.chunks.iter().flatten().enumerate().filter_map(|(i, slot)| slot.as_ref().map(|value| (next_id(i), value)))
     }
 }
 
@@ -130,7 +157,7 @@ impl<I: Id, K: Hash + Eq, D: Default> Interner<I, K, D> {
         let mut out = Vec::new();
         for id in std::mem::take(&mut self.unused) {
             // A value can have been released, taken up and released again since the last sweep.
-            let hash = match self.entries.slots.get(index(id)) {
+            let hash = match self.entries.slot(id) {
                 Some(Some(entry)) if entry.uses == 0 => hash_of(&entry.key),
                 _ => continue,
             };

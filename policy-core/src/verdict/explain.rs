@@ -266,7 +266,7 @@ impl Question<'_> {
             },
             PeerRecord::Pods(term) => match self.other.pods.first() {
                 None => {
-                    let what = if self.other.is_node() { "traffic of a node" } else { "no pod's address" };
+                    let what = if self.other.is_node() { "a node" } else { "no pod" };
                     format!("selects pods, and {other} is {what} (S1.41)")
                 }
                 Some(pod) => self.term_miss(*term, *pod).join("; "),
