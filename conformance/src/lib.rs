@@ -5,6 +5,7 @@
 //! - [`generate`]: small adversarial clusters.
 //! - [`engine`]: the engine behind the same questions as the oracle.
 
+pub mod case;
 pub mod engine;
 pub mod generate;
 pub mod oracle;

@@ -37,6 +37,10 @@ fn given<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
     value.get(field).filter(|v| !v.is_null())
 }
 
+fn has_only(value: &Value, fields: &[&str]) -> bool {
+    value.as_object().is_none_or(|map| map.keys().all(|key| fields.contains(&key.as_str())))
+}
+
 fn namespace_of(object: &Value) -> &str {
     match text(object, "/metadata/namespace") {
         "" => "default",
@@ -126,7 +130,8 @@ impl Oracle {
             is_isolated = true;
             let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
             for rule in list(policy.pointer("/spec").unwrap_or(&Value::Null), rules) {
-                if rule.is_null() {
+                // S1.20: a null rule, or one with a field that is not known, matches nothing.
+                if rule.is_null() || !has_only(rule, &[peers, "ports"]) {
                     continue;
                 }
                 let peer_list = list(rule, peers);
@@ -144,6 +149,9 @@ impl Oracle {
 
     /// S1.33 and S1.40.
     fn peer(&self, policy: &Value, peer: &Value, address: IpAddr, others: &[&Value]) -> bool {
+        if !has_only(peer, &["podSelector", "namespaceSelector", "ipBlock"]) {
+            return false; // S1.20
+        }
         let (pods, namespaces, block) = (given(peer, "podSelector"), given(peer, "namespaceSelector"), given(peer, "ipBlock"));
         match (pods, namespaces, block) {
             (None, None, Some(block)) => in_block(block, address),
@@ -202,6 +210,9 @@ fn types(policy: &Value) -> Vec<&str> {
 
 /// S1.30 to S1.32; `None` for a selector that the API server would refuse.
 fn selects(selector: &Value, labels: &[(String, String)]) -> Option<bool> {
+    if !has_only(selector, &["matchLabels", "matchExpressions"]) {
+        return None;
+    }
     let value = |key: &str| labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
     let mut result = true;
     for (key, wanted) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
@@ -236,7 +247,14 @@ fn in_block(block: &Value, address: IpAddr) -> bool {
 
 fn in_cidr(cidr: &str, address: IpAddr) -> Option<bool> {
     let (net, length) = cidr.split_once('/')?;
-    let (net, length): (IpAddr, u32) = (net.parse().ok()?, length.parse().ok()?);
+    let (mut net, mut length): (IpAddr, u32) = (legacy_address(net)?, length.parse().ok()?);
+    // S1.19: an IPv4-mapped block is the IPv4 block, unless it is too large for that.
+    if let IpAddr::V6(v6) = net
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        net = IpAddr::V4(v4);
+        length = length.checked_sub(96)?;
+    }
     let bits = |a: IpAddr| -> Vec<bool> {
         let bytes = match a {
             IpAddr::V4(a) => a.octets().to_vec(),
@@ -252,9 +270,22 @@ fn in_cidr(cidr: &str, address: IpAddr) -> Option<bool> {
     Some(is_same_family && net_bits.iter().zip(&address_bits).take(length as usize).all(|(a, b)| a == b))
 }
 
+/// S1.19: leading zeros in dotted numbers mean nothing.
+fn legacy_address(text: &str) -> Option<IpAddr> {
+    if text.contains(':') {
+        return text.parse().ok();
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    let trimmed = parts.iter().map(|p| if p.len() > 1 { p.trim_start_matches('0') } else { p });
+    trimmed.map(|p| if p.is_empty() { "0" } else { p }).collect::<Vec<_>>().join(".").parse().ok()
+}
+
 /// S1.50 to S1.55. `named_by` are the pods on which a name is looked up; all of them must agree (S2.5).
 fn port(entry: &Value, protocol: Protocol, named_by: &[&Value]) -> bool {
     let Protocol::Port(transport, number) = protocol else { return false };
+    if entry.is_null() || !has_only(entry, &["protocol", "port", "endPort"]) {
+        return false; // S1.20
+    }
     let wanted = given(entry, "protocol").map_or(Some("TCP"), Value::as_str);
     if wanted != Some(transport) {
         return false;

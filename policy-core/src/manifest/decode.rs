@@ -286,11 +286,27 @@ impl<'t, 's, 'c> Decoder<'t, 's, 'c> {
             None if self.is_mapping() => Err(de::Error::invalid_type(de::Unexpected::Map, &visitor)),
             None => Err(de::Error::invalid_type(de::Unexpected::Seq, &visitor)),
             Some(Scalar::Null) => visitor.visit_unit(),
-            Some(Scalar::Bool(value)) => visitor.visit_bool(value),
+            Some(Scalar::Bool(value)) => visitor.visit_bool(value).map_err(|error: Error| self.as_written(error)),
             Some(Scalar::Int(value)) => visitor.visit_i64(value),
             Some(Scalar::Float(value)) => visitor.visit_f64(value),
             Some(Scalar::Text(text)) => visitor.visit_str(text),
         }
+    }
+}
+
+impl Decoder<'_, '_, '_> {
+    /// YAML has many words for two booleans, and users know only the word that they wrote.
+    fn as_written(self, mut error: Error) -> Error {
+        if let Value::Scalar { text, .. } = self.tree.value(self.node)
+            && error.0.kind == Kind::WrongType
+            && let Some((_, expected)) = error.0.message.split_once(", expected")
+            && !["true", "false"].contains(&text.as_ref())
+        {
+            let value = matches!(self.tree.scalar(self.node), Some(Scalar::Bool(true)));
+            error.0.message = format!("found `{text}`, which YAML 1.1 reads as the boolean {value}, expected{expected}");
+            error.0.help = Some(format!("quote it: `\"{text}\"`"));
+        }
+        error
     }
 }
 

@@ -1,0 +1,252 @@
+//! Every case of `cases/`: engine, oracle and command line give the verdicts that the files say.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use conformance::case::{Case, Section, latest, read_all, to_json};
+use conformance::engine;
+use conformance::oracle::{Oracle, Protocol};
+use policy_core::compile::{Compiler, Options};
+use policy_core::diagnostic::Kind;
+use policy_core::graph::AllowGraph;
+use policy_core::manifest::{Snapshot, Syntax};
+use policy_core::model::Change;
+use policy_core::sets::PortSet;
+use policy_core::verdict::{Cause, Flow};
+use serde_json::Value;
+
+/// Rows of the specification that cannot be judged from manifests, and what judges them.
+const ELSEWHERE: [(&str, &str); 17] = [
+    ("C31", "validation of updates needs the old object, which files do not have"),
+    ("C115", "packets: related ICMP errors"),
+    ("C116", "packets: neighbour discovery"),
+    ("C117", "a node: kernel modules"),
+    ("C136", "ClusterNetworkPolicy"),
+    ("C148", "packets: spoofed sources"),
+    ("C150", "packets: replies"),
+    ("C152", "packets: established connections"),
+    ("C153", "packets: established connections"),
+    ("C154", "packets: established connections"),
+    ("C155", "packets: established connections"),
+    ("C156", "a node: pods that start"),
+    ("C157", "a node: pods that start"),
+    ("C158", "a node: unknown local pods"),
+    ("C159", "a node: a restarting agent"),
+    ("C160", "packets: during a change"),
+    ("C161", "packets: silent drops"),
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
+}
+
+fn fixture() -> String {
+    std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture")
+}
+
+fn is_verdicts(section: &Section) -> bool {
+    section.table[0][0] == "from"
+}
+
+fn place(case: &Case, section: &Section, row: &[String]) -> String {
+    format!("{} [{}] {}", case.path.file_name().unwrap_or_default().to_string_lossy(), section.name, row.join(" "))
+}
+
+#[test]
+fn every_row_has_a_case() {
+    let covered: BTreeSet<String> = read_all(&folder()).into_iter().flat_map(|c| c.rows).collect();
+    for n in 1..=162 {
+        let row = format!("C{n}");
+        let elsewhere = ELSEWHERE.iter().any(|(r, _)| *r == row);
+        assert_ne!(covered.contains(&row), elsewhere, "{row} must be either a case or judged elsewhere");
+    }
+}
+
+#[test]
+fn faults_are_those_of_the_table() {
+    let mut count = 0;
+    for case in read_all(&folder()) {
+        for section in case.sections.iter().filter(|s| !is_verdicts(s)) {
+            let syntax = if section.options.contains("legacy") { Syntax::Legacy } else { Syntax::Strict };
+            let snapshot = engine::load_text(&section.yaml, syntax);
+            let found: Vec<Vec<String>> = snapshot
+                .diagnostics
+                .iter()
+                .filter(|d| d.kind != Kind::Assumed)
+                .map(|d| vec![d.severity.to_string(), format!("{:?}", d.kind), d.path.clone()])
+                .collect();
+            assert_eq!(found, section.table[1..], "{} [{}]", case.path.display(), section.name);
+            for diagnostic in snapshot.diagnostics.iter().filter(|d| d.kind != Kind::Assumed) {
+                let at = diagnostic.position.as_ref().expect("faults have places");
+                assert!(at.line >= 1 && at.column >= 1 && section.yaml.lines().count() >= at.line as usize);
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 40, "only {count} sections with faults were found");
+}
+
+/// The manifests of a section with the fixture before them.
+fn manifests(section: &Section) -> String {
+    if section.options.contains("no-fixture") { section.yaml.clone() } else { format!("{}---\n{}", fixture(), section.yaml) }
+}
+
+fn load(case: &Case, section: &Section) -> Snapshot {
+    let is_invalid = section.options.contains("invalid");
+    let syntax = if section.options.contains("legacy") { Syntax::Legacy } else { Syntax::Strict };
+    let snapshot = engine::load_text(&manifests(section), syntax);
+    assert_eq!(snapshot.has_errors(), is_invalid, "{} [{}]: {:?}", case.path.display(), section.name, snapshot.diagnostics);
+    snapshot
+}
+
+/// `x/a` is the IPv4 address of that pod, `x/a@6` the IPv6 one, anything else is an address.
+fn address(objects: &[Value], text: &str) -> IpAddr {
+    if let Ok(address) = text.parse() {
+        return address;
+    }
+    let (name, is_v6) = text.strip_suffix("@6").map_or((text, false), |name| (name, true));
+    let (namespace, name) = name.split_once('/').unwrap_or_else(|| panic!("{text} is neither a pod nor an address"));
+    let is_it = |o: &&Value| o["kind"] == "Pod" && o["metadata"]["namespace"] == namespace && o["metadata"]["name"] == name;
+    let pod = objects.iter().find(is_it).unwrap_or_else(|| panic!("there is no pod {text}"));
+    let many = pod["status"]["podIPs"].as_array().into_iter().flatten().filter_map(|ip| ip["ip"].as_str());
+    let all = many.chain(pod["status"]["podIP"].as_str());
+    all.filter_map(|a| a.parse::<IpAddr>().ok())
+        .find(|a| a.is_ipv6() == is_v6)
+        .unwrap_or_else(|| panic!("{text} has no such address"))
+}
+
+fn protocol(text: &str) -> Protocol {
+    match text.split_once('/') {
+        None => Protocol::Other,
+        Some((name, port)) => {
+            let name = ["TCP", "UDP", "SCTP"].into_iter().find(|t| *t == name).expect("a transport");
+            Protocol::Port(name, port.parse().expect("a port"))
+        }
+    }
+}
+
+/// Checks one row of a table of verdicts against engine and oracle.
+fn check(graph: &AllowGraph, oracle: &Oracle, objects: &[Value], row: &[String], place: &str) {
+    let [from, to, port, verdict, why, policy] = row else { panic!("{place}: six cells") };
+    let (source, destination) = (address(objects, from), address(objects, to));
+    let question = protocol(port);
+    let expected = match verdict.as_str() {
+        "allow" => true,
+        "deny" => false,
+        other => panic!("{place}: {other} is no verdict"),
+    };
+    assert_eq!(oracle.is_allowed(source, destination, question), expected, "{place}: oracle");
+    let flow = Flow { source, destination, protocol: engine::protocol(question) };
+    let found = graph.verdict(&flow);
+    assert_eq!(found.is_allowed(), expected, "{place}: engine {found:?}");
+
+    let (a, b) = (graph.party(source), graph.party(destination));
+    let asked = PortSet::of(engine::protocol(question));
+    let [egress, ingress] = graph.explain(&a, &b, a.is_same_endpoint(&b), &asked, [from, to]);
+    match why.as_str() {
+        "not isolated" => {
+            assert!(![found.egress, found.ingress].contains(&Cause::Allowed), "{place}: a rule was needed");
+            assert_eq!(policy, "", "{place}: no policy decides");
+        }
+        "rule" => {
+            let rules = egress.rules.iter().chain(&ingress.rules);
+            let allowing: Vec<&str> = rules.filter(|r| !r.allows.is_empty()).map(|r| r.rule.policy.as_str()).collect();
+            assert!(allowing.contains(&policy.as_str()), "{place}: allowed by {allowing:?}");
+        }
+        "egress" | "ingress" => {
+            let (side, cause) = if why == "egress" { (&egress, found.egress) } else { (&ingress, found.ingress) };
+            assert_eq!(cause, Cause::Denied, "{place}");
+            let isolating: Vec<String> = side.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
+            assert!(isolating.contains(policy), "{place}: isolated by {isolating:?}");
+            assert!(side.nearest_miss.is_some(), "{place}: a denial comes with an edit");
+        }
+        other => panic!("{place}: {other} is no reason"),
+    }
+}
+
+#[test]
+fn verdicts_are_those_of_the_table() {
+    let mut count = 0;
+    for case in read_all(&folder()) {
+        // The sections are states of one cluster: what came before must leave nothing behind.
+        let mut incremental = Compiler::new(Options::default());
+        let mut before = Snapshot::default();
+        for section in case.sections.iter().filter(|s| is_verdicts(s)) {
+            let snapshot = load(&case, section);
+            let objects = latest(to_json(&manifests(section)));
+            let oracle = Oracle::new(objects.clone());
+            let scratch = engine::compile(snapshot.changes());
+            move_on(&mut incremental, &before, &snapshot);
+            assert_eq!(incremental.graph().canonical(), scratch.canonical(), "{} [{}]", case.path.display(), section.name);
+            for row in &section.table[1..] {
+                check(&scratch, &oracle, &objects, row, &place(&case, section, row));
+                count += 1;
+            }
+            before = snapshot;
+        }
+    }
+    assert!(count > 500, "only {count} verdicts were found");
+}
+
+fn move_on(compiler: &mut Compiler, before: &Snapshot, after: &Snapshot) {
+    for key in before.policies.keys().filter(|k| !after.policies.contains_key(*k)) {
+        compiler.apply(Change::PolicyRemoved(key.clone()));
+    }
+    for key in before.pods.keys().filter(|k| !after.pods.contains_key(*k)) {
+        compiler.apply(Change::PodRemoved(key.clone()));
+    }
+    for name in before.namespaces.keys().filter(|k| !after.namespaces.contains_key(*k)) {
+        compiler.apply(Change::NamespaceRemoved(name.clone()));
+    }
+    after.changes().for_each(|change| compiler.apply(change));
+    compiler.flush();
+}
+
+/// The command line, built if need be.
+fn netpol() -> PathBuf {
+    let target = std::env::current_exe().expect("a path").ancestors().nth(2).expect("target/debug").to_owned();
+    let profile = if target.ends_with("release") { "release" } else { "dev" };
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "policy-cli", "--bin", "netpol", "--profile", profile])
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "netpol does not build");
+    target.join("netpol")
+}
+
+#[test]
+fn command_line_agrees() {
+    let netpol = netpol();
+    let folder_of_run = tempfile::tempdir().expect("a folder");
+    for case in read_all(&folder()) {
+        for section in case.sections.iter().filter(|s| is_verdicts(s)) {
+            let manifest = folder_of_run.path().join("case.yaml");
+            let text = manifests(section);
+            std::fs::write(&manifest, &text).expect("written");
+            let objects = latest(to_json(&text));
+            for row in &section.table[1..] {
+                let place = place(&case, section, row);
+                let port = match row[2].split_once('/') {
+                    Some((transport, port)) => format!("{port}/{transport}"),
+                    None => "other".to_owned(),
+                };
+                let mut command = Command::new(&netpol);
+                command.args(["can", "-o", "json", "-p", &port, "-f"]).arg(&manifest);
+                command.arg(address(&objects, &row[0]).to_string()).arg(address(&objects, &row[1]).to_string());
+                for (option, flag) in [("legacy", "--legacy-cidrs"), ("invalid", "--keep-going")] {
+                    if section.options.contains(option) {
+                        command.arg(flag);
+                    }
+                }
+                let output = command.output().expect("netpol runs");
+                let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{place}: {e}: {output:?}"));
+                let (verdict, code) = if row[3] == "allow" { ("allowed", 0) } else { ("denied", 1) };
+                assert_eq!(answer["verdict"], verdict, "{place}");
+                let code = if section.options.contains("invalid") { 2 } else { code };
+                assert_eq!(output.status.code(), Some(code), "{place}");
+            }
+        }
+    }
+}

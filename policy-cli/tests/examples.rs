@@ -1,0 +1,91 @@
+//! The questions and the console blocks of every README are true.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
+}
+
+/// Runs a command line as a reader would type it, from the top of the repository.
+fn run(line: &str) -> Output {
+    let mut words = line.split_whitespace();
+    assert_eq!(words.next(), Some("netpol"), "{line}");
+    Command::new(env!("CARGO_BIN_EXE_netpol")).args(words).current_dir(root()).output().expect("netpol runs")
+}
+
+fn examples() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(root().join("examples")).expect("examples").map(|e| e.expect("an entry").path()).collect();
+    folders.sort();
+    folders
+}
+
+#[test]
+fn questions_have_their_answers() {
+    for folder in examples() {
+        let text = std::fs::read_to_string(folder.join("README.md")).expect("every example has a README");
+        let mut count = 0;
+        for line in text.lines() {
+            let Some((question, answer)) =
+                line.strip_prefix("| `").and_then(|l| l.strip_suffix(" |")).and_then(|l| l.split_once("` | "))
+            else {
+                continue;
+            };
+            let output = run(question);
+            let shown = String::from_utf8_lossy(&output.stdout);
+            let code = match answer {
+                "allowed" => 0,
+                "denied" | "partly allowed" => 1,
+                other => panic!("{other} is no answer"),
+            };
+            assert!(shown.starts_with(&format!("{answer}  ")), "{question}: expected {answer}, found {output:?}");
+            assert_eq!(output.status.code(), Some(code), "{question}");
+            count += 1;
+        }
+        assert!(count >= 8, "{} asks only {count} questions", folder.display());
+    }
+}
+
+#[test]
+fn every_file_of_an_example_is_valid_and_asked_about() {
+    for folder in examples() {
+        let readme = std::fs::read_to_string(folder.join("README.md")).expect("a README");
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let asks_for_folder = readme.contains(&format!("-f examples/{name} "));
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|e| e == "yaml") {
+                let file = path.file_name().expect("a name").to_string_lossy().into_owned();
+                assert!(asks_for_folder || readme.contains(&file), "nobody asks about {name}/{file}");
+                let output = run(&format!("netpol validate -f examples/{name}/{file}"));
+                assert!(output.status.success(), "{name}/{file}: {output:?}");
+            }
+        }
+    }
+}
+
+/// Blocks of the form `$ netpol …` with the output below.
+#[test]
+fn console_blocks_show_what_netpol_prints() {
+    let mut readmes = vec![root().join("README.md")];
+    readmes.extend(examples().into_iter().map(|e| e.join("README.md")));
+    let mut count = 0;
+    for readme in readmes {
+        let text = std::fs::read_to_string(&readme).expect("a README");
+        for block in text.split("```console\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            for part in block.split("$ ").skip(1) {
+                let (line, expected) = part.split_once('\n').expect("a line");
+                if !line.starts_with("netpol ") || expected.trim().is_empty() {
+                    continue;
+                }
+                let output = run(line);
+                let shown = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+                assert_eq!(shown.trim_end(), expected.trim_end(), "{}: {line}", readme.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 3, "only {count} console blocks were found");
+}
