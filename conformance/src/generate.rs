@@ -97,7 +97,7 @@ fn block() -> impl Strategy<Value = Value> {
         let outer: ipnet::IpNet = cidr.parse().expect("a block of the list");
         let inside =
             |net: &&str| net.parse::<ipnet::IpNet>().is_ok_and(|n| outer.contains(&n) && n.prefix_len() > outer.prefix_len());
-        let except: Vec<&str> = except.iter().copied().filter(|n| inside(&n)).collect();
+        let except: Vec<&str> = except.iter().copied().filter(|n| inside(n)).collect();
         if except.is_empty() { json!({"cidr": cidr}) } else { json!({"cidr": cidr, "except": except}) }
     })
 }

@@ -14,7 +14,6 @@ pub struct Namespace {
 /// One change of the snapshot. An object that is there already is replaced as a whole; removing one that is not there
 /// changes nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a change is made, applied and dropped; it is never stored in numbers")]
 pub enum Change {
     /// A Namespace is there.
     Namespace(Namespace),

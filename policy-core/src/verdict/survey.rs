@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
@@ -68,6 +69,53 @@ struct CellKey {
     node: Option<NodeId>,
 }
 
+/// The number of a distinct set of ports.
+type SetId = u32;
+
+/// Evaluated sides are forgotten beyond this many, to bound memory.
+const MOST_SIDES: usize = 4_000_000;
+
+/// What was evaluated already. There are few distinct sets of ports, so they are kept once.
+#[derive(Default)]
+struct Memo {
+    sets: Vec<Rc<PortSet>>,
+    ids: FxHashMap<Rc<PortSet>, SetId>,
+    /// By decision, and the unit and cell of the other end.
+    sides: FxHashMap<(DecisionId, u32, u32), SetId>,
+    intersections: FxHashMap<(SetId, SetId), SetId>,
+}
+
+impl Memo {
+    fn id(&mut self, ports: PortSet) -> SetId {
+        if let Some(id) = self.ids.get(&ports) {
+            return *id;
+        }
+        let id = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
+        let ports = Rc::new(ports);
+        self.sets.push(Rc::clone(&ports));
+        self.ids.insert(ports, id);
+        id
+    }
+
+    fn set(&self, id: SetId) -> Rc<PortSet> {
+        self.sets.get(id as usize).map(Rc::clone).unwrap_or_default()
+    }
+
+    /// The intersection of two sets.
+    fn both(&mut self, a: SetId, b: SetId) -> Rc<PortSet> {
+        let id = match self.intersections.get(&(a, b)) {
+            Some(id) => *id,
+            None => {
+                let ports = self.set(a).intersection(&self.set(b));
+                let id = self.id(ports);
+                self.intersections.insert((a, b), id);
+                id
+            }
+        };
+        self.set(id)
+    }
+}
+
 /// A view of a graph for all-pairs questions.
 pub struct Survey<'g> {
     graph: &'g AllowGraph,
@@ -75,7 +123,7 @@ pub struct Survey<'g> {
     /// Cells that are also told apart by node, for traffic from nodes (S2.11).
     cells_by_node: Vec<Vec<Cell>>,
     units: Vec<Unit>,
-    memo: RefCell<FxHashMap<(DecisionId, usize, usize), PortSet>>,
+    memo: RefCell<Memo>,
 }
 
 impl<'g> Survey<'g> {
@@ -136,56 +184,54 @@ impl<'g> Survey<'g> {
     /// endpoints, or they share no family, or both are one single pod.
     #[must_use]
     pub fn pair(&self, from: usize, to: usize) -> Option<PairPorts> {
-        let mut out: Option<PairPorts> = None;
+        let mut found: Vec<Rc<PortSet>> = Vec::new();
         for (source, destination, is_same) in self.cell_pairs(from, to) {
-            if is_same {
-                continue;
+            if !is_same
+                && let Some(ports) = self.cell_pair(source, destination)
+                && !found.contains(&ports)
+            {
+                found.push(ports);
             }
-            let Some(ports) = self.cell_pair(source, destination) else { continue };
-            out = Some(match out {
-                None => PairPorts { all: ports.clone(), some: ports },
-                Some(pair) => PairPorts { all: pair.all.intersection(&ports), some: pair.some.union(&ports) },
-            });
         }
-        out
+        let (first, rest) = found.split_first()?;
+        let all = rest.iter().fold(PortSet::clone(first), |all, ports| all.intersection(ports));
+        let some = rest.iter().fold(PortSet::clone(first), |some, ports| some.union(ports));
+        Some(PairPorts { all, some })
     }
 
-    fn cell_pair(&self, from: CellAt<'_>, to: CellAt<'_>) -> Option<PortSet> {
+    fn cell_pair(&self, from: CellAt<'_>, to: CellAt<'_>) -> Option<Rc<PortSet>> {
         let (source, destination) = in_one_family(&from.2.party, &to.2.party)?;
         let (source, destination) = (source.as_ref(), destination.as_ref());
         let is_plain =
             from.2.party.address.is_some() == to.2.party.address.is_some() && !source.is_node() && !destination.is_node();
         let (Some(source_group), Some(destination_group), true) = (from.2.group, to.2.group, is_plain) else {
             let (egress, ingress) = self.graph.ports_between(source, destination, false);
-            return Some(egress.intersection(&ingress));
+            return Some(Rc::new(egress.intersection(&ingress)));
         };
         let egress = self.side(source_group, Direction::Egress, destination, (to.0, to.1));
-        if egress.is_empty() {
-            return Some(egress);
-        }
         let ingress = self.side(destination_group, Direction::Ingress, source, (from.0, from.1));
-        Some(if egress.is_all() {
-            ingress
-        } else if ingress.is_all() {
-            egress
-        } else {
-            egress.intersection(&ingress)
-        })
+        Some(self.memo.borrow_mut().both(egress, ingress))
     }
 
-    fn side(&self, group: GroupId, direction: Direction, other: &Party, cell: (usize, usize)) -> PortSet {
+    fn side(&self, group: GroupId, direction: Direction, other: &Party, cell: (usize, usize)) -> SetId {
         let decision = self.graph.groups.data(group).decisions.get(direction as usize).copied().flatten();
-        let Some(decision) = decision else { return PortSet::none() };
+        let Some(decision) = decision else { return self.memo.borrow_mut().id(PortSet::none()) };
         if *self.graph.decisions.key(decision) == Decision::Open {
-            return PortSet::all();
+            return self.memo.borrow_mut().id(PortSet::all());
         }
-        let key = (decision, cell.0, cell.1);
-        if let Some(ports) = self.memo.borrow().get(&key) {
-            return ports.clone();
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let key = (decision, small(cell.0), small(cell.1));
+        if let Some(id) = self.memo.borrow().sides.get(&key) {
+            return *id;
         }
         let ports = self.graph.group_ports(group, direction, other);
-        self.memo.borrow_mut().insert(key, ports.clone());
-        ports
+        let mut memo = self.memo.borrow_mut();
+        let id = memo.id(ports);
+        if memo.sides.len() >= MOST_SIDES {
+            memo.sides.clear();
+        }
+        memo.sides.insert(key, id);
+        id
     }
 
     /// What is allowed between a unit and addresses that are no pod's and no node's, split into the ranges that its policies

@@ -1,0 +1,31 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need.
+
+CARGO ?= cargo
+NETPOL := target/release/netpol
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test check bench build fuzz-more
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## Build the `netpol` binary (target/release/netpol)
+	$(CARGO) build --release --locked --package policy-cli
+
+demo: build ## Ask the questions of the `shop` example
+	@.ci/demo $(NETPOL)
+
+test: ## Run every test: unit, cases, properties over 20,000 clusters, command line, examples
+	$(CARGO) test --workspace --locked
+
+check: ## The fast checks: format, clippy with warnings denied, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+bench: ## Measure the targets of the design
+	$(CARGO) bench --package policy-core
+	$(CARGO) bench --package policy-cli
+
+fuzz-more: ## The properties over ten times as many clusters
+	NETPOL_CLUSTERS=10 $(CARGO) test --package conformance --test properties --locked
