@@ -175,8 +175,13 @@ impl de::Error for Error {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = match expected.to_string().as_str() {
+            "a sequence" => "a list".to_owned(),
+            text if text.starts_with("struct ") || text == "a map" => "a mapping".to_owned(),
+            text => text.to_owned(),
+        };
         let mut error = Self::custom(format_args!("found {}, expected {expected}", describe(found)));
-        let wants_text = expected.to_string().contains("string");
+        let wants_text = expected.contains("string");
         if wants_text && !matches!(found, de::Unexpected::Map | de::Unexpected::Seq) {
             error.0.help = Some("quote the value to make it a string".to_owned());
         }

@@ -71,8 +71,11 @@ impl<'s> Documents<'s> {
         let mark = *error.marker();
         self.is_done = !matches!(self.parser.proceed_next_document(), Ok(true));
         let at = mark.byte_offset().unwrap_or(0);
+        // The reader ends its message with the place, which the diagnostic says already.
+        let text = error.to_string();
+        let message = text.split(" at char ").next().unwrap_or(&text).to_owned();
         SyntaxError {
-            message: error.info(),
+            message,
             position: Position { line: small(mark.line()), column: small(mark.col() + 1), bytes: (at, at + 1) },
         }
     }

@@ -1,0 +1,376 @@
+//! Broken, hostile and unusual input: a clear error or a right reading, never a wrong answer.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: np, namespace: x}\n";
+
+fn netpol() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netpol"));
+    command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+    command
+}
+
+fn piped(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = netpol()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netpol starts");
+    // A child that refuses its arguments does not read.
+    let _ = child.stdin.take().expect("a pipe").write_all(input);
+    child.wait_with_output().expect("netpol ends")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+}
+
+/// The findings of `validate` without the namespaces that are assumed: (line, column, kind, path).
+fn findings(input: &[u8]) -> Vec<(u64, u64, String, String)> {
+    let output = piped(&["validate", "-f", "-", "-o", "json"], input);
+    let value = json(&output);
+    assert_eq!(output.status.code(), Some(if value["valid"] == true { 0 } else { 2 }));
+    let list = value["diagnostics"].as_array().expect("a list").iter().filter(|d| d["kind"] != "Assumed");
+    list.map(|d| {
+        let word = |name: &str| d[name].as_str().unwrap_or_default().to_owned();
+        (d["line"].as_u64().unwrap_or(0), d["column"].as_u64().unwrap_or(0), word("kind"), word("path"))
+    })
+    .collect()
+}
+
+fn finding(line: u64, column: u64, kind: &str, path: &str) -> (u64, u64, String, String) {
+    (line, column, kind.to_owned(), path.to_owned())
+}
+
+fn pod(namespace: &str, name: &str, label: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{app: {label}}}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: {address}}}\n"
+    )
+}
+
+#[test]
+fn a_mistyped_field_has_a_place_and_a_suggestion() {
+    let input = format!("{POLICY}spec:\n  podSelector: {{}}\n  ingres:\n  - from: [{{podSelector: {{}}}}]\n");
+    assert_eq!(findings(input.as_bytes()), [finding(6, 3, "UnknownField", "spec.ingres")]);
+    let output = piped(&["validate", "-f", "-"], input.as_bytes());
+    assert_eq!(output.status.code(), Some(2));
+    for expected in ["unknown field `ingres`", "-:6:3", "did you mean `ingress`?"] {
+        assert!(text(&output).contains(expected), "{expected}: {}", text(&output));
+    }
+}
+
+#[test]
+fn every_fault_of_every_document_is_found() {
+    let input = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, label: {}}\n---\nfoo: [1\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: W}\nspec:\n  podSelector: app=x\n  policyTypes: Ingress\n  egress:\n  - to: {podSelector: {}}\n    ports: [80]\n";
+    assert_eq!(
+        findings(input.as_bytes()),
+        [
+            finding(3, 21, "UnknownField", "metadata.label"),
+            finding(5, 6, "Syntax", ""),
+            finding(11, 16, "WrongType", "spec.podSelector"),
+            finding(12, 16, "WrongType", "spec.policyTypes"),
+            finding(14, 9, "WrongType", "spec.egress[0].to"),
+            finding(15, 13, "WrongType", "spec.egress[0].ports[0]"),
+            finding(9, 18, "Invalid", "metadata.name"),
+        ]
+    );
+}
+
+#[test]
+fn duplicate_keys_are_errors() {
+    let input = format!("{POLICY}spec:\n  podSelector: {{}}\n  ingress:\n  - {{}}\n  ingress: []\n");
+    assert_eq!(findings(input.as_bytes()), [finding(8, 3, "DuplicateKey", "spec.ingress")]);
+}
+
+#[test]
+fn yaml_1_1_booleans_are_not_strings() {
+    let input = b"apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: yes, v: 1, quoted: 'yes', on: fine}}\n";
+    assert_eq!(
+        findings(input),
+        [finding(3, 35, "WrongType", "metadata.labels.app"), finding(3, 43, "WrongType", "metadata.labels.v")]
+    );
+}
+
+#[test]
+fn old_octal_ports_are_read_as_kubectl_reads_them() {
+    let input = format!(
+        "{POLICY}spec:\n  podSelector: {{}}\n  ingress: [{{ports: [{{port: 0o120}}]}}]\n{}",
+        pod("x", "a", "a", "10.0.0.1")
+    );
+    let output = piped(&["can", "-f", "-", "203.0.113.9", "x/a", "-p", "80"], input.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn hostile_documents_end_in_an_error() {
+    let mut bomb = String::from("a0: &a0 [{podSelector: {}}]\n");
+    for i in 1..12 {
+        let before = format!("*a{}", i - 1);
+        bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", ")));
+    }
+    bomb.push_str(POLICY);
+    bomb.push_str("spec: {podSelector: {}, ingress: [{from: *a11}]}\n");
+    let deep = format!("{POLICY}spec: {}", "[".repeat(100_000));
+    let itself = "apiVersion: v1\nkind: List\nitems: &x\n- {apiVersion: v1, kind: List, items: *x}\n";
+    for input in
+        [bomb.as_bytes(), deep.as_bytes(), itself.as_bytes(), b"kind: \xff\xfe\n", b"a: *b\n", b"\x00\x01\x02", b"\xff\xfea\x00"]
+    {
+        let output = piped(&["validate", "-f", "-"], input);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("error"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn size_is_bounded_before_and_after_decompression() {
+    let mut gzip = flate2_of(&vec![b'#'; 3 << 20]);
+    let output = piped(&["validate", "-f", "-", "--max-size", "2"], &gzip);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("larger than 2 MiB"), "{}", text(&output));
+    gzip.truncate(gzip.len() / 2);
+    assert_eq!(piped(&["validate", "-f", "-"], &gzip).status.code(), Some(2), "a cut gzip stream");
+}
+
+/// Stored blocks are a valid gzip stream; no compressor is needed to make one.
+fn flate2_of(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut blocks = bytes.chunks(0xffff).peekable();
+    while let Some(block) = blocks.next() {
+        let length = u16::try_from(block.len()).expect("a block");
+        out.push(u8::from(blocks.peek().is_none()));
+        out.extend(length.to_le_bytes());
+        out.extend((!length).to_le_bytes());
+        out.extend(block);
+    }
+    let crc = bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    });
+    out.extend((!crc).to_le_bytes());
+    out.extend(u32::try_from(bytes.len()).expect("small").to_le_bytes());
+    out
+}
+
+#[test]
+fn folders_gzip_json_and_lists_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    };
+    write("a/pods.yaml", (pod("x", "a", "a", "10.0.0.1") + &pod("x", "b", "b", "10.0.0.2")).as_bytes());
+    let list = r#"{"kind":"NetworkPolicyList","apiVersion":"networking.k8s.io/v1","items":[{"metadata":{"name":"deny","namespace":"x","annotations":{"smile":"\ud83d\ude00"}},"spec":{"podSelector":{"matchLabels":{"app":"a"}}}}]}"#;
+    write("b/list.json", list.as_bytes());
+    write("b/more.yaml.gz", &flate2_of(format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: b}}}}}}\n").as_bytes()));
+    write("b/notes.txt", b"not: [a manifest");
+    write(".hidden/broken.yaml", b"a: [");
+    let ask = |from: &str, to: &str| {
+        netpol().args(["can", from, to, "-p", "80", "-f"]).arg(folder.path()).output().expect("netpol runs").status.code()
+    };
+    assert_eq!(ask("x/b", "x/a"), Some(1));
+    assert_eq!(ask("x/a", "x/b"), Some(1));
+    assert_eq!(ask("x/a", "external"), Some(0));
+}
+
+#[test]
+fn policies_of_other_engines_are_a_caveat() {
+    let input = format!(
+        "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {{name: c, namespace: x}}\nspec: {{selector: all()}}\n---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: elsewhere, namespace: other}}\n---\napiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: cnp}}\n{}{}",
+        pod("x", "a", "a", "10.0.0.1"),
+        pod("x", "b", "b", "10.0.0.2")
+    );
+    let output = piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", "-o", "json"], input.as_bytes());
+    let answer = json(&output);
+    assert_eq!(answer["verdict"], "allowed");
+    let caveats = answer["caveats"].to_string();
+    assert!(caveats.contains("x/c") && caveats.contains("cnp") && !caveats.contains("elsewhere"), "{caveats}");
+}
+
+#[test]
+fn a_policy_is_never_left_out_in_silence() {
+    for (input, expected) in [
+        (POLICY.replace("networking.k8s.io/v1", "networking.k8s.io/v1beta1"), "expected `networking.k8s.io/v1`"),
+        (POLICY.replace("networking.k8s.io/v1", "extensions/v1beta1"), "expected `networking.k8s.io/v1`"),
+        (POLICY.replace("apiVersion: networking.k8s.io/v1\n", ""), "add `apiVersion: networking.k8s.io/v1`"),
+        (POLICY.replace("NetworkPolicy", "NetworkPolcy"), "did you mean `NetworkPolicy`?"),
+        (POLICY.replace("NetworkPolicy", "networkpolicy"), "did you mean `NetworkPolicy`?"),
+        (POLICY.replace("kind: NetworkPolicy\n", ""), "has no `kind`"),
+    ] {
+        let output = piped(&["validate", "-f", "-"], input.as_bytes());
+        assert_eq!(output.status.code(), Some(2), "{input}");
+        assert!(text(&output).contains(expected), "{expected}: {}", text(&output));
+        let pods = format!("{input}{}", pod("x", "a", "a", "10.0.0.1"));
+        let output = piped(&["can", "-f", "-", "10.9.9.9", "x/a"], pods.as_bytes());
+        assert_eq!(output.status.code(), Some(2), "no answer from a folder with a policy that cannot be read");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn two_policies_of_one_name_are_an_error_unless_equal() {
+    let deny = format!("{POLICY}spec: {{podSelector: {{}}}}\n");
+    let allow = format!("{POLICY}spec: {{podSelector: {{}}, ingress: [{{}}]}}\n");
+    assert_eq!(findings(format!("{deny}---\n{allow}").as_bytes())[0].2, "DuplicateObject");
+    let same = piped(&["validate", "-f", "-"], format!("{deny}---\n{deny}").as_bytes());
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same));
+}
+
+#[test]
+fn dumps_name_pods_by_their_workloads() {
+    let owned = |name: &str, kind: &str, owner: &str, address: &str| {
+        pod("x", name, "web", address).replace(
+            &format!("{{name: {name},"),
+            &format!(
+                "{{name: {name}, ownerReferences: [{{apiVersion: apps/v1, kind: {kind}, name: {owner}, controller: true}}],"
+            ),
+        )
+    };
+    let hash =
+        owned("web-5d4-1", "ReplicaSet", "web-5d4", "10.0.0.1").replace("{app: web}", "{app: web, pod-template-hash: 5d4}");
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: x}\nspec: {replicas: 1, template: {metadata: {labels: {app: other}}}}\n";
+    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: nightly-1, namespace: x, ownerReferences: [{kind: CronJob, name: nightly, controller: true}]}\nspec: {template: {}}\n";
+    let input = hash + deployment + job + &owned("nightly-1-z", "Job", "nightly-1", "10.0.0.2");
+    let output = piped(&["list", "-f", "-", "-o", "json"], input.as_bytes());
+    let rows = json(&output);
+    let pair = |row: &Value| (row["src"]["kind"].as_str().map(str::to_owned), row["dst"]["kind"].as_str().map(str::to_owned));
+    let pairs: Vec<_> = rows.as_array().expect("a list").iter().map(pair).collect();
+    let named = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
+    assert_eq!(
+        pairs,
+        [
+            named("CronJob", "Deployment"),
+            named("CronJob", "External"),
+            named("Deployment", "CronJob"),
+            named("Deployment", "External"),
+            named("External", "CronJob"),
+            named("External", "Deployment"),
+        ]
+    );
+    assert_eq!(rows[0]["src"], serde_json::json!({"kind": "CronJob", "namespace": "x", "name": "nightly"}));
+    // Pods that run have one IPv4 address, so there is no IPv6 outside.
+    assert_eq!(rows[1]["dst"], serde_json::json!({"kind": "External", "cidrs": ["0.0.0.0/0"]}));
+    assert_eq!(rows[1]["allowed"][0], serde_json::json!({"protocol": "TCP", "ports": ["1-65535"]}));
+    assert_eq!(rows[1]["allowed"][3], serde_json::json!({"protocol": "other"}));
+}
+
+#[test]
+fn names_that_do_not_exist_are_bad_input() {
+    let input = pod("shop", "web", "web", "10.0.0.1") + &pod("shop", "db", "db", "10.0.0.2");
+    for (from, to, expected) in [
+        ("shop/wbe", "shop/db", "did you mean `shop/web`?"),
+        ("default/web", "shop/db", "did you mean `shop/web`?"),
+        ("shpo/web", "shop/db", "did you mean `shop/web`?"),
+        ("shop/sts/web", "shop/db", "there is no StatefulSet `web`"),
+        ("shop/foo/web", "shop/db", "no kind of workload"),
+        ("node/n7", "shop/db", "there is no node `n7`"),
+        ("a/b/c/d", "shop/db", "expected ns/name"),
+    ] {
+        let output = piped(&["can", "-f", "-", from, to], input.as_bytes());
+        assert_eq!(output.status.code(), Some(2), "{from} {to}");
+        assert!(text(&output).contains(expected), "{expected}: {}", text(&output));
+        assert!(output.stdout.is_empty());
+    }
+    for port in ["0", "65536", "80-70", "80/ICMP", "-", "nosuchname"] {
+        let port = format!("--port={port}");
+        let output = piped(&["can", "-f", "-", "shop/web", "shop/db", &port], input.as_bytes());
+        assert_eq!(output.status.code(), Some(2), "{port}: {}", text(&output));
+    }
+}
+
+#[test]
+fn pods_without_traffic_are_bad_input() {
+    let finished = pod("x", "a", "a", "10.0.0.1").replace("Running", "Succeeded");
+    let unscheduled = pod("x", "b", "b", "10.0.0.2").replace("{nodeName: n1}", "{}");
+    let input = finished + &unscheduled + &pod("x", "c", "c", "10.0.0.3");
+    for (end, expected) in [("x/a", "is finished"), ("x/b", "is not scheduled")] {
+        let output = piped(&["can", "-f", "-", end, "x/c"], input.as_bytes());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output).contains(expected), "{}", text(&output));
+    }
+}
+
+#[test]
+fn families_that_differ_are_a_partial_answer() {
+    let dual = |name: &str, n: u8| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: 10.0.0.{n}, podIPs: [{{ip: 10.0.0.{n}}}, {{ip: 'fd00::{n}'}}]}}\n"
+        )
+    };
+    let input = format!(
+        "{POLICY}spec: {{podSelector: {{}}, ingress: [{{from: [{{ipBlock: {{cidr: 10.0.0.0/8}}}}]}}]}}\n{}{}",
+        dual("a", 1),
+        dual("b", 2)
+    );
+    let output = piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", "-o", "json"], input.as_bytes());
+    assert_eq!((output.status.code(), &json(&output)["verdict"]), (Some(1), &Value::from("partial")));
+    assert!(json(&output)["caveats"].to_string().contains("over IPv4 TCP 80 is allowed, over IPv6 none"));
+    for (from, to, code) in [("10.0.0.1", "10.0.0.2", 0), ("fd00::1", "fd00::2", 1)] {
+        assert_eq!(piped(&["can", "-f", "-", from, to, "-p", "80"], input.as_bytes()).status.code(), Some(code));
+    }
+}
+
+#[test]
+fn unknown_addresses_match_only_whole_families() {
+    let workload = |name: &str| {
+        format!(
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: x}}\nspec: {{template: {{metadata: {{labels: {{app: {name}}}}}}}}}\n"
+        )
+    };
+    let policy = |cidr: &str| {
+        format!(
+            "{POLICY}spec: {{podSelector: {{matchLabels: {{app: b}}}}, ingress: [{{from: [{{ipBlock: {{cidr: {cidr}}}}}]}}]}}\n{}{}",
+            workload("a"),
+            workload("b")
+        )
+    };
+    let ask = |input: String| piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", "-o", "json"], input.as_bytes());
+    let whole = json(&ask(policy("0.0.0.0/0")));
+    assert_eq!((&whole["verdict"], &whole["caveats"]), (&Value::from("allowed"), &serde_json::json!([])));
+    let part = json(&ask(policy("10.0.0.0/8")));
+    assert_eq!(part["verdict"], "denied");
+    assert!(part["caveats"].to_string().contains("address of x/a is not known"), "{part}");
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let input = pod("x", "a", "a", "10.0.0.1");
+    let output = piped(&["can", "-f", "-", "x/a", "external"], input.as_bytes());
+    assert!(!text(&output).contains('\u{1b}'));
+}
+
+#[test]
+fn help_completions_and_manual_are_there() {
+    for command in ["can", "list", "who", "reach", "validate", "completions", "man"] {
+        let output = netpol().args([command, "--help"]).output().expect("netpol runs");
+        assert!(output.status.success() && text(&output).contains("Example"), "{command} --help has no example");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(netpol().args(["completions", shell]).output().expect("netpol runs").stdout.len() > 500);
+    }
+    let manual = netpol().arg("man").output().expect("netpol runs");
+    assert!(text(&manual).contains(".TH netpol") && text(&manual).contains("netpol\\-can"));
+    assert_eq!(netpol().arg("cna").output().expect("netpol runs").status.code(), Some(2));
+}
+
+#[test]
+fn nothing_to_read_is_said() {
+    let missing = netpol().args(["validate", "-f", "/nonexistent/path"]).output().expect("netpol runs");
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing).contains("does not exist"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = netpol().args(["can", "a", "b", "-f"]).arg(folder.path() as &Path).output().expect("netpol runs");
+    assert_eq!(empty.status.code(), Some(2));
+    assert!(text(&empty).contains("no pods and no workloads at all"), "{}", text(&empty));
+}
