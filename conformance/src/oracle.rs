@@ -122,12 +122,15 @@ impl Oracle {
     fn side(&self, pod: &Value, direction: &str, address: IpAddr, others: &[&Value], protocol: Protocol) -> bool {
         let mut is_isolated = false;
         for policy in self.of_kind("NetworkPolicy") {
-            let is_target = namespace_of(policy) == namespace_of(pod)
-                && selects(policy.pointer("/spec/podSelector").unwrap_or(&Value::Null), &labels(pod)).unwrap_or(true);
+            let target = selects(policy.pointer("/spec/podSelector").unwrap_or(&Value::Null), &labels(pod));
+            let is_target = namespace_of(policy) == namespace_of(pod) && target.unwrap_or(true);
             if !is_target || !types(policy).contains(&direction) {
                 continue;
             }
             is_isolated = true;
+            if target.is_none() {
+                continue; // S0.6: rules for pods that nobody knows open nothing
+            }
             let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
             for rule in list(policy.pointer("/spec").unwrap_or(&Value::Null), rules) {
                 // S1.20: a null rule, or one with a field that is not known, matches nothing.

@@ -337,7 +337,9 @@ fn incremental_is_from_scratch_for_all_pods() {
 
 #[test]
 fn incremental_is_from_scratch_for_one_node() {
-    check(clusters(1_500), sequence(), |s| incremental_is_from_scratch(s, &Options { node: Some("n1".to_owned()) }));
+    check(clusters(1_500), sequence(), |s| {
+        incremental_is_from_scratch(s, &Options { node: Some("n1".to_owned()), ..Options::default() })
+    });
 }
 
 /// A node's compiler decides for its own pods as the compiler of everything does, and knows nothing of the others.
@@ -346,7 +348,7 @@ fn one_node_decides_as_all_nodes() {
     check(clusters(1_000), cluster(), |cluster| {
         let snapshot = load(cluster);
         let everything = engine::compile(snapshot.changes()).canonical();
-        let mut compiler = Compiler::new(Options { node: Some("n1".to_owned()) });
+        let mut compiler = Compiler::new(Options { node: Some("n1".to_owned()), ..Options::default() });
         snapshot.changes().for_each(|change| compiler.apply(change));
         compiler.flush();
         let graph = compiler.graph();
@@ -365,4 +367,124 @@ fn one_node_decides_as_all_nodes() {
         }
         Ok(())
     });
+}
+
+/// What comes first in a file decides nothing.
+#[test]
+fn order_of_objects_does_not_matter() {
+    let shuffled = cluster().prop_flat_map(|c| (Just(c.clone()), Just(c.objects).prop_shuffle()));
+    check(clusters(1_000), shuffled, |(cluster, objects)| {
+        let (one, other) = (load(cluster), engine::load(objects, Syntax::Legacy));
+        let (a, b) = (engine::compile(one.changes()), engine::compile(other.changes()));
+        prop_assert_eq!(a.canonical(), b.canonical());
+        let pairs = cluster.addresses();
+        for (source, destination) in pairs.iter().zip(pairs.iter().rev()) {
+            let explain = |graph: &AllowGraph| {
+                let (from, to) = (graph.party(*source), graph.party(*destination));
+                let sides = graph.explain(&from, &to, false, &PortSet::all(), ["a", "b"]);
+                // Lines differ with the order, nothing else does.
+                let text = format!(
+                    "{:?}",
+                    sides.map(|s| (
+                        s.allows,
+                        s.cause,
+                        s.rules.into_iter().map(|r| (r.rule.policy, r.rule.index, r.allows, r.misses)).collect::<Vec<_>>(),
+                        s.nearest_miss.map(|m| m.edit)
+                    ))
+                );
+                text
+            };
+            prop_assert_eq!(explain(&a), explain(&b));
+        }
+        Ok(())
+    });
+}
+
+/// Every place in a policy's spec that can be broken, as JSON pointers. `policyTypes` is left out: an unknown word next to a
+/// known one is ignored (S1.20).
+fn places(value: &serde_json::Value, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, inner) in map.iter().filter(|(key, _)| *key != "policyTypes") {
+                places(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), out);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, inner)| places(inner, &format!("{at}/{i}"), out))
+        }
+        _ => {}
+    }
+}
+
+/// A policy with a part that cannot be read never allows what the whole policy forbids (S0.6, S1.20).
+#[test]
+fn broken_policies_fail_closed() {
+    let strategy = (cluster(), any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>());
+    check(clusters(3_000), strategy, |(cluster, which, place, is_unknown_field)| {
+        let before = engine::compile(load(cluster).changes());
+        let mut broken = cluster.clone();
+        let policies: Vec<usize> =
+            (0..broken.objects.len()).filter(|i| broken.objects.get(*i).is_some_and(|o| o["kind"] == "NetworkPolicy")).collect();
+        if policies.is_empty() {
+            return Ok(());
+        }
+        let policy = &mut broken.objects[*which.get(&policies)];
+        let mut all = Vec::new();
+        places(&policy["spec"], "/spec", &mut all);
+        let pointer = place.get(&all);
+        let part = policy.pointer_mut(pointer).expect("a place");
+        match part {
+            serde_json::Value::Object(map) if *is_unknown_field && !pointer.contains("matchLabels") => {
+                map.insert("unknown".to_owned(), serde_json::json!({}));
+            }
+            // No field of a policy is a boolean.
+            part => *part = serde_json::json!(true),
+        }
+        let snapshot = load(&broken);
+        prop_assert!(snapshot.has_errors(), "{pointer} was broken and nobody noticed");
+        let after = engine::compile(snapshot.changes());
+        let addresses = cluster.addresses();
+        for source in &addresses {
+            for destination in &addresses {
+                let ports = |graph: &AllowGraph| {
+                    let (from, to) = (graph.party(*source), graph.party(*destination));
+                    let (egress, ingress) = graph.ports_between(&from, &to, from.is_same_endpoint(&to));
+                    egress.intersection(&ingress)
+                };
+                let more = ports(&after).difference(&ports(&before));
+                prop_assert!(more.is_empty(), "{pointer}: {source} -> {destination} gains {more}");
+            }
+        }
+        Ok(())
+    });
+}
+
+/// No text makes the loader panic, or what it loaded the compiler.
+#[test]
+fn mutilated_manifests_do_no_harm() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let shop = std::fs::read(root.join("examples/shop/policies.yaml")).expect("the example");
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..12);
+    let mut runner = TestRunner::new(clusters(2_000));
+    let result = runner.run(&edits, |edits| {
+        let mut bytes = shop.clone();
+        for (at, byte, kind) in edits {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => drop(bytes.drain(at..(at + usize::from(byte)).min(bytes.len() - 1))),
+                2 => bytes.insert(at, [b'{', b'[', b'&', b'*', b'-', b':', b'\n', b'"'][usize::from(byte) % 8]),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        let mut loader = policy_core::manifest::Loader::new(Syntax::Strict);
+        loader.read("mutilated.yaml", &bytes);
+        let graph = engine::compile(loader.finish().changes());
+        prop_assert_eq!(graph.counts().pods, 0);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
 }

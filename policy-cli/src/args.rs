@@ -110,6 +110,9 @@ pub(crate) struct InputArgs {
     /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as old API servers do
     #[arg(long)]
     pub legacy_cidrs: bool,
+    /// Whether egress rules apply to traffic from a pod to its own node; the Kubernetes documentation says both
+    #[arg(long, value_enum, value_name = "READING", default_value_t = OwnNode::Enforce)]
+    pub own_node_egress: OwnNode,
     /// Answer even if the input has errors: what could not be read allows nothing
     #[arg(long)]
     pub keep_going: bool,
@@ -199,6 +202,14 @@ pub(crate) struct ValidateArgs {
     /// How to print the findings
     #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
     pub output: AnswerFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OwnNode {
+    /// Egress rules apply
+    Enforce,
+    /// A pod always reaches its own node
+    Allow,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

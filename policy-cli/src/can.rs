@@ -187,6 +187,9 @@ fn side(explained: SideExplanation, verdict: Word, end: &str) -> Side {
     let reason = match explained.cause {
         Cause::NotAnEndpoint => format!("{end} is no pod of the cluster network, so no policy applies to it (S3.4)"),
         Cause::SamePod => "a pod always reaches itself (S2.14)".to_owned(),
+        Cause::OwnNode if direction == Direction::Egress => {
+            format!("{end} always reaches its own node, as `--own-node-egress allow` says (S2.13)")
+        }
         Cause::OwnNode => format!("a node always reaches its own pods, and {end} runs there (S2.11)"),
         Cause::NotIsolated => format!("no policy isolates {end} for {direction} (S3.1)"),
         Cause::Denied if verdict == Word::Partial => {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::{Diagnostic, Kind, Severity};
-use policy_core::graph::AllowGraph;
+use policy_core::graph::{AllowGraph, OwnNodeEgress};
 use policy_core::manifest::{Replicas, Snapshot};
 use policy_core::model::{ObjectKey, WorkloadKey};
 use policy_core::verdict::Unit;
 
-use crate::args::InputArgs;
+use crate::args::{InputArgs, OwnNode};
 use crate::input;
 use crate::report::{self, Excerpts};
 
@@ -33,7 +33,11 @@ pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
         );
         return Ok(None);
     }
-    let mut compiler = Compiler::new(Options::default());
+    let own_node_egress = match args.own_node_egress {
+        OwnNode::Enforce => OwnNodeEgress::Enforce,
+        OwnNode::Allow => OwnNodeEgress::Allow,
+    };
+    let mut compiler = Compiler::new(Options { own_node_egress, ..Options::default() });
     for change in input.snapshot.changes() {
         compiler.apply(change);
     }

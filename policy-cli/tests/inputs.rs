@@ -374,3 +374,71 @@ fn nothing_to_read_is_said() {
     assert_eq!(empty.status.code(), Some(2));
     assert!(text(&empty).contains("no pods and no workloads at all"), "{}", text(&empty));
 }
+
+#[test]
+fn a_policy_for_host_network_pods_only_is_warned_about() {
+    let host = pod("x", "h", "h", "192.0.2.1").replace("{nodeName: n1}", "{nodeName: n1, hostNetwork: true}");
+    let policy = |label: &str| {
+        format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: {label}}}}}}}\n{host}{}", pod("x", "c", "c", "10.0.0.3"))
+    };
+    assert_eq!(findings(policy("h").as_bytes()), [finding(1, 1, "NoEffect", "spec.podSelector")]);
+    assert_eq!(findings(policy("c").as_bytes()), []);
+}
+
+#[test]
+fn the_own_node_has_two_readings() {
+    let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.2}]}\n";
+    let input =
+        format!("{POLICY}spec: {{podSelector: {{}}, policyTypes: [Ingress, Egress]}}\n{node}{}", pod("x", "a", "a", "10.0.0.1"));
+    let ask = |from: &str, to: &str, reading: &str| {
+        piped(&["can", "-f", "-", from, to, "-p", "53/UDP", "--own-node-egress", reading], input.as_bytes()).status.code()
+    };
+    assert_eq!(ask("x/a", "node/n1", "enforce"), Some(1));
+    assert_eq!(ask("x/a", "192.0.2.1", "allow"), Some(0));
+    assert_eq!(ask("x/a", "node/n1", "allow"), Some(0));
+    assert_eq!(ask("x/a", "node/n2", "allow"), Some(1));
+    // Towards the pod it is always allowed from its own node.
+    assert_eq!(ask("node/n1", "x/a", "enforce"), Some(0));
+    assert_eq!(ask("node/n2", "x/a", "enforce"), Some(1));
+}
+
+#[test]
+fn files_of_other_tools_are_skipped() {
+    let chart =
+        b"apiVersion: v1\nname: shop\nversion: 1.0.0\n---\nkind: Deployment\nreplicas: 2\n---\n- a\n- b\n---\njust text\n";
+    assert_eq!(findings(chart), []);
+}
+
+/// Messages refer to rules of the semantics; each of them stands there.
+#[test]
+fn rules_that_messages_cite_exist() {
+    fn sources(folder: &Path, out: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.extension().and_then(|e| e.to_str()) {
+                _ if path.is_dir() => sources(&path, out),
+                Some("rs" | "md") => out.push(std::fs::read_to_string(path).expect("readable")),
+                _ => {}
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let semantics = std::fs::read_to_string(root.join("conformance/SEMANTICS.md")).expect("the semantics");
+    let mut texts = Vec::new();
+    for folder in ["policy-core/src", "policy-cli/src", "conformance/src", "conformance/cases"] {
+        sources(&root.join(folder), &mut texts);
+    }
+    let mut count = 0;
+    for text in texts {
+        for (at, _) in text.match_indices('S') {
+            let rest = &text.as_bytes()[at + 1..];
+            let length = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+            let number = String::from_utf8_lossy(&rest[..length]).trim_end_matches('.').to_owned();
+            if number.contains('.') && !number.starts_with('.') {
+                assert!(semantics.contains(&format!("**S{number}**")), "S{number} is cited and does not exist");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 200, "only {count} citations were found");
+}

@@ -197,7 +197,7 @@ fn questions(shape: Shape) {
 }
 
 fn one_pod(shape: Shape) {
-    let (mut compiler, _) = shape.compile(Options { node: Some("node-0".to_owned()) });
+    let (mut compiler, _) = shape.compile(Options { node: Some("node-0".to_owned()), ..Options::default() });
     let mut times = Vec::new();
     let mut members = 0;
     for i in 0..10_000 {
@@ -225,7 +225,7 @@ fn one_pod(shape: Shape) {
 
 fn main() {
     let divide = if std::env::args().any(|a| a == "--quick") { 10 } else { 1 };
-    let node = Options { node: Some("node-0".to_owned()) };
+    let node = Options { node: Some("node-0".to_owned()), ..Options::default() };
     println!("| what | size | time | peak heap | target |\n|---|---|---|---|---|");
     let large = Shape { namespaces: 1000 / divide, pods_per_namespace: 250, apps: 5, policies_per_namespace: 10, local: 200 };
     cold("cold compile for one node", large, &node, "≤ 0.5 s, ≤ 100 MB");

@@ -24,8 +24,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::graph::{
-    AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamespaceId, NamespaceRecord, NodeId, PeerSetContent, PeerSetId,
-    ScopeId, Store, Strings, Symbol, TermId, hash_of,
+    AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamespaceId, NamespaceRecord, NodeId, OwnNodeEgress, PeerSetContent,
+    PeerSetId, ScopeId, Store, Strings, Symbol, TermId, hash_of,
 };
 use crate::model::{Change, Labels, Namespace};
 
@@ -34,6 +34,8 @@ use crate::model::{Change, Labels, Namespace};
 pub struct Options {
     /// Decide only for pods of this node; `None` decides for every pod. Peers are known cluster-wide either way (S2.7).
     pub node: Option<String>,
+    /// Whether egress rules apply to traffic from a pod to its own node.
+    pub own_node_egress: OwnNodeEgress,
 }
 
 /// Compiles changes into an [`AllowGraph`].
@@ -93,6 +95,7 @@ impl Compiler {
             policies: Store::new(),
             policy_names: hashbrown::HashTable::new(),
             addresses: AddressIndex::default(),
+            own_node_egress: options.own_node_egress,
         };
         // INVARIANT: these two uses are never released, so both sets always exist.
         let (nobody, _) = graph.peer_sets.acquire(PeerSetContent::default());

@@ -53,6 +53,17 @@ pub struct AllowGraph {
     pub(crate) policies: Store<PolicyId, PolicyRecord>,
     pub(crate) policy_names: hashbrown::HashTable<PolicyId>,
     pub(crate) addresses: AddressIndex,
+    pub(crate) own_node_egress: OwnNodeEgress,
+}
+
+/// Whether egress rules apply to traffic from a pod to its own node. Kubernetes says both (S2.13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OwnNodeEgress {
+    /// They apply: the node is an address like any other.
+    #[default]
+    Enforce,
+    /// A pod always reaches its own node.
+    Allow,
 }
 
 impl AllowGraph {

@@ -60,16 +60,19 @@ pub(crate) struct Fault {
 pub(crate) struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// Whether something at `path` or below it could not be read.
-    pub(crate) fn is_below(&self, path: &dyn fmt::Display) -> bool {
+    /// Whether something at `path`, below it, or above it could not be read.
+    pub(crate) fn touch(&self, path: &dyn fmt::Display) -> bool {
         if self.0.is_empty() {
             return false;
         }
         let path = path.to_string();
-        self.0
-            .iter()
-            .any(|f| f.path.strip_prefix(path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])))
+        self.0.iter().any(|f| is_at_or_below(&f.path, &path) || is_at_or_below(&path, &f.path))
     }
+}
+
+/// Whether a field path is another one or leads into it.
+pub(crate) fn is_at_or_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| above.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Decodes the object at `node` as far as it can be read.

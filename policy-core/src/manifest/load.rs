@@ -210,7 +210,9 @@ impl<'t> Reader<'_, 't, '_> {
 
     /// Reports a document without apiVersion or kind, unless it is no Kubernetes object at all.
     fn says_what_it_is(&mut self, node: NodeId, meta: &TypeMeta) -> bool {
-        if meta.kind.is_empty() && meta.api_version.is_empty() {
+        // Other files have a `kind` or an `apiVersion` too, such as the values and the Chart.yaml of Helm.
+        let has_body = ["metadata", "spec"].iter().any(|field| self.tree.field(node, field).is_some());
+        if !has_body || (meta.kind.is_empty() && meta.api_version.is_empty()) {
             self.count("documents that are no Kubernetes objects");
             return false;
         }

@@ -84,7 +84,7 @@ pub(crate) fn check_metadata(metadata: &ObjectMeta, report: &mut Report<'_>) {
     let root = Path::Root("metadata");
     let path = root.field("name");
     if metadata.name.is_empty() {
-        if metadata.generate_name.is_empty() && !report.unread.is_below(&path) {
+        if metadata.generate_name.is_empty() && !report.unread.touch(&path) {
             report.error(Kind::Required, "S1.2", &path, "the object has no name".to_owned(), None);
         }
     } else if let Some(expected) = names::not_subdomain(&metadata.name) {

@@ -161,6 +161,7 @@ impl Assembly {
             workload.pods.sort();
             workload.pods.dedup();
         }
+        self.warn_of_host_targets(&pods);
         let policies: BTreeMap<_, _> =
             std::mem::take(&mut self.policies).into_iter().map(|(key, (policy, _))| (key, policy)).collect();
         self.assume_namespaces(pods.keys().chain(policies.keys()).map(|key| key.namespace.clone()).collect());
@@ -173,6 +174,33 @@ impl Assembly {
             diagnostics: self.diagnostics,
             skipped: self.skipped,
             foreign: self.foreign,
+        }
+    }
+
+    /// A policy that selects hostNetwork pods only has no effect (S2.8).
+    fn warn_of_host_targets(&mut self, pods: &BTreeMap<ObjectKey, Pod>) {
+        let mut by_namespace: BTreeMap<&str, [Vec<&Pod>; 2]> = BTreeMap::new();
+        for pod in pods.values() {
+            let [cluster, host] = by_namespace.entry(&pod.key.namespace).or_default();
+            if pod.is_host_network { host.push(pod) } else { cluster.push(pod) }
+        }
+        for (policy, origin) in self.policies.values() {
+            let Some([cluster, host]) = by_namespace.get(policy.key.namespace.as_str()) else { continue };
+            let selects = |pods: &[&Pod]| pods.iter().any(|pod| policy.target.matches(&pod.labels));
+            if selects(host) && !selects(cluster) {
+                self.diagnostics.push(Diagnostic {
+                    severity: Severity::Warning,
+                    kind: Kind::NoEffect,
+                    rule: "S2.8",
+                    file: origin.file.clone(),
+                    position: Some(crate::diagnostic::Position { line: origin.line, column: 1, bytes: (0, 0) }),
+                    object: format!("NetworkPolicy {}", policy.key),
+                    path: "spec.podSelector".to_owned(),
+                    message: "the policy selects only hostNetwork pods, whose traffic is their node's, so it has no effect"
+                        .to_owned(),
+                    help: None,
+                });
+            }
         }
     }
 

@@ -142,7 +142,7 @@ impl AllowGraph {
         let policies = self.isolating(group, direction);
         side.is_isolated = !policies.is_empty();
         side.policies = policies.iter().map(|p| self.policy_ref(*p)).collect();
-        side.cause = if direction == Direction::Ingress && self.is_own_node(pod, other) {
+        side.cause = if self.is_exempt(pod, direction, other) {
             Cause::OwnNode
         } else if !side.is_isolated {
             Cause::NotIsolated

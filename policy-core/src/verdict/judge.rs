@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::graph::{AllowGraph, Decision, GroupId, NodeId, PeerSetId, PodId};
+use crate::graph::{AllowGraph, Decision, GroupId, NodeId, OwnNodeEgress, PeerSetId, PodId};
 use crate::model::Direction;
 use crate::sets::{AddressSet, Family, PortSet, Protocol, RangeSet, Transport};
 
@@ -103,7 +103,7 @@ pub enum Cause {
     NotAnEndpoint,
     /// A pod and itself (S2.14).
     SamePod,
-    /// A process of the pod's own node (S2.11).
+    /// The pod's own node: always towards the pod (S2.11), and away from it where S2.13 is read so.
     OwnNode,
     /// No policy isolates the endpoint in this direction (S3.1).
     NotIsolated,
@@ -254,7 +254,7 @@ impl AllowGraph {
     }
 
     fn pod_side(&self, subject: PodId, direction: Direction, other: &Party, protocol: Protocol) -> Cause {
-        if direction == Direction::Ingress && self.is_own_node(subject, other) {
+        if self.is_exempt(subject, direction, other) {
             return Cause::OwnNode;
         }
         let Some(decision) = self.group_of(subject).and_then(|group| self.decision(group, direction)) else {
@@ -280,9 +280,10 @@ impl AllowGraph {
         }
     }
 
-    /// S2.11.
-    pub(crate) fn is_own_node(&self, subject: PodId, other: &Party) -> bool {
-        self.pods.get(subject).node.is_some_and(|node| other.nodes.contains(&node))
+    /// Whether the other end is the subject's own node, and policies have no say about it (S2.11, S2.13).
+    pub(crate) fn is_exempt(&self, subject: PodId, direction: Direction, other: &Party) -> bool {
+        let is_exempt = direction == Direction::Ingress || self.own_node_egress == OwnNodeEgress::Allow;
+        is_exempt && self.pods.get(subject).node.is_some_and(|node| other.nodes.contains(&node))
     }
 
     /// Whether every claimant of the other end names this port so (S1.54, S2.5).
@@ -335,7 +336,7 @@ impl AllowGraph {
     }
 
     fn pod_ports(&self, subject: PodId, direction: Direction, other: &Party) -> PortSet {
-        if direction == Direction::Ingress && self.is_own_node(subject, other) {
+        if self.is_exempt(subject, direction, other) {
             return PortSet::all();
         }
         self.group_of(subject).map_or_else(PortSet::none, |group| self.group_ports(group, direction, other))

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::super::decode::{Fault, is_at_or_below};
 use super::super::names;
 use super::super::wire::{IPBlock, IntOrString, List, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use super::selector::lower_selector;
@@ -44,13 +45,28 @@ pub(crate) fn lower_policy(
             );
         }
     }
+    let is_readable = target.is_some() && !has_unknown_part(report);
+    // Rules that were meant for pods that nobody knows must not open others (S0.6): such a policy isolates every pod, and
+    // allows nothing.
+    let rules = |rules: Vec<Rule>| if is_readable { rules } else { rules.into_iter().map(unreadable).collect() };
     Policy {
         key,
         origin,
-        target: target.unwrap_or_else(Selector::everything),
-        ingress: types.contains(&Direction::Ingress).then_some(ingress),
-        egress: types.contains(&Direction::Egress).then_some(egress),
+        target: target.filter(|_| is_readable).unwrap_or_else(Selector::everything),
+        ingress: types.contains(&Direction::Ingress).then(|| rules(ingress)),
+        egress: types.contains(&Direction::Egress).then(|| rules(egress)),
     }
+}
+
+fn unreadable(rule: Rule) -> Rule {
+    Rule { peers: Peers::Listed(vec![Peer::Unreadable]), ..rule }
+}
+
+/// Whether `spec` itself, or a field of it that is not known, could not be read: it may have been the target.
+fn has_unknown_part(report: &Report<'_>) -> bool {
+    let known = ["spec.podSelector", "spec.ingress", "spec.egress", "spec.policyTypes"];
+    let in_spec = |fault: &&Fault| is_at_or_below(&fault.path, "spec");
+    report.unread.0.iter().filter(in_spec).any(|fault| !known.iter().any(|field| is_at_or_below(&fault.path, field)))
 }
 
 /// `policyTypes` with its default (S1.4, S1.17, S1.20).
@@ -59,11 +75,11 @@ fn types(wire: &NetworkPolicy, report: &mut Report<'_>) -> Vec<Direction> {
     let path = spec.field("policyTypes");
     let words = &wire.spec.policy_types;
     if words.is_empty() {
-        if report.unread.is_below(&path) {
+        if report.unread.touch(&path) {
             return Direction::ALL.to_vec();
         }
         // An egress list that could not be read was meant to be there.
-        let has_egress = !wire.spec.egress.is_empty() || report.unread.is_below(&spec.field("egress"));
+        let has_egress = !wire.spec.egress.is_empty() || report.unread.touch(&spec.field("egress"));
         return if has_egress { Direction::ALL.to_vec() } else { vec![Direction::Ingress] };
     }
     let mut known = Vec::new();
@@ -113,7 +129,7 @@ impl Context<'_> {
                 let line = (self.line_of)(&path.to_string());
                 match rule {
                     Some((peers, ports)) => self.rule(peers, ports, line, &path, peers_field, report),
-                    None => Rule { line, peers: Peers::Listed(vec![Peer::Unreadable]), ports: Ports::All },
+                    None => unreadable(Rule { line, peers: Peers::Everyone, ports: Ports::All }),
                 }
             })
             .collect()
@@ -142,17 +158,15 @@ impl Context<'_> {
             .map(|(i, p)| p.as_ref().map_or(Peer::Unreadable, |p| self.peer(p, &list.index(i), report)))
             .collect();
         let peers = if entries.is_empty() { Peers::Everyone } else { Peers::Listed(entries) };
-        if is_unreadable_itself(path, peers_field, report) {
-            return Rule { line, peers: Peers::Listed(vec![Peer::Unreadable]), ports };
-        }
-        Rule { line, peers, ports }
+        let rule = Rule { line, peers, ports };
+        if is_unreadable_itself(path, peers_field, report) { unreadable(rule) } else { rule }
     }
 
     fn peer(&self, wire: &NetworkPolicyPeer, path: &Path<'_>, report: &mut Report<'_>) -> Peer {
         let pods = wire.pod_selector.as_ref().map(|s| lower_selector(s, &path.field("podSelector"), report));
         let namespaces = wire.namespace_selector.as_ref().map(|s| lower_selector(s, &path.field("namespaceSelector"), report));
         let block = wire.ip_block.as_ref().map(|b| self.block(b, &path.field("ipBlock"), report));
-        if report.unread.is_below(path) {
+        if report.unread.touch(path) {
             return Peer::Unreadable;
         }
         match (pods, namespaces, block) {
@@ -175,7 +189,7 @@ impl Context<'_> {
     fn block(&self, wire: &IPBlock, path: &Path<'_>, report: &mut Report<'_>) -> Option<IpBlock> {
         let cidr_path = path.field("cidr");
         if wire.cidr.is_empty() {
-            if !report.unread.is_below(&cidr_path) {
+            if !report.unread.touch(&cidr_path) {
                 report.error(
                     Kind::Required,
                     "S1.18",
@@ -316,7 +330,7 @@ fn lower_port(wire: &NetworkPolicyPort, path: &Path<'_>, report: &mut Report<'_>
         Some(IntOrString::Int(port)) => lower_range(*port, wire.end_port, path, report),
         Some(IntOrString::String(name)) => lower_name(name, wire.end_port.is_some(), path, report),
     };
-    if report.unread.is_below(path) || report.errors.len() > before {
+    if report.unread.touch(path) || report.errors.len() > before {
         return PortEntry::Unreadable;
     }
     match (protocol, ports) {

@@ -11,7 +11,7 @@ use crate::model::{Operator, Requirement, Selector};
 /// The selector, or `None` when part of it cannot be read.
 pub(crate) fn lower_selector(wire: &LabelSelector, path: &Path<'_>, report: &mut Report<'_>) -> Option<Selector> {
     let mut requirements = Vec::with_capacity(wire.match_labels.len() + wire.match_expressions.len());
-    let mut is_readable = !report.unread.is_below(path);
+    let mut is_readable = !report.unread.touch(path);
     for (key, value) in &wire.match_labels {
         let fits = label(key, value, path, report);
         is_readable &= fits;
