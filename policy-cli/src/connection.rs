@@ -61,8 +61,12 @@ fn parts(world: &World, end: &End) -> Parts {
 pub(crate) fn connections(world: &World, from: &End, to: &End) -> Vec<Connection> {
     if let (Some(source), Some(destination)) = (from.unit(world), to.unit(world)) {
         let survey = Survey::new(&world.graph, vec![source, destination]);
-        let ends = survey.ends(0, 1).into_iter();
-        return ends.map(|(a, b, is_same)| Connection::new(world, a, b, is_same, None)).collect();
+        let mut ends = survey.ends(0, 1);
+        // Between the pods of a workload, a pod and itself is not what is asked about, unless there is no other.
+        if ends.iter().any(|(_, _, is_same)| !is_same) {
+            ends.retain(|(_, _, is_same)| !is_same);
+        }
+        return ends.into_iter().map(|(a, b, is_same)| Connection::new(world, a, b, is_same, None)).collect();
     }
     let (sources, destinations) = (ends_of(world, from), ends_of(world, to));
     let mut out = Vec::new();

@@ -442,3 +442,21 @@ fn rules_that_messages_cite_exist() {
     }
     assert!(count > 200, "only {count} citations were found");
 }
+
+#[test]
+fn replicas_of_a_workload_are_other_pods() {
+    let set = |replicas: u8| {
+        format!(
+            "{POLICY}spec: {{podSelector: {{}}}}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db, namespace: x}}\nspec: {{replicas: {replicas}, template: {{metadata: {{labels: {{app: db}}}}}}}}\n"
+        )
+    };
+    let ask = |replicas: u8, from: &str, to: &str| {
+        piped(&["can", "-f", "-", from, to, "-p", "80", "-o", "json"], set(replicas).as_bytes())
+    };
+    let verdict = |output: Output| json(&output)["verdict"].as_str().map(str::to_owned);
+    assert_eq!(verdict(ask(2, "x/db", "x/db")).as_deref(), Some("denied"));
+    assert_eq!(verdict(ask(2, "x/db-0", "x/db-0")).as_deref(), Some("allowed"));
+    assert_eq!(verdict(ask(1, "x/db", "x/db")).as_deref(), Some("allowed"));
+    let rows = |replicas| json(&piped(&["list", "-f", "-", "-o", "json"], set(replicas).as_bytes())).to_string();
+    assert!(!rows(2).contains("\"dst\":{\"kind\":\"StatefulSet\""));
+}

@@ -181,6 +181,7 @@ impl de::Error for Error {
         let expected = match expected.to_string().as_str() {
             "a sequence" => "a list".to_owned(),
             text if text.starts_with("struct ") || text == "a map" => "a mapping".to_owned(),
+            "i64" => "an integer".to_owned(),
             text => text.to_owned(),
         };
         let mut error = Self::custom(format_args!("found {}, expected {expected}", describe(found)));
