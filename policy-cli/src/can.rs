@@ -90,6 +90,9 @@ struct Side {
     nearest_miss: Option<NearMiss>,
     #[serde(skip)]
     explained: SideExplanation,
+    /// Policies of the namespace that have no say, and why.
+    #[serde(skip)]
+    others: Vec<(PolicyRef, String)>,
 }
 
 #[derive(Serialize, Debug)]
@@ -148,7 +151,12 @@ fn answer(world: &World, from: &End, to: &End, ports: Option<&PortSet>) -> Resul
             all = all.intersection(ports(connection));
             some = some.union(&ports(connection).intersection(&asked));
         }
-        side(explained, Word::of(&all, &some, &asked), end)
+        let (subject, direction) = match explained.direction {
+            Direction::Egress => (&shown.source, Direction::Egress),
+            Direction::Ingress => (&shown.destination, Direction::Ingress),
+        };
+        let others = world.graph.not_isolating(subject, direction, end);
+        side(explained, others, Word::of(&all, &some, &asked), end)
     };
     Ok(Answer {
         from: from.name(),
@@ -181,7 +189,7 @@ fn name_of(world: &World, end: &End, shown: &Connection, is_source: bool) -> Str
     }
 }
 
-fn side(explained: SideExplanation, verdict: Word, end: &str) -> Side {
+fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: Word, end: &str) -> Side {
     let policies: Vec<String> = explained.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
     let direction = explained.direction;
     let reason = match explained.cause {
@@ -219,6 +227,7 @@ fn side(explained: SideExplanation, verdict: Word, end: &str) -> Side {
         rules: rules.collect(),
         nearest_miss: explained.nearest_miss.clone(),
         explained,
+        others,
     }
 }
 
@@ -371,6 +380,9 @@ fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
         }
         if rules.len() > most {
             let _ = writeln!(out, "           … and {} more rules (-v shows all)", rules.len() - most);
+        }
+        for (policy, reason) in side.others.iter().filter(|_| is_verbose) {
+            let _ = writeln!(out, "           {DIM}{}/{}{DIM:#}: {reason}", policy.namespace, policy.name);
         }
         for policy in &side.explained.policies {
             let name = format!("{}/{}", policy.namespace, policy.name);

@@ -460,3 +460,13 @@ fn replicas_of_a_workload_are_other_pods() {
     let rows = |replicas| json(&piped(&["list", "-f", "-", "-o", "json"], set(replicas).as_bytes())).to_string();
     assert!(!rows(2).contains("\"dst\":{\"kind\":\"StatefulSet\""));
 }
+
+#[test]
+fn verbose_names_the_policies_that_have_no_say() {
+    let deny = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: webb}}}}}}\n");
+    let input = format!("{deny}{}{}", pod("x", "a", "client", "10.0.0.1"), pod("x", "b", "webs", "10.0.0.2"));
+    let output = piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", "-v"], input.as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+    let expected = "x/np: does not select it: wants pod label `app=webb`, x/b has `app=webs` (is `webb` a slip of the pen?)";
+    assert!(text(&output).contains(expected), "{}", text(&output));
+}

@@ -151,8 +151,8 @@ impl Compiler {
 
     /// One more use of the decision that these allowances make.
     fn flatten(&mut self, allowances: Allowances, memo: &mut Memo) -> DecisionId {
-        let any = self.acquire_union(allowances.any.clone(), &mut memo.unions);
-        let atoms = self.atoms(any, &allowances.any, &allowances.ranges, memo);
+        let any = self.acquire_union(allowances.any, &mut memo.unions);
+        let atoms = self.atoms(any, &allowances.ranges, memo);
         let mut by_name: BTreeMap<(Symbol, Transport), Vec<PeerSetId>> = BTreeMap::new();
         for (name, transport, peers) in allowances.named {
             by_name.entry((name, transport)).or_default().push(peers);
@@ -178,13 +178,7 @@ impl Compiler {
     }
 
     /// Cuts overlapping ranges into disjoint ones, each with the union of their peers and of `any`.
-    fn atoms(
-        &mut self,
-        any: PeerSetId,
-        any_parts: &[PeerSetId],
-        ranges: &[(Transport, u16, u16, PeerSetId)],
-        memo: &mut Memo,
-    ) -> Vec<Atom> {
+    fn atoms(&mut self, any: PeerSetId, ranges: &[(Transport, u16, u16, PeerSetId)], memo: &mut Memo) -> Vec<Atom> {
         let mut out: Vec<Atom> = Vec::new();
         for transport in Transport::ALL {
             // (first port at which something changes, peers, +1 or -1)
@@ -208,7 +202,7 @@ impl Compiler {
                 if next == port || active.is_empty() {
                     continue;
                 }
-                let sets: Vec<PeerSetId> = active.keys().chain(any_parts).copied().collect();
+                let sets: Vec<PeerSetId> = active.keys().copied().chain([any]).collect();
                 let peers = self.acquire_union(sets, &mut memo.unions);
                 // INVARIANT: `next` is at most 65536, the port after the last one.
                 let (Ok(low), Ok(high)) = (u16::try_from(port), u16::try_from(next - 1)) else { continue };

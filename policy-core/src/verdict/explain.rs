@@ -161,6 +161,38 @@ impl AllowGraph {
         side
     }
 
+    /// The policies of the subject's namespace that do not isolate it in this direction, and why. Sorted by name.
+    ///
+    /// Cost: linear in all policies.
+    #[must_use]
+    pub fn not_isolating(&self, subject: &Party, direction: Direction, name: &str) -> Vec<(PolicyRef, String)> {
+        let Some((pod, group)) = subject.pods.first().and_then(|pod| Some((*pod, self.group_of(*pod)?))) else {
+            return Vec::new();
+        };
+        let namespace = self.groups.key(group).namespace;
+        let own = self.policies.iter().filter(|(_, policy)| policy.namespace == namespace);
+        let mut out: Vec<(PolicyRef, String)> = own
+            .filter_map(|(id, policy)| {
+                let is_selected = self.terms.data(policy.target).groups.contains(group);
+                let reason = if !is_selected {
+                    let failed = self.term_failure(policy.target, pod).pods;
+                    let wants = failed.iter().map(|(r, value)| {
+                        let (found, slip) = found(value.as_deref(), r);
+                        format!("wants pod label `{r}`, {name} {found}{slip}")
+                    });
+                    format!("does not select it: {}", wants.collect::<Vec<_>>().join("; "))
+                } else if !policy.isolates(direction) {
+                    format!("selects it, and says nothing about {direction}")
+                } else {
+                    return None;
+                };
+                Some((self.policy_ref(id), reason))
+            })
+            .collect();
+        out.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        out
+    }
+
     pub(crate) fn policy_ref(&self, policy: PolicyId) -> PolicyRef {
         let (namespace, name) = self.policy_name(policy);
         let origin = self.policies.get(policy).origin.as_ref();
