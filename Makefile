@@ -4,13 +4,17 @@ CARGO ?= cargo
 NETPOL := target/release/netpol
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test check bench build fuzz-more
+.PHONY: help build install demo test check bench fuzz-more
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 build: ## Build the `netpol` binary (target/release/netpol)
 	$(CARGO) build --release --locked --package policy-cli
+
+install: ## Install `netpol`, and `kubectl netpol` beside it, into cargo's bin folder
+	$(CARGO) install --path policy-cli --locked
+	ln -sf netpol "$${CARGO_HOME:-$$HOME/.cargo}/bin/kubectl-netpol"
 
 demo: build ## Ask the questions of the `shop` example
 	@.ci/demo $(NETPOL)

@@ -81,6 +81,8 @@ struct Side {
     isolated: bool,
     /// The policies that isolate the end in this direction, as `namespace/name`.
     policies: Vec<String>,
+    /// The same policies with the places where they are written.
+    isolated_by: Vec<PolicyRef>,
     /// The first rule that allows something of what was asked.
     rule: Option<RuleRef>,
     reason: String,
@@ -222,6 +224,7 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: W
         verdict,
         isolated: explained.is_isolated,
         policies,
+        isolated_by: explained.policies.clone(),
         rule: explained.rules.iter().find(|r| !r.allows.is_empty()).map(|r| r.rule.clone()),
         reason,
         rules: rules.collect(),
@@ -232,13 +235,7 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: W
 }
 
 fn isolated_by(end: &str, direction: Direction, policies: &[PolicyRef]) -> String {
-    let names: Vec<String> = policies
-        .iter()
-        .map(|p| match &p.origin {
-            Some(origin) => format!("{}/{} ({origin})", p.namespace, p.name),
-            None => format!("{}/{}", p.namespace, p.name),
-        })
-        .collect();
+    let names: Vec<String> = policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
     let shown = names.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
     let more = names.len().saturating_sub(4);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -381,14 +378,16 @@ fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
         if rules.len() > most {
             let _ = writeln!(out, "           … and {} more rules (-v shows all)", rules.len() - most);
         }
-        for (policy, reason) in side.others.iter().filter(|_| is_verbose) {
-            let _ = writeln!(out, "           {DIM}{}/{}{DIM:#}: {reason}", policy.namespace, policy.name);
-        }
         for policy in &side.explained.policies {
             let name = format!("{}/{}", policy.namespace, policy.name);
-            if is_verbose && !side.explained.rules.iter().any(|r| r.rule.policy == name) {
-                let _ = writeln!(out, "           {DIM}{name}{DIM:#}: no {direction} rule, it only isolates");
+            let has_rules = side.explained.rules.iter().any(|r| r.rule.policy == name);
+            if !has_rules && (is_verbose || !is_allowing) {
+                let place = policy.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+                let _ = writeln!(out, "           {DIM}{name}{place}{DIM:#}: isolates, and has no {direction} rule");
             }
+        }
+        for (policy, reason) in side.others.iter().filter(|_| is_verbose) {
+            let _ = writeln!(out, "           {DIM}{}/{}{DIM:#}: {reason}", policy.namespace, policy.name);
         }
     }
 }

@@ -134,6 +134,27 @@ fn hostile_documents_end_in_an_error() {
 }
 
 #[test]
+fn syntax_errors_say_what_is_wrong() {
+    for (input, place, expected) in [
+        ("a: [1\n", "-:1:4", "unclosed bracket"),
+        ("a:\n  b: 1\n c: 2\n", "-:3:2", "did not find expected key"),
+        ("a:\n\tb: 1\n", "-:2:2", "tab"),
+        ("a: *nowhere\n", "-:1:4", "anchor"),
+    ] {
+        let output = piped(&["validate", "-f", "-"], input.as_bytes());
+        let shown = text(&output);
+        assert!(shown.contains(place) && shown.contains(expected), "{place} {expected}: {shown}");
+    }
+}
+
+#[test]
+fn documents_may_be_marked_in_every_way_of_yaml() {
+    let input = "\u{feff}--- # comment\napiVersion: v1\r\nkind: Namespace\r\nmetadata: {name: a}\r\n...\n---\n---\n# nothing\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
+    let output = piped(&["validate", "-f", "-", "-o", "json"], input.as_bytes());
+    assert_eq!((output.status.code(), &json(&output)["read"]["namespaces"]), (Some(0), &Value::from(2)));
+}
+
+#[test]
 fn size_is_bounded_before_and_after_decompression() {
     let mut gzip = flate2_of(&vec![b'#'; 3 << 20]);
     let output = piped(&["validate", "-f", "-", "--max-size", "2"], &gzip);
