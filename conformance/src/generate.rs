@@ -223,10 +223,25 @@ fn named(mut object: Value, name: String) -> Value {
     object
 }
 
+/// Makes some pods replicas of the pod before them: alike in everything but node, address and phase.
+fn with_replicas(pods: Vec<(Value, bool)>) -> Vec<Value> {
+    let mut out: Vec<Value> = Vec::with_capacity(pods.len());
+    for (mut pod, is_replica) in pods {
+        if let Some(before) = out.last().filter(|_| is_replica) {
+            pod["metadata"] = before["metadata"].clone();
+            for field in ["containers", "initContainers"] {
+                pod["spec"][field] = before["spec"][field].clone();
+            }
+        }
+        out.push(pod);
+    }
+    out
+}
+
 /// A cluster of up to seven pods and five policies.
 pub fn cluster() -> impl Strategy<Value = Cluster> {
     let namespaces = (namespace("x"), namespace("y"), namespace("z"));
-    let pods = prop::collection::vec(pod(), 1..8);
+    let pods = prop::collection::vec((pod(), prop::bool::weighted(0.35)), 1..8).prop_map(with_replicas);
     let policies = prop::collection::vec(policy(), 0..6);
     (namespaces, pods, policies).prop_map(|((x, y, z), pods, policies)| {
         let mut objects = vec![x, y, z];
