@@ -491,3 +491,45 @@ fn verbose_names_the_policies_that_have_no_say() {
     let expected = "x/np: does not select it: wants pod label `app=webb`, x/b has `app=webs` (is `webb` a slip of the pen?)";
     assert!(text(&output).contains(expected), "{}", text(&output));
 }
+
+/// The nearest miss for rules that are wrong in one way each.
+#[test]
+fn nearest_misses_name_the_edit() {
+    let pods = pod("x", "web", "web", "10.0.0.1") + &pod("x", "db", "db", "10.0.0.2") + &pod("other", "web", "web", "10.0.0.3");
+    for (rule, from, expected) in [
+        ("{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 80}]}", "x/web", "add TCP 5432 to `ports`"),
+        (
+            "{from: [{podSelector: {matchLabels: {app: webs}}}]}",
+            "x/web",
+            "write `web` for `webs` as `app` in the `podSelector` of from[0]",
+        ),
+        (
+            "{from: [{podSelector: {matchLabels: {app: api}}}]}",
+            "x/web",
+            "let the `podSelector` of from[0] accept `app=web` (or give x/web the label `app=api`)",
+        ),
+        ("{from: [{podSelector: {matchLabels: {tier: front}}}]}", "x/web", "give x/web the label `tier=front`"),
+        (
+            "{from: [{podSelector: {matchLabels: {app: web}}}]}",
+            "other/web",
+            "add a peer with the `podSelector` of from[0] and `namespaceSelector` kubernetes.io/metadata.name=other",
+        ),
+        ("{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}", "203.0.113.9", "add `ipBlock` 203.0.113.9/32 to `from`"),
+        ("{ports: [{port: postgres}]}", "x/web", "give the destination's container port the name `postgres`"),
+    ] {
+        // A slip needs four letters to be told from another word.
+        let (rule, pods) = match rule.contains("webs") {
+            true => (rule.replace("webs", "frontends"), pods.replace("app: web", "app: frontend")),
+            false => (rule.to_owned(), pods.clone()),
+        };
+        let expected = expected.replace("`web` for `webs`", "`frontend` for `frontends`");
+        let input = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{rule}]}}\n{pods}");
+        let answer = json(&piped(&["can", "-f", "-", from, "x/db", "-p", "5432", "-o", "json"], input.as_bytes()));
+        let edit = answer["ingress"]["nearest_miss"]["edit"].as_str().unwrap_or_default();
+        assert!(edit.starts_with(&expected), "{rule}: {edit}");
+        assert_eq!(answer["ingress"]["nearest_miss"]["rule"]["line"], 4);
+    }
+    let input = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: db}}}}}}\n{pods}");
+    let answer = json(&piped(&["can", "-f", "-", "x/web", "x/db", "-p", "5432", "-o", "json"], input.as_bytes()));
+    assert_eq!(answer["ingress"]["nearest_miss"]["edit"], "add a rule to `ingress` with `from` x/web and `ports` TCP 5432");
+}

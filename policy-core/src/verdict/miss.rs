@@ -19,11 +19,12 @@ pub struct NearMiss {
     pub edit: String,
 }
 
-/// How much an edit changes; smaller is nearer. A slip of the pen, an added port, an added label, an added peer, a new rule.
+/// How much an edit changes; smaller is nearer. A slip of the pen, an added port, an added label, a peer copied for another
+/// namespace, a new peer, a new rule.
 const SLIP: u32 = 5;
 const PORT: u32 = 10;
 const LABEL: u32 = 12;
-const SELECTOR: u32 = 14;
+const NAMESPACE: u32 = 25;
 const PEER: u32 = 30;
 const RULE: u32 = 100;
 
@@ -131,8 +132,10 @@ fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Opt
         NamespaceFailure::None => {}
         NamespaceFailure::Other(_) => {
             let namespace = question.graph.pod_name(*question.other.pods.first()?).0;
-            cost += SELECTOR;
-            edits.push(format!("add `namespaceSelector` kubernetes.io/metadata.name={namespace} to {list}[{index}]"));
+            cost += NAMESPACE;
+            edits.push(format!(
+                "add a peer with the `podSelector` of {list}[{index}] and `namespaceSelector` kubernetes.io/metadata.name={namespace}"
+            ));
         }
         NamespaceFailure::Labels(failed) => {
             let namespace = format!("namespace {}", question.graph.pod_name(*question.other.pods.first()?).0);
@@ -165,7 +168,7 @@ fn label_edit(
         Operator::In(wanted) => match (wanted.first(), value) {
             (Some(wanted), Some(value)) => {
                 format!(
-                    "give {object} the label `{key}={wanted}`, or let the `{selector}` of {list}[{index}] accept `{key}={value}`"
+                    "let the `{selector}` of {list}[{index}] accept `{key}={value}` (or give {object} the label `{key}={wanted}`)"
                 )
             }
             (Some(wanted), None) => format!("give {object} the label `{key}={wanted}`"),
