@@ -147,6 +147,13 @@ fn answer(world: &World, from: &End, to: &End, ports: Option<&PortSet>) -> Resul
     let names = [name_of(world, from, shown, true), name_of(world, to, shown, false)];
     let [egress, ingress] =
         world.graph.explain(&shown.source, &shown.destination, shown.is_same, &asked, names.each_ref().map(String::as_str));
+    // Of a partial answer, also a case in which something is allowed.
+    let something = |c: &&Connection| !c.ports().intersection(&asked).is_empty();
+    let granted = found
+        .iter()
+        .find(something)
+        .filter(|_| nothing(&shown))
+        .map(|c| world.graph.explain(&c.source, &c.destination, c.is_same, &asked, names.each_ref().map(String::as_str)));
     let side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
         let (mut all, mut some) = (asked.clone(), PortSet::none());
         for connection in &found {
@@ -158,7 +165,12 @@ fn answer(world: &World, from: &End, to: &End, ports: Option<&PortSet>) -> Resul
             Direction::Ingress => (&shown.destination, Direction::Ingress),
         };
         let others = world.graph.not_isolating(subject, direction, end);
-        side(explained, others, Word::of(&all, &some, &asked), end)
+        let mut side = side(explained, others, Word::of(&all, &some, &asked), end);
+        let granting = granted.iter().flatten().find(|s| s.direction == direction);
+        if side.verdict != Word::Allowed && side.rule.is_none() {
+            side.rule = granting.and_then(|s| s.rules.iter().find(|r| !r.allows.is_empty())).map(|r| r.rule.clone());
+        }
+        side
     };
     Ok(Answer {
         from: from.name(),
@@ -367,6 +379,9 @@ fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
     let rules: Vec<&RuleExplanation> = side.explained.rules.iter().filter(decides).collect();
     let most = if is_verbose { usize::MAX } else { 5 };
     if is_verbose || side.verdict != Word::Allowed {
+        if let Some(rule) = side.rule.as_ref().filter(|_| !is_allowing) {
+            let _ = writeln!(out, "           {DIM}{rule}{DIM:#}: allows it for a part");
+        }
         for rule in rules.iter().take(most) {
             let allows = if rule.allows.is_empty() { String::new() } else { format!(": allows {}", rule.allows) };
             let _ = writeln!(out, "           {DIM}{}{DIM:#}{allows}", rule.rule);

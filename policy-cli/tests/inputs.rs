@@ -533,3 +533,16 @@ fn nearest_misses_name_the_edit() {
     let answer = json(&piped(&["can", "-f", "-", "x/web", "x/db", "-p", "5432", "-o", "json"], input.as_bytes()));
     assert_eq!(answer["ingress"]["nearest_miss"]["edit"], "add a rule to `ingress` with `from` x/web and `ports` TCP 5432");
 }
+
+#[test]
+fn old_replica_sets_and_static_pods_are_no_workloads() {
+    let old = "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: web-1, namespace: x, ownerReferences: [{kind: Deployment, name: web, controller: true}]}\nspec: {replicas: 0, template: {}}\n";
+    let mirror = |name: &str, address: &str| {
+        pod("x", name, "static", address)
+            .replace("labels:", "ownerReferences: [{kind: Node, name: n1, controller: true}], labels:")
+    };
+    let input = format!("{old}{}{}", mirror("etcd-n1", "10.0.0.1"), mirror("api-n1", "10.0.0.2"));
+    let rows = json(&piped(&["list", "-f", "-", "-o", "json", "--to", "x/api-n1"], input.as_bytes()));
+    assert_eq!(rows[0]["src"], serde_json::json!({"kind": "Pod", "namespace": "x", "name": "etcd-n1"}));
+    assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
+}

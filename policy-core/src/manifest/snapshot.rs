@@ -257,7 +257,8 @@ impl Owners {
     }
 
     fn of_pod(&mut self, pod: &Pod, controller: Option<&OwnerName>) -> WorkloadKey {
-        let Some(controller) = controller else {
+        // Mirror pods of static pods are controlled by their node, which is no workload.
+        let Some(controller) = controller.filter(|c| c.kind != "Node") else {
             return WorkloadKey { kind: "Pod".to_owned(), name: pod.key.name.clone() };
         };
         let mut owner = controller.clone();

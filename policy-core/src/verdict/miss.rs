@@ -118,6 +118,7 @@ fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)
         (None, Some(address)) if question.address_name(address) == address.to_string() => {
             format!("add `ipBlock` {address}/{} to {end}", if address.is_ipv4() { 32 } else { 128 })
         }
+        _ if question.other.is_node() => format!("add `ipBlock` peers with the addresses of the node to {end}"),
         _ => format!("add a peer for {} to {end}", question.name),
     };
     listed.chain([(PEER, added)]).min_by_key(|(cost, _)| *cost)

@@ -122,6 +122,10 @@ pub(crate) fn lower_workload(kind: &str, wire: &wire::Workload, namespace: &str)
         "DaemonSet" => (&spec.template, 2),
         _ => (&spec.template, spec.replicas.unwrap_or(1)),
     };
+    // Dumps keep the old ReplicaSets of a Deployment, which make no pods any more.
+    if count == 0 && controller(&wire.metadata).is_some() {
+        return (Vec::new(), Replicas::One);
+    }
     let pod = |pod_name: String, extra: &[(&str, &str)]| {
         let mut labels = template.metadata.labels.clone();
         labels.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
