@@ -197,7 +197,11 @@ fn name_of(world: &World, end: &End, shown: &Connection, is_source: bool) -> Str
         }
         (_, Some(address), []) => match &shown.outside {
             Some(_) if matches!(end, End::External) => "an external address".to_owned(),
-            Some(addresses) if AddressSet::single(address) != *addresses => end.name(),
+            Some(addresses) if AddressSet::single(address) != *addresses => {
+                let cidrs = cidr_texts(addresses);
+                let more = if cidrs.len() > 1 { ", …" } else { "" };
+                format!("{}{more}", cidrs.first().cloned().unwrap_or_default())
+            }
             _ => address.to_string(),
         },
     }
@@ -276,7 +280,9 @@ fn caveats(world: &World, ends: [&End; 2], found: &[Connection], shown: &Connect
     let mut out = foreign_caveats(world, &ends.map(End::namespace));
     let sides = [(&shown.source, Direction::Egress, &shown.destination), (&shown.destination, Direction::Ingress, &shown.source)];
     for ((subject, direction, other), end) in sides.into_iter().zip([ends[1], ends[0]]) {
-        if world.graph.depends_on_unknown_address(subject, direction, other) {
+        let ports = if direction == Direction::Egress { &shown.egress } else { &shown.ingress };
+        let is_denied = !asked.difference(ports).is_empty();
+        if is_denied && world.graph.depends_on_unknown_address(subject, direction, other) {
             let name = end.name();
             out.push(format!(
                 "the address of {name} is not known before it runs, so ipBlock rules for {direction} are taken not to match it"

@@ -362,6 +362,8 @@ fn unknown_addresses_match_only_whole_families() {
     let part = json(&ask(policy("10.0.0.0/8")));
     assert_eq!(part["verdict"], "denied");
     assert!(part["caveats"].to_string().contains("address of x/a is not known"), "{part}");
+    let itself = json(&piped(&["can", "-f", "-", "x/b", "x/b", "-o", "json"], policy("10.0.0.0/8").as_bytes()));
+    assert_eq!((&itself["verdict"], &itself["caveats"]), (&Value::from("allowed"), &serde_json::json!([])));
 }
 
 #[test]
@@ -545,4 +547,32 @@ fn old_replica_sets_and_static_pods_are_no_workloads() {
     let rows = json(&piped(&["list", "-f", "-", "-o", "json", "--to", "x/api-n1"], input.as_bytes()));
     assert_eq!(rows[0]["src"], serde_json::json!({"kind": "Pod", "namespace": "x", "name": "etcd-n1"}));
     assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
+}
+
+#[test]
+fn the_outside_is_split_where_policies_distinguish_it() {
+    let rules = "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/9]}}], ports: [{port: 80}]}, {from: [{ipBlock: {cidr: 10.192.0.0/10}}], ports: [{port: 81}]}]";
+    let input = format!("{POLICY}spec: {{podSelector: {{}}, {rules}}}\n{}", pod("x", "a", "a", "10.0.0.1"));
+    let output = piped(&["list", "-f", "-", "-o", "json"], input.as_bytes());
+    let end = serde_json::json!({"kind": "Pod", "namespace": "x", "name": "a"});
+    let outside = |cidrs: &[&str]| serde_json::json!({"kind": "External", "cidrs": cidrs});
+    let tcp = |ports: &[&str]| serde_json::json!([{"protocol": "TCP", "ports": ports}]);
+    let every = ["TCP", "UDP", "SCTP"].map(|p| serde_json::json!({"protocol": p, "ports": ["1-65535"]}));
+    let everything: Vec<Value> = every.into_iter().chain([serde_json::json!({"protocol": "other"})]).collect();
+    let rows = json(&output);
+    let mut rows: Vec<Value> = rows.as_array().expect("a list").clone();
+    rows.sort_by_key(ToString::to_string);
+    let mut expected = vec![
+        serde_json::json!({"src": end, "dst": outside(&["0.0.0.0/0"]), "allowed": everything}),
+        serde_json::json!({"src": outside(&["10.128.0.0/10"]), "dst": end, "allowed": tcp(&["80"])}),
+        serde_json::json!({"src": outside(&["10.192.0.0/10"]), "dst": end, "allowed": tcp(&["80-81"])}),
+    ];
+    expected.sort_by_key(ToString::to_string);
+    assert_eq!(rows, expected);
+
+    let answer = json(&piped(&["can", "-f", "-", "10.128.0.0/9", "x/a", "-p", "81", "-o", "json"], input.as_bytes()));
+    assert_eq!(answer["verdict"], "partial");
+    assert_eq!(answer["outside"][0], serde_json::json!({"cidrs": ["10.192.0.0/10"], "allowed": tcp(&["81"])}));
+    assert_eq!(answer["outside"][1], serde_json::json!({"cidrs": ["10.128.0.0/10"], "allowed": []}));
+    assert_eq!(answer["ingress"]["rule"]["index"], 1);
 }

@@ -289,11 +289,8 @@ impl Question<'_> {
                 }
                 Some(address) => {
                     let except = block.except.iter().find(|net| net.contains(&address));
-                    format!(
-                        "ipBlock {} leaves {address} out (except {})",
-                        block.cidr,
-                        except.map(ToString::to_string).unwrap_or_default()
-                    )
+                    let except = except.map(ToString::to_string).unwrap_or_default();
+                    format!("ipBlock {} leaves {} out (except {except})", block.cidr, self.address_name(address))
                 }
             },
             PeerRecord::Pods(term) => match self.other.pods.first() {
