@@ -247,8 +247,23 @@ impl Mirror {
             .filter_map(|key| Some((key, graph.decision(key.0, key.1)?.clone())))
             .collect();
         prop_assert_eq!(&self.decisions, &decisions);
-        Ok(())
+        decisions.values().try_for_each(is_canonical)
     }
+}
+
+/// Port ranges are sorted, disjoint and as long as they can be, and say more than the peers that get every port.
+fn is_canonical(decision: &Decision) -> Result<(), TestCaseError> {
+    let Decision::Isolated { any, atoms, .. } = decision else { return Ok(()) };
+    for atom in atoms {
+        prop_assert!(atom.low >= 1 && atom.low <= atom.high && atom.peers != *any, "{atom:?}");
+    }
+    for pair in atoms.windows(2) {
+        let (a, b) = (pair[0], pair[1]);
+        prop_assert!((a.transport, a.high) < (b.transport, b.low), "{a:?} {b:?}");
+        let is_adjacent = a.transport == b.transport && u32::from(a.high) + 1 == u32::from(b.low);
+        prop_assert!(!is_adjacent || a.peers != b.peers, "{a:?} and {b:?} are one range");
+    }
+    Ok(())
 }
 
 /// Applies change lists, flushing after those at which `flushes` says so and at the end; checks every delta.
@@ -290,15 +305,17 @@ fn mostly_as_before(before: &Cluster, after: &Cluster, is_new: &[bool]) -> Clust
 
 fn sequence() -> impl Strategy<Value = Sequence> {
     let is_new = prop::collection::vec(prop::bool::weighted(0.15), 23);
-    let states = (prop::collection::vec(cluster(), 1..5), is_new, any::<bool>()).prop_map(|(mut states, is_new, is_smooth)| {
-        for i in 1..states.len() {
-            if is_smooth {
-                let rotated = is_new.iter().cycle().skip(i * 7).take(is_new.len()).copied().collect::<Vec<bool>>();
-                states[i] = mostly_as_before(&states[i - 1], &states[i], &rotated);
+    let states = (prop::collection::vec(cluster(), 1..6), is_new, prop::bool::weighted(0.8)).prop_map(
+        |(mut states, is_new, is_smooth)| {
+            for i in 1..states.len() {
+                if is_smooth {
+                    let rotated = is_new.iter().cycle().skip(i * 7).take(is_new.len()).copied().collect::<Vec<bool>>();
+                    states[i] = mostly_as_before(&states[i - 1], &states[i], &rotated);
+                }
             }
-        }
-        states
-    });
+            states
+        },
+    );
     let flushes = prop::collection::vec(prop::bool::weighted(0.3), 1..12);
     let order = prop::collection::vec(any::<prop::sample::Index>(), 64).prop_map(|v| v.iter().map(|i| i.index(1000)).collect());
     (states, flushes, order)
