@@ -57,26 +57,42 @@ pub(crate) struct SyntaxError {
 
 /// Reads the documents of a text one after the other.
 pub(crate) struct Documents<'s> {
+    text: &'s str,
     parser: Parser<'s, granit_parser::StrInput<'s>>,
+    /// What the parser began with: bytes and lines before it.
+    start: (usize, usize),
     is_done: bool,
 }
 
 impl<'s> Documents<'s> {
     /// The documents of `text`.
     pub(crate) fn new(text: &'s str) -> Self {
-        Self { parser: Parser::new_from_str(text), is_done: false }
+        Self { text, parser: Parser::new_from_str(text), start: (0, 0), is_done: false }
+    }
+
+    /// JSON objects may follow each other without a mark between them, as kubectl takes them: begins again at such an object.
+    fn begin_again(&mut self, error: &granit_parser::ScanError) -> bool {
+        let mark = error.marker();
+        let at = self.start.0 + mark.byte_offset().unwrap_or(0);
+        let rest = self.text.get(at..).unwrap_or_default();
+        if at <= self.start.0 || mark.col() != 0 || !rest.starts_with('{') {
+            return false;
+        }
+        self.start = (at, self.start.1 + mark.line() - 1);
+        self.parser = Parser::new_from_str(rest);
+        true
     }
 
     fn fail(&mut self, error: &granit_parser::ScanError) -> SyntaxError {
         let mark = *error.marker();
         self.is_done = !matches!(self.parser.proceed_next_document(), Ok(true));
-        let at = mark.byte_offset().unwrap_or(0);
+        let at = self.start.0 + mark.byte_offset().unwrap_or(0);
         // The reader ends its message with the place, which the diagnostic says already.
         let text = error.to_string();
         let message = text.split(" at char ").next().unwrap_or(&text).to_owned();
         SyntaxError {
             message,
-            position: Position { line: small(mark.line()), column: small(mark.col() + 1), bytes: (at, at + 1) },
+            position: Position { line: small(self.start.1 + mark.line()), column: small(mark.col() + 1), bytes: (at, at + 1) },
         }
     }
 }
@@ -86,10 +102,11 @@ impl<'s> Iterator for Documents<'s> {
     type Item = Result<Tree<'s>, SyntaxError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut builder = Builder::default();
+        let mut builder = Builder { start: self.start, ..Builder::default() };
         while !self.is_done {
             match self.parser.next_event() {
                 None => self.is_done = true,
+                Some(Err(error)) if builder.nodes.is_empty() && self.begin_again(&error) => builder.start = self.start,
                 Some(Err(error)) => return Some(Err(self.fail(&error))),
                 Some(Ok((Event::DocumentEnd, _))) => {
                     if let Some(root) = builder.root {
@@ -109,6 +126,8 @@ fn small(value: usize) -> u32 {
 
 #[derive(Default)]
 struct Builder<'s> {
+    /// Bytes and lines before the text that spans count from.
+    start: (usize, usize),
     nodes: Vec<Node<'s>>,
     root: Option<NodeId>,
     /// Open collections; a mapping waits for a value when its key is here.
@@ -148,9 +167,10 @@ impl<'s> Builder<'s> {
 
     fn add(&mut self, value: Value<'s>, span: &Span, anchor: usize) -> NodeId {
         let id = self.nodes.len();
-        let start = span.byte_range().map_or(0, |r| r.start);
-        let end = span.byte_range().map_or(start, |r| r.end);
-        self.nodes.push(Node { value, line: small(span.start.line()), column: small(span.start.col() + 1), bytes: (start, end) });
+        let (first, last) = span.byte_range().map_or((0, 0), |r| (r.start, r.end));
+        let bytes = (self.start.0 + first, self.start.0 + last);
+        let line = small(self.start.1 + span.start.line());
+        self.nodes.push(Node { value, line, column: small(span.start.col() + 1), bytes });
         if anchor != 0 {
             self.anchors.insert(anchor, id);
         }
@@ -367,6 +387,21 @@ mod tests {
         let second = documents[1].as_ref().unwrap();
         assert_eq!(second.scalar(second.field(second.root(), "b").unwrap()), Some(Scalar::Int(2)));
         assert_eq!(documents.len(), 3);
+    }
+
+    #[test]
+    fn json_objects_may_follow_each_other() {
+        let text = "{\"a\": 1}\n\n{\n  \"b\": [2]\n}\n{\"c\": 3}\n";
+        let documents: Vec<_> = Documents::new(text).collect();
+        let second = documents[1].as_ref().unwrap();
+        let at = second.position(second.locate(second.root(), "b[0]"));
+        assert_eq!((at.line, at.column), (4, 9));
+        assert_eq!(text.get(at.bytes.0..at.bytes.1), Some("2"));
+        let third = documents[2].as_ref().unwrap();
+        assert_eq!(third.scalar(third.field(third.root(), "c").unwrap()), Some(Scalar::Int(3)));
+        assert_eq!(documents.len(), 3);
+        let broken: Vec<_> = Documents::new("{\"a\": 1}\n{\"b\": [}\n").collect();
+        assert!(broken.last().unwrap().as_ref().is_err_and(|e| e.position.line == 2));
     }
 
     #[test]
