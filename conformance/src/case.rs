@@ -3,7 +3,8 @@
 //! A file holds one or more *sections*, each a `yaml` block and a table; a heading of the second level names a section. The
 //! header of a table says what it is: `from | to | port | verdict | why | policy` for verdicts, `severity | kind | path` for
 //! faults. A line `Options: …` before the first section, or in one, sets `legacy` (CIDRs), `invalid` (the manifests have
-//! faults, and verdicts show that these fail closed) or `no-fixture`. The fixture is `fixture.yaml`, and an object of the
+//! faults, and verdicts show that these fail closed), `update` (the
+//! first document is what is stored, the rest updates it) or `no-fixture`. The fixture is `fixture.yaml`, and an object of the
 //! same name in a case replaces the fixture's.
 
 use std::collections::BTreeSet;

@@ -197,6 +197,9 @@ pub(crate) struct ReachArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ValidateArgs {
+    /// Validate as updates of the policies in this file: what is stored already may stay, as for an API server
+    #[arg(long, value_name = "PATH")]
+    pub stored: Option<PathBuf>,
     #[command(flatten)]
     pub input: InputArgs,
     /// How to print the findings

@@ -28,7 +28,7 @@ pub(crate) struct Input {
 }
 
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
-pub(crate) fn read(args: &InputArgs) -> Result<Input> {
+pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut files = Vec::new();
     for path in &args.paths {
         if path == Path::new("-") {
@@ -44,12 +44,16 @@ pub(crate) fn read(args: &InputArgs) -> Result<Input> {
     }
     let syntax = if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict };
     let mut loader = Loader::new(syntax);
+    let limit = args.max_size.saturating_mul(1 << 20);
+    if let Some(path) = stored {
+        loader.read_stored(&content(path, limit).with_context(|| format!("cannot read `{}`", path.display()))?);
+    }
     let mut excerpts = Excerpts::default();
     let progress = progress(files.len());
     for file in &files {
         let name = shown(file);
         progress.set_message(name.clone());
-        match content(file, args.max_size.saturating_mul(1 << 20)) {
+        match content(file, limit) {
             Ok(bytes) => {
                 let before = loader.diagnostics().len();
                 loader.read(&name, &bytes);

@@ -29,7 +29,7 @@ struct Findings<'a> {
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
-    let input = input::read(&args.input)?;
+    let input = input::read(&args.input, args.stored.as_deref())?;
     let snapshot = &input.snapshot;
     let mut compiler = Compiler::new(Options::default());
     snapshot.changes().for_each(|change| compiler.apply(change));

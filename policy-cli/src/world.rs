@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 /// Everything read and compiled, or `None` when the input has errors; those have been printed then.
 pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
-    let input = input::read(args)?;
+    let input = input::read(args, None)?;
     let has_errors = input.snapshot.has_errors();
     tell(&input.snapshot.diagnostics, &input.excerpts);
     if has_errors && !args.keep_going {

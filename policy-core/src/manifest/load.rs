@@ -3,8 +3,10 @@
 //! Dispatch is by apiVersion and kind. Kinds that do not matter are counted; policies of other engines are remembered,
 //! because answers must say that they were not evaluated.
 
+use std::collections::HashMap;
+
 use super::decode::{Fault, Faults, decode};
-use super::lower::{self, Report, Syntax};
+use super::lower::{self, Report, Stored, Syntax};
 use super::names::nearest;
 use super::snapshot::{Assembly, Foreign, Snapshot, WorkloadObject};
 use super::tree::{Documents, NodeId, Tree, Value};
@@ -74,13 +76,24 @@ const DEEPEST_LIST: usize = 4;
 pub struct Loader {
     syntax: Syntax,
     assembly: Assembly,
+    /// Policies that the files update.
+    stored: HashMap<ObjectKey, Stored>,
+    is_reading_stored: bool,
 }
 
 impl Loader {
     /// A loader that has read nothing.
     #[must_use]
     pub fn new(syntax: Syntax) -> Self {
-        Self { syntax, assembly: Assembly::default() }
+        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), is_reading_stored: false }
+    }
+
+    /// Reads policies as an API server has them stored: files read afterwards are validated as updates of these, which may
+    /// keep what newer servers refuse in new objects (S1.12, S1.19). Nothing else is taken from the text, and nothing said.
+    pub fn read_stored(&mut self, bytes: &[u8]) {
+        self.is_reading_stored = true;
+        self.read("", bytes);
+        self.is_reading_stored = false;
     }
 
     /// Reads one file: YAML or JSON, any number of documents. Faults become diagnostics of the snapshot.
@@ -136,7 +149,9 @@ impl Loader {
     }
 
     fn say(&mut self, diagnostic: Diagnostic) {
-        self.assembly.diagnostics.push(diagnostic);
+        if !self.is_reading_stored {
+            self.assembly.diagnostics.push(diagnostic);
+        }
     }
 
     /// Adds a fault that was met outside of any document, such as a file that could not be read.
@@ -199,6 +214,7 @@ impl<'t> Reader<'_, 't, '_> {
         }
         match meta.kind.as_str() {
             kind if kind.ends_with("List") && tree.field(node, "items").is_some() => self.list(node, &meta, depth),
+            kind if self.loader.is_reading_stored && kind != "NetworkPolicy" => {}
             "NetworkPolicy" if self.is_served(&meta) || meta.api_version.is_empty() => self.policy(node),
             "Namespace" if self.is_served(&meta) => self.namespace(node),
             "Node" if self.is_served(&meta) => self.node(node),
@@ -397,11 +413,23 @@ impl<'t> Reader<'_, 't, '_> {
     fn policy(&mut self, node: NodeId) {
         let (wire, unread) = self.decode::<wire::NetworkPolicy>(node);
         let key = self.key(&wire.metadata, node);
+        if self.loader.is_reading_stored {
+            self.loader.stored.insert(key, lower::stored(&wire));
+            return;
+        }
         let mut report = Report::new(&unread);
         let tree = self.tree;
         let line_of = |path: &str| tree.position(tree.locate(node, path)).line;
         let origin = self.origin(node);
-        let policy = lower::lower_policy(&wire, key.clone(), Some(origin.clone()), self.loader.syntax, &line_of, &mut report);
+        let policy = lower::lower_policy(
+            &wire,
+            key.clone(),
+            Some(origin.clone()),
+            self.loader.syntax,
+            self.loader.stored.get(&key),
+            &line_of,
+            &mut report,
+        );
         let (errors, warnings) = (report.errors, report.warnings);
         self.tell(node, &format!("NetworkPolicy {key}"), unread, errors, warnings);
         self.loader.assembly.policy(policy, origin);

@@ -10,7 +10,7 @@ mod selector;
 use std::fmt;
 
 pub(crate) use pod::{OwnerName, controller, lower_node, lower_pod, lower_workload};
-pub(crate) use policy::lower_policy;
+pub(crate) use policy::{Stored, lower_policy, stored};
 
 use super::decode::{Fault, Faults};
 use super::names;
@@ -63,11 +63,13 @@ pub(crate) struct Report<'f> {
     pub errors: Vec<Fault>,
     /// What it accepts, and users should know.
     pub warnings: Vec<Fault>,
+    /// Whether selectors may hold values that are no label values, because the stored object does (S1.12).
+    pub allows_invalid_values: bool,
 }
 
 impl<'f> Report<'f> {
     pub(crate) fn new(unread: &'f Faults) -> Self {
-        Self { unread, errors: Vec::new(), warnings: Vec::new() }
+        Self { unread, errors: Vec::new(), warnings: Vec::new(), allows_invalid_values: false }
     }
 
     pub(crate) fn error(&mut self, kind: Kind, rule: &'static str, path: &Path<'_>, message: String, help: Option<String>) {

@@ -1,5 +1,7 @@
 //! `networking.k8s.io/v1 NetworkPolicy` (S1.1 to S1.20).
 
+use std::collections::HashSet;
+
 use ipnet::IpNet;
 
 use super::super::decode::{Fault, is_at_or_below};
@@ -14,19 +16,41 @@ use crate::model::{
 };
 use crate::sets::{AddressSet, Transport};
 
-/// Lowers one policy. `line_of` gives the line of a field path, 0 when unknown.
+/// What an update may keep although it is no longer valid (S1.12, S1.19).
+#[derive(Default)]
+pub(crate) struct Stored {
+    /// Every CIDR text anywhere in the stored object.
+    cidrs: HashSet<String>,
+    /// Whether its `podSelector` holds a value that is no label value.
+    has_invalid_value: bool,
+}
+
+/// What an update of this object may keep.
+pub(crate) fn stored(wire: &NetworkPolicy) -> Stored {
+    let from = wire.spec.ingress.iter().flatten().flat_map(|r| &r.from);
+    let to = wire.spec.egress.iter().flatten().flat_map(|r| &r.to);
+    let blocks = from.chain(to).flatten().filter_map(|peer| peer.ip_block.as_ref());
+    let cidrs = blocks.flat_map(|b| b.except.iter().flatten().chain([&b.cidr])).cloned().collect();
+    let expressions = wire.spec.pod_selector.match_expressions.iter().flatten();
+    let mut values = expressions.flat_map(|e| e.values.iter().flatten());
+    Stored { cidrs, has_invalid_value: values.any(|value| names::not_label_value(value).is_some()) }
+}
+
+/// Lowers one policy. `before` is what is stored, when the policy updates it. `line_of` gives the line of a field path, 0 when unknown.
 pub(crate) fn lower_policy(
     wire: &NetworkPolicy,
     key: ObjectKey,
     origin: Option<Origin>,
     syntax: Syntax,
+    before: Option<&Stored>,
     line_of: &dyn Fn(&str) -> u32,
     report: &mut Report<'_>,
 ) -> Policy {
     check_metadata(&wire.metadata, report);
+    report.allows_invalid_values = before.is_some_and(|b| b.has_invalid_value);
     let spec = Path::Root("spec");
     let target = lower_selector(&wire.spec.pod_selector, &spec.field("podSelector"), report);
-    let context = Context { syntax, line_of };
+    let context = Context { syntax, before, line_of };
     let ingress: Vec<_> = wire.spec.ingress.iter().map(|r| r.as_ref().map(|r| (&r.from, &r.ports))).collect();
     let ingress = context.rules(&ingress, &spec.field("ingress"), "from", report);
     let egress: Vec<_> = wire.spec.egress.iter().map(|r| r.as_ref().map(|r| (&r.to, &r.ports))).collect();
@@ -109,6 +133,7 @@ fn types(wire: &NetworkPolicy, report: &mut Report<'_>) -> Vec<Direction> {
 
 struct Context<'a> {
     syntax: Syntax,
+    before: Option<&'a Stored>,
     line_of: &'a dyn Fn(&str) -> u32,
 }
 
@@ -239,7 +264,8 @@ impl Context<'_> {
             );
             return None;
         };
-        let is_accepted = read.refused.is_none() || self.syntax == Syntax::Legacy;
+        let is_accepted =
+            read.refused.is_none() || self.syntax == Syntax::Legacy || self.before.is_some_and(|b| b.cidrs.contains(text));
         if let Some(reason) = read.refused {
             let message = format!("found `{text}`, which has {reason}, expected `{}`", read.net);
             if is_accepted {
