@@ -11,7 +11,7 @@ use conformance::engine;
 use conformance::generate::{Cluster, cluster};
 use conformance::oracle::Oracle;
 use policy_core::compile::{Compiler, GraphDelta, Options};
-use policy_core::graph::{AllowGraph, Decision, GroupId, PeerSetId};
+use policy_core::graph::{AllowGraph, Decision, GroupId, NamedAtom, PeerSetId};
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_core::model::{Change, Direction};
 use policy_core::sets::PortSet;
@@ -212,6 +212,7 @@ fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
 struct Mirror {
     decisions: BTreeMap<(GroupId, Direction), Decision>,
     members: BTreeMap<PeerSetId, BTreeSet<IpAddr>>,
+    named: BTreeMap<NamedAtom, BTreeSet<(IpAddr, u16)>>,
 }
 
 impl Mirror {
@@ -234,12 +235,27 @@ impl Mirror {
             let is_news = if change.is_member { members.insert(change.address) } else { members.remove(&change.address) };
             assert!(is_news, "{change:?} was known already");
         }
+        for atom in &delta.named_removed {
+            self.named.remove(atom);
+        }
+        for atom in &delta.named_added {
+            self.named.insert(*atom, graph.named_members(atom).into_iter().collect());
+        }
+        for change in &delta.named_members {
+            let members = self.named.get_mut(&change.atom).expect("changes are of named ports that stay");
+            let entry = (change.address, change.number);
+            let is_news = if change.is_member { members.insert(entry) } else { members.remove(&entry) };
+            assert!(is_news, "{change:?} was known already");
+        }
     }
 
     fn check(&self, graph: &AllowGraph) -> Result<(), TestCaseError> {
         let sets: BTreeMap<PeerSetId, BTreeSet<IpAddr>> =
             graph.peer_sets().into_iter().map(|set| (set, graph.members(set).into_iter().collect())).collect();
         prop_assert_eq!(&self.members, &sets);
+        let named: BTreeMap<NamedAtom, BTreeSet<(IpAddr, u16)>> =
+            graph.named_atoms().into_iter().map(|atom| (atom, graph.named_members(&atom).into_iter().collect())).collect();
+        prop_assert_eq!(&self.named, &named);
         let decisions: BTreeMap<_, _> = graph
             .groups()
             .into_iter()
@@ -386,7 +402,8 @@ fn incremental_is_from_scratch_for_one_node() {
 fn one_node_decides_as_all_nodes() {
     check(clusters(1_000), cluster(), |cluster| {
         let snapshot = load(cluster);
-        let everything = engine::compile(snapshot.changes()).canonical();
+        let all = engine::compile(snapshot.changes());
+        let everything = all.canonical();
         let mut compiler = Compiler::new(Options { node: Some("n1".to_owned()), ..Options::default() });
         snapshot.changes().for_each(|change| compiler.apply(change));
         compiler.flush();
@@ -403,6 +420,20 @@ fn one_node_decides_as_all_nodes() {
             let id = graph.pod(&pod.key.namespace, &pod.key.name).expect("applied");
             let group = graph.group_of(id).expect("an endpoint");
             prop_assert!(graph.decision(group, Direction::Ingress).is_some());
+        }
+        // S2.7: egress is judged at the source's node, ingress at the destination's; together they are the verdict.
+        let nodes = ["n1", "n2"].map(|node| {
+            let mut compiler = Compiler::new(Options { node: Some(node.to_owned()), ..Options::default() });
+            snapshot.changes().for_each(|change| compiler.apply(change));
+            compiler.flush();
+            compiler.into_graph()
+        });
+        let addresses = cluster.addresses();
+        for (source, destination) in addresses.iter().flat_map(|a| addresses.iter().map(move |b| (*a, *b))) {
+            for protocol in cluster.protocols() {
+                let by_node = nodes.iter().all(|graph| engine::is_allowed(graph, source, destination, protocol));
+                prop_assert_eq!(engine::is_allowed(&all, source, destination, protocol), by_node, "{} {}", source, destination);
+            }
         }
         Ok(())
     });

@@ -16,7 +16,8 @@ mod pods;
 mod policies;
 mod terms;
 
-pub use delta::{GraphDelta, MemberChange};
+use delta::Memberships;
+pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
 
 use std::net::IpAddr;
 
@@ -24,8 +25,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::graph::{
-    AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamespaceId, NamespaceRecord, NodeId, OwnNodeEgress, PeerSetContent,
-    PeerSetId, ScopeId, Store, Strings, Symbol, TermId, hash_of,
+    AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamedAtom, NamespaceId, NamespaceRecord, OwnNodeEgress,
+    PeerSetContent, PeerSetId, ScopeId, Store, Strings, Symbol, TermId, hash_of,
 };
 use crate::model::{Change, Labels, Namespace};
 
@@ -41,16 +42,15 @@ pub struct Options {
 /// Compiles changes into an [`AllowGraph`].
 pub struct Compiler {
     graph: AllowGraph,
-    /// The node of [`Options::node`].
-    only_node: Option<NodeId>,
     indexes: Indexes,
     nobody: PeerSetId,
     everyone: PeerSetId,
     dirty: FxHashSet<GroupId>,
-    /// For addresses whose owner or owner's labels changed: the live peer sets that they were in after the last flush.
-    touched: FxHashMap<IpAddr, Vec<PeerSetId>>,
+    /// For addresses whose owner or owner's labels changed: what they were members of after the last flush.
+    touched: FxHashMap<IpAddr, Memberships>,
     live_peer_sets: usize,
     maybe_changed_sets: FxHashSet<PeerSetId>,
+    maybe_changed_named: FxHashSet<NamedAtom>,
     delta: GraphDelta,
 }
 
@@ -85,6 +85,7 @@ impl Compiler {
             terms: Interner::new(),
             peer_sets: Interner::new(),
             decisions: Interner::new(),
+            named: std::collections::BTreeMap::new(),
             namespaces: Store::new(),
             namespace_names: hashbrown::HashTable::new(),
             nodes: Store::new(),
@@ -96,13 +97,13 @@ impl Compiler {
             policy_names: hashbrown::HashTable::new(),
             addresses: AddressIndex::default(),
             own_node_egress: options.own_node_egress,
+            only_node: None,
         };
         // INVARIANT: these two uses are never released, so both sets always exist.
         let (nobody, _) = graph.peer_sets.acquire(PeerSetContent::default());
         let (everyone, _) = graph.peer_sets.acquire(PeerSetContent::everyone());
         let mut compiler = Self {
             graph,
-            only_node: None,
             indexes: Indexes::default(),
             nobody,
             everyone,
@@ -110,9 +111,10 @@ impl Compiler {
             touched: FxHashMap::default(),
             live_peer_sets: 0,
             maybe_changed_sets: FxHashSet::default(),
+            maybe_changed_named: FxHashSet::default(),
             delta: GraphDelta::default(),
         };
-        compiler.only_node = options.node.map(|name| compiler.node_id(&name));
+        compiler.graph.only_node = options.node.map(|name| compiler.node_id(&name));
         compiler
     }
 

@@ -19,10 +19,11 @@ pub(crate) use intern::{Interner, Store, Strings, hash_name, hash_of};
 pub(crate) use labels::{CompiledSelector, LabelSet};
 pub use records::{Atom, Decision, NamedAtom};
 pub(crate) use records::{
-    Group, GroupKey, NamespaceRecord, NodeRecord, PeerRecord, PeerSetContent, PeerSetState, PodRecord, PolicyRecord, PortRecord,
-    RuleRecord, Scope, ScopeState, TermIndex, TermKey, TermState,
+    Group, GroupKey, NamedState, NamespaceRecord, NodeRecord, PeerRecord, PeerSetContent, PeerSetState, PodRecord, PolicyRecord,
+    PortRecord, RuleRecord, Scope, ScopeState, TermIndex, TermKey, TermState,
 };
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
@@ -43,6 +44,8 @@ pub struct AllowGraph {
     pub(crate) terms: Interner<TermId, TermKey, TermState>,
     pub(crate) peer_sets: Interner<PeerSetId, PeerSetContent, PeerSetState>,
     pub(crate) decisions: Interner<DecisionId, Decision>,
+    /// The named ports of destinations that decisions have, live or live after the last flush.
+    pub(crate) named: BTreeMap<NamedAtom, NamedState>,
     pub(crate) namespaces: Store<NamespaceId, NamespaceRecord>,
     pub(crate) namespace_names: hashbrown::HashTable<NamespaceId>,
     pub(crate) nodes: Store<NodeId, NodeRecord>,
@@ -54,6 +57,8 @@ pub struct AllowGraph {
     pub(crate) policy_names: hashbrown::HashTable<PolicyId>,
     pub(crate) addresses: AddressIndex,
     pub(crate) own_node_egress: OwnNodeEgress,
+    /// The node for whose pods the graph decides; `None` for every pod.
+    pub(crate) only_node: Option<NodeId>,
 }
 
 /// Whether egress rules apply to traffic from a pod to its own node. Kubernetes says both (S2.13).
@@ -175,6 +180,65 @@ impl AllowGraph {
         out.sort_unstable();
         out.dedup();
         out
+    }
+
+    /// The named ports of destinations that decisions refer to, sorted.
+    #[must_use]
+    pub fn named_atoms(&self) -> Vec<NamedAtom> {
+        self.named.iter().filter(|(_, state)| state.decisions > 0).map(|(atom, _)| *atom).collect()
+    }
+
+    /// Where a named port leads: every pod address that the atom's peers hold, with each number that the pod gives the name.
+    /// Sorted. Of an address with several claimants, every claimant must give the name that number (S1.54, S2.5).
+    ///
+    /// Cost: linear in pods.
+    #[must_use]
+    pub fn named_members(&self, atom: &NamedAtom) -> Vec<(IpAddr, u16)> {
+        let mut out = Vec::new();
+        for (_, key, group) in self.groups.iter() {
+            let ports = self.ports.key(key.ports);
+            if !ports.iter().any(|(name, transport, _)| (*name, *transport) == (atom.name, atom.transport)) {
+                continue;
+            }
+            for address in group.pods.iter().flat_map(|pod| self.pod_addresses(*pod)) {
+                out.extend(self.numbers_at(atom, *address).into_iter().map(|number| (*address, number)));
+            }
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    /// The named ports of this name and protocol that decisions refer to.
+    pub(crate) fn named_like(&self, name: Symbol, transport: crate::sets::Transport) -> impl Iterator<Item = NamedAtom> + '_ {
+        let first = NamedAtom { name, transport, peers: PeerSetId::FIRST };
+        self.named.range(first..).map(|(atom, _)| *atom).take_while(move |atom| (atom.name, atom.transport) == (name, transport))
+    }
+
+    /// The numbers of a named port at one address; none when the address is not among the atom's peers.
+    pub(crate) fn numbers_at(&self, atom: &NamedAtom, address: IpAddr) -> SmallVec<[u16; 1]> {
+        let groups: SmallVec<[GroupId; 1]> = self.claimants(address).iter().filter_map(|pod| self.group_of(*pod)).collect();
+        let Some(first) = groups.first() else { return SmallVec::new() };
+        let ports = |group: GroupId| self.ports.key(self.groups.key(group).ports);
+        let is_everywhere = |port: &PortRecord| groups.iter().all(|group| ports(*group).contains(port));
+        let own = ports(*first).iter().filter(|port| (port.0, port.1) == (atom.name, atom.transport));
+        let numbers: SmallVec<[u16; 1]> = own.filter(|port| is_everywhere(port)).map(|port| port.2).collect();
+        let peers = self.peer_sets.key(atom.peers);
+        let is_in = |term: &TermId| groups.iter().all(|group| self.terms.data(*term).groups.contains(*group));
+        let is_peer = !numbers.is_empty() && (peers.blocks.contains(address) || peers.terms.iter().any(is_in));
+        if is_peer { numbers } else { SmallVec::new() }
+    }
+
+    /// The name and the protocol of a named port.
+    #[must_use]
+    pub fn named_port(&self, atom: &NamedAtom) -> (&str, crate::sets::Transport) {
+        (self.strings.text(atom.name), atom.transport)
+    }
+
+    /// Whether the graph decides for a pod: always, unless the compiler is for one node.
+    #[must_use]
+    pub fn is_in_scope(&self, pod: PodId) -> bool {
+        self.only_node.is_none() || self.pods.get(pod).is_in_scope
     }
 
     /// The address blocks of a peer set, exceptions taken out.

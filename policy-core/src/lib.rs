@@ -44,5 +44,6 @@ pub mod diagnostic;
 pub mod graph;
 pub mod manifest;
 pub mod model;
+pub mod plan;
 pub mod sets;
 pub mod verdict;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and the modules that it may import.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("sets", &[]),
     ("diagnostic", &[]),
     ("model", &["sets", "diagnostic"]),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("graph", &["model", "sets", "diagnostic"]),
     ("compile", &["graph", "model", "sets", "diagnostic"]),
     ("verdict", &["graph", "model", "sets", "diagnostic"]),
+    ("plan", &["graph", "model", "sets", "diagnostic"]),
 ];
 
 /// What a pure crate has no use for.

@@ -37,6 +37,7 @@ impl Compiler {
         let mut memo = Memo::default();
         for group in groups {
             let is_needed = self.graph.groups.data(group).in_scope > 0;
+            self.delta.is_structural |= is_needed;
             for direction in Direction::ALL {
                 let decision = is_needed.then(|| self.decide(group, direction, &mut memo));
                 self.set_decision(group, direction, decision);
@@ -70,6 +71,15 @@ impl Compiler {
     }
 
     fn count_decision(&mut self, decision: DecisionId, by: i32) {
+        let named = match self.graph.decisions.key(decision) {
+            Decision::Isolated { named, .. } => named.to_vec(),
+            Decision::Open => Vec::new(),
+        };
+        for atom in named {
+            let state = self.graph.named.entry(atom).or_default();
+            state.decisions = state.decisions.saturating_add_signed(by);
+            self.maybe_changed_named.insert(atom);
+        }
         for set in self.graph.decisions.key(decision).peer_sets() {
             let state = self.graph.peer_sets.data_mut(set);
             state.decisions = state.decisions.saturating_add_signed(by);

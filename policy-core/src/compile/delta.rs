@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Compiler;
-use crate::graph::{AllowGraph, GroupId, PeerSetId};
+use crate::graph::{AllowGraph, GroupId, NamedAtom, PeerSetId};
 use crate::model::Direction;
 
 /// The difference between two flushes, in the terms of the graph after the second one.
@@ -21,6 +21,15 @@ pub struct GraphDelta {
     pub peer_sets_removed: Vec<PeerSetId>,
     /// Pod addresses that joined or left peer sets that are in neither list.
     pub members: Vec<MemberChange>,
+    /// Named ports that decisions refer to, and did not before.
+    pub named_added: Vec<NamedAtom>,
+    /// Named ports that no decision refers to any more.
+    pub named_removed: Vec<NamedAtom>,
+    /// Pod addresses and numbers that named ports in neither list lead to, or led to.
+    pub named_members: Vec<NamedMemberChange>,
+    /// Whether anything else that a node plan shows may be different: pods in scope, their decisions or their policies. If
+    /// not, the lists of members say everything.
+    pub is_structural: bool,
 }
 
 /// One address that joined or left one peer set.
@@ -32,6 +41,26 @@ pub struct MemberChange {
     pub address: IpAddr,
     /// Whether the address is in the set after the flush.
     pub is_member: bool,
+}
+
+/// One address and number that a named port leads to, or led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedMemberChange {
+    /// The named port.
+    pub atom: NamedAtom,
+    /// The pod address.
+    pub address: IpAddr,
+    /// The number that the pod gives to the name.
+    pub number: u16,
+    /// Whether the port leads there after the flush.
+    pub is_member: bool,
+}
+
+/// What one address is a member of. Sorted.
+#[derive(Default)]
+pub(super) struct Memberships {
+    sets: Vec<PeerSetId>,
+    named: Vec<(NamedAtom, u16)>,
 }
 
 impl GraphDelta {
@@ -63,6 +92,18 @@ fn memberships(graph: &AllowGraph, address: IpAddr, is_counted: impl Fn(PeerSetI
     out
 }
 
+/// The named ports that lead to `address`, with its numbers. Sorted.
+fn named_memberships(graph: &AllowGraph, address: IpAddr, is_counted: impl Fn(&NamedAtom) -> bool) -> Vec<(NamedAtom, u16)> {
+    let claimants = graph.claimants(address);
+    let Some(first) = claimants.first().and_then(|pod| graph.group_of(*pod)) else { return Vec::new() };
+    let ports = graph.ports.key(graph.groups.key(first).ports);
+    let mut atoms: Vec<NamedAtom> =
+        ports.iter().flat_map(|(name, transport, _)| graph.named_like(*name, *transport)).filter(is_counted).collect();
+    atoms.sort_unstable();
+    atoms.dedup();
+    atoms.into_iter().flat_map(|atom| graph.numbers_at(&atom, address).into_iter().map(move |number| (atom, number))).collect()
+}
+
 impl Compiler {
     /// Must be called before anything about the owners of `address` changes.
     pub(super) fn touch(&mut self, address: IpAddr) {
@@ -70,8 +111,9 @@ impl Compiler {
             return;
         }
         let graph = &self.graph;
-        let before = memberships(graph, address, |set| graph.peer_sets.data(set).was_live);
-        self.touched.insert(address, before);
+        let sets = memberships(graph, address, |set| graph.peer_sets.data(set).was_live);
+        let named = named_memberships(graph, address, |atom| graph.named.get(atom).is_some_and(|state| state.was_live));
+        self.touched.insert(address, Memberships { sets, named });
     }
 
     /// Must be called before what matches the group changes.
@@ -100,7 +142,23 @@ impl Compiler {
                 _ => {}
             }
         }
+        for atom in self.maybe_changed_named.iter().copied() {
+            let Some(state) = self.graph.named.get(&atom) else { continue };
+            match (state.was_live, state.decisions > 0) {
+                (false, true) => self.delta.named_added.push(atom),
+                (true, false) => self.delta.named_removed.push(atom),
+                _ => {}
+            }
+        }
         self.collect_members();
+        for atom in &self.delta.named_added {
+            self.graph.named.entry(*atom).or_default().was_live = true;
+        }
+        for atom in std::mem::take(&mut self.maybe_changed_named) {
+            if self.graph.named.get(&atom).is_some_and(|state| state.decisions == 0) {
+                self.graph.named.remove(&atom);
+            }
+        }
         for set in &self.delta.peer_sets_added {
             self.graph.peer_sets.data_mut(*set).was_live = true;
         }
@@ -117,6 +175,9 @@ impl Compiler {
         delta.peer_sets_added.sort_unstable();
         delta.peer_sets_removed.sort_unstable();
         delta.members.sort_unstable();
+        delta.named_added.sort_unstable();
+        delta.named_removed.sort_unstable();
+        delta.named_members.sort_unstable();
         delta
     }
 
@@ -128,6 +189,18 @@ impl Compiler {
         };
         for (address, before) in std::mem::take(&mut self.touched) {
             let after = memberships(graph, address, stays);
+            let named_stays = |atom: &NamedAtom| graph.named.get(atom).is_some_and(|s| s.was_live && s.decisions > 0);
+            let named_after = named_memberships(graph, address, named_stays);
+            let Memberships { sets: before, named: named_before } = before;
+            let left = named_before.iter().filter(|n| named_stays(&n.0) && named_after.binary_search(n).is_err());
+            let joined = named_after.iter().filter(|n| named_before.binary_search(n).is_err());
+            let changes = left.map(|n| (n, false)).chain(joined.map(|n| (n, true)));
+            self.delta.named_members.extend(changes.map(|((atom, number), is_member)| NamedMemberChange {
+                atom: *atom,
+                address,
+                number: *number,
+                is_member,
+            }));
             let left = before.iter().filter(|set| stays(**set) && after.binary_search(set).is_err()).map(|set| (*set, false));
             let joined = after.iter().filter(|set| before.binary_search(set).is_err()).map(|set| (*set, true));
             self.delta.members.extend(left.chain(joined).map(|(peer_set, is_member)| MemberChange {

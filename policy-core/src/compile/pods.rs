@@ -1,5 +1,7 @@
 //! Pods, nodes, and the groups that pods form.
 
+use std::net::IpAddr;
+
 use smallvec::SmallVec;
 
 use super::Compiler;
@@ -29,6 +31,7 @@ impl Compiler {
             position: 0,
             node,
             is_host_network: pod.is_host_network,
+            is_in_scope: false,
             addresses,
         };
         let id = self.graph.pods.insert(record);
@@ -45,21 +48,16 @@ impl Compiler {
         let (group, node, addresses) = (record.group, record.node, record.addresses.clone());
         match (group, node) {
             (Some(group), _) => {
-                for address in addresses {
-                    self.touch(address);
-                    self.graph.addresses.claim(address, id);
-                }
-                let is_in_scope = self.is_in_scope(node);
                 let state = self.graph.groups.data_mut(group);
                 let position = u32::try_from(state.pods.len()).unwrap_or(u32::MAX);
                 state.pods.push(id);
-                if is_in_scope {
-                    state.in_scope += 1;
-                    if state.in_scope == 1 {
-                        self.dirty.insert(group);
-                    }
-                }
                 self.graph.pods.get_mut(id).position = position;
+                for address in &addresses {
+                    self.touch(*address);
+                    self.graph.addresses.claim(*address, id);
+                }
+                self.rescope(id);
+                self.rescope_claimants(&addresses);
             }
             (None, Some(node)) => {
                 for address in addresses {
@@ -70,33 +68,63 @@ impl Compiler {
         }
     }
 
-    fn is_in_scope(&self, node: Option<NodeId>) -> bool {
-        self.only_node.is_none() || self.only_node == node
+    /// Brings the scope of a pod up to date: pods of the compiler's node, and those that claim the address of one, because
+    /// the policies of every claimant apply (S2.5).
+    fn rescope(&mut self, id: PodId) {
+        let only = self.graph.only_node;
+        let is_on_node = |pod: PodId| only.is_none() || self.graph.pods.get(pod).node == only;
+        let record = self.graph.pods.get(id);
+        let shares = || record.addresses.iter().any(|a| self.graph.claimants(*a).iter().any(|pod| is_on_node(*pod)));
+        let is_in_scope = is_on_node(id) || (only.is_some() && shares());
+        self.set_scope(id, is_in_scope);
+    }
+
+    fn set_scope(&mut self, id: PodId, is_in_scope: bool) {
+        let record = self.graph.pods.get_mut(id);
+        if record.is_in_scope == is_in_scope {
+            return;
+        }
+        record.is_in_scope = is_in_scope;
+        self.delta.is_structural = true;
+        let Some(group) = record.group else { return };
+        let state = self.graph.groups.data_mut(group);
+        let before = state.in_scope;
+        state.in_scope = if is_in_scope { before.saturating_add(1) } else { before.saturating_sub(1) };
+        if before.min(state.in_scope) == 0 {
+            self.dirty.insert(group);
+        }
+    }
+
+    fn rescope_claimants(&mut self, addresses: &[IpAddr]) {
+        if self.graph.only_node.is_none() {
+            return;
+        }
+        for address in addresses {
+            for pod in self.graph.claimants(*address) {
+                self.rescope(pod);
+            }
+        }
     }
 
     pub(super) fn remove_pod(&mut self, key: &ObjectKey) {
         let Some(id) = self.graph.pod(&key.namespace, &key.name) else { return };
         let record = self.graph.pods.get(id);
         let (namespace, group, node, position) = (record.namespace, record.group, record.node, record.position);
-        for address in record.addresses.clone() {
+        let addresses = record.addresses.clone();
+        for address in &addresses {
             if group.is_some() {
-                self.touch(address);
-                self.graph.addresses.release(address, id);
+                self.touch(*address);
+                self.graph.addresses.release(*address, id);
             } else if let Some(node) = node {
-                self.graph.addresses.release_node(address, node);
+                self.graph.addresses.release_node(*address, node);
             }
         }
         if let Some(group) = group {
-            let is_in_scope = self.is_in_scope(node);
+            self.set_scope(id, false);
+            self.rescope_claimants(&addresses);
             let state = self.graph.groups.data_mut(group);
             state.pods.swap_remove(position as usize);
             let moved = state.pods.get(position as usize).copied();
-            if is_in_scope {
-                state.in_scope -= 1;
-                if state.in_scope == 0 {
-                    self.dirty.insert(group);
-                }
-            }
             if let Some(moved) = moved {
                 self.graph.pods.get_mut(moved).position = position;
             }

@@ -47,6 +47,13 @@ ids! {
     pub(crate) ScopeId;
 }
 
+impl PeerSetId {
+    /// The least id.
+    pub(crate) const FIRST: Self = Self(0);
+    /// The set without anybody: the compiler makes it first, and keeps it.
+    pub(crate) const NOBODY: Self = Self(0);
+}
+
 /// The number under which a namespace stands in bitmaps.
 pub(crate) fn index_of(id: NamespaceId) -> u32 {
     id.index()

@@ -143,6 +143,8 @@ pub(crate) struct PodRecord {
     pub position: u32,
     pub node: Option<NodeId>,
     pub is_host_network: bool,
+    /// Whether the compiler decides for it: it runs on the compiler's node, or claims the address of a pod that does.
+    pub is_in_scope: bool,
     /// Addresses that it claims, for itself or, on the host network, for its node.
     pub addresses: SmallVec<[IpAddr; 1]>,
 }
@@ -270,6 +272,15 @@ pub struct NamedAtom {
     pub(crate) name: Symbol,
     pub(crate) transport: Transport,
     pub(crate) peers: PeerSetId,
+}
+
+/// Who uses a named port of destinations.
+#[derive(Default)]
+pub(crate) struct NamedState {
+    /// Groups, counted once per direction, whose decision has it.
+    pub decisions: u32,
+    /// Whether a decision had it after the last flush.
+    pub was_live: bool,
 }
 
 /// A policy.

@@ -105,6 +105,8 @@ pub enum Cause {
     SamePod,
     /// The pod's own node: always towards the pod (S2.11), and away from it where S2.13 is read so.
     OwnNode,
+    /// The graph is for one node, and the endpoint is on another, which judges this side itself (S2.7).
+    OtherNode,
     /// No policy isolates the endpoint in this direction (S3.1).
     NotIsolated,
     /// A rule allows it (S3.3).
@@ -127,6 +129,7 @@ impl Cause {
             Self::NotAnEndpoint => "S3.4",
             Self::SamePod => "S2.14",
             Self::OwnNode => "S2.11",
+            Self::OtherNode => "S2.7",
             Self::NotIsolated => "S3.1",
             Self::Allowed | Self::Denied => "S3.3",
         }
@@ -257,8 +260,11 @@ impl AllowGraph {
         if self.is_exempt(subject, direction, other) {
             return Cause::OwnNode;
         }
+        if !self.is_in_scope(subject) {
+            return Cause::OtherNode;
+        }
         let Some(decision) = self.group_of(subject).and_then(|group| self.decision(group, direction)) else {
-            // A pod outside of the compiler's scope: nothing is known, so nothing is allowed.
+            // Not compiled: nothing is known, so nothing is allowed.
             return Cause::Denied;
         };
         match decision {
@@ -336,7 +342,7 @@ impl AllowGraph {
     }
 
     fn pod_ports(&self, subject: PodId, direction: Direction, other: &Party) -> PortSet {
-        if self.is_exempt(subject, direction, other) {
+        if self.is_exempt(subject, direction, other) || !self.is_in_scope(subject) {
             return PortSet::all();
         }
         self.group_of(subject).map_or_else(PortSet::none, |group| self.group_ports(group, direction, other))

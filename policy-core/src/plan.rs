@@ -1,0 +1,238 @@
+//! What one node must enforce, in terms of pods, ports and peers: everything that a packet filter needs, and no word of one.
+//!
+//! [`AllowGraph::node_plan`] gathers the pods in scope with their decisions, and what those decisions refer to. The pod addresses
+//! of peers are not in the plan: they change all the time, so [`AllowGraph::members`] and [`AllowGraph::named_members`] list
+//! them, and a `GraphDelta` says how they change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::graph::{AllowGraph, Atom, Decision, GroupId, NamedAtom, PeerSetId, PodId, Scope, TermId};
+use crate::model::{Direction, Labels, NamedPort, ObjectKey};
+use crate::sets::{AddressSet, Family, Transport};
+
+/// What one node must enforce.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodePlan {
+    /// The addresses of the pods in scope, each with the groups (by place in `groups`) of the pods that claim it. The policies
+    /// of every claimant apply (S2.5). Groups of one address are sorted.
+    pub addresses: BTreeMap<IpAddr, Vec<usize>>,
+    /// Source and destination of flows of an isolated pod to itself (S2.15).
+    pub self_pairs: BTreeSet<(IpAddr, IpAddr)>,
+    /// Groups with a pod in scope. Sorted by namespace, labels and ports.
+    pub groups: Vec<GroupPlan>,
+    /// The peers that the groups' sides refer to.
+    pub peers: BTreeMap<PeerSetId, PeersPlan>,
+    /// The named ports of destinations that they refer to.
+    pub named: BTreeMap<NamedAtom, NamedPlan>,
+}
+
+/// Pods that behave alike.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupPlan {
+    /// The group in the graph.
+    pub id: GroupId,
+    /// The namespace of its pods.
+    pub namespace: String,
+    /// Their labels.
+    pub labels: Labels,
+    /// Their named ports.
+    pub ports: Vec<NamedPort>,
+    /// The names of those in scope, sorted.
+    pub pods: Vec<String>,
+    /// The address families of those in scope.
+    pub families: BTreeSet<Family>,
+    /// Isolation by [`Direction`]; `None` where no policy isolates.
+    pub sides: [Option<Isolation>; 2],
+}
+
+/// Isolation in one direction: what is not listed is denied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Isolation {
+    /// The policies that isolate, sorted.
+    pub policies: Vec<ObjectKey>,
+    /// The peers that get every protocol and port.
+    pub any: PeerSetId,
+    /// Port ranges with the peers that get them, those of `any` included. Sorted, disjoint.
+    pub atoms: Vec<Atom>,
+    /// Ports by the name that the destination gives them.
+    pub named: Vec<NamedAtom>,
+}
+
+/// Who a set of peers is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeersPlan {
+    /// One text per set: equal sets have equal texts, in whatever order their objects came. For people, too.
+    pub text: String,
+    /// Whether pods are selected by label.
+    pub has_pods: bool,
+    /// Address blocks, exceptions taken out.
+    pub blocks: AddressSet,
+}
+
+/// A named port of destinations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedPlan {
+    /// The name.
+    pub name: String,
+    /// The protocol.
+    pub transport: Transport,
+    /// Who the destinations are, as in [`PeersPlan::text`].
+    pub peers: String,
+}
+
+impl GroupPlan {
+    /// Its isolation in one direction.
+    #[must_use]
+    pub fn side(&self, direction: Direction) -> Option<&Isolation> {
+        self.sides.get(direction as usize).and_then(Option::as_ref)
+    }
+
+    /// Whether a policy isolates it in any direction.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.sides.iter().any(Option::is_some)
+    }
+}
+
+impl AllowGraph {
+    /// What the node of the compiler's scope must enforce, or one node that ran every pod.
+    ///
+    /// Cost: proportional to the pods in scope and to what their decisions refer to, not to the cluster.
+    #[must_use]
+    pub fn node_plan(&self) -> NodePlan {
+        let mut plan = NodePlan::default();
+        let mut addresses: BTreeMap<IpAddr, BTreeSet<GroupId>> = BTreeMap::new();
+        let mut groups: BTreeSet<GroupId> = BTreeSet::new();
+        for pod in self.pods_in_scope() {
+            let Some(group) = self.group_of(pod) else { continue };
+            groups.insert(group);
+            for address in self.pod_addresses(pod) {
+                let claimants = self.claimants(*address);
+                if claimants.iter().any(|pod| self.is_on_node(*pod)) {
+                    addresses.entry(*address).or_default().insert(group);
+                }
+            }
+            self.add_self_pairs(pod, group, &mut plan.self_pairs);
+        }
+        plan.groups = groups.into_iter().map(|group| self.group_plan(group)).collect();
+        plan.groups.sort_by(|a, b| (&a.namespace, &a.labels, &a.ports).cmp(&(&b.namespace, &b.labels, &b.ports)));
+        let places: BTreeMap<GroupId, usize> = plan.groups.iter().enumerate().map(|(i, group)| (group.id, i)).collect();
+        for (address, groups) in addresses {
+            let mut own: Vec<usize> = groups.iter().filter_map(|group| places.get(group).copied()).collect();
+            own.sort_unstable();
+            plan.addresses.insert(address, own);
+        }
+        self.add_references(&mut plan);
+        plan
+    }
+
+    fn pods_in_scope(&self) -> Vec<PodId> {
+        let groups = self.groups.iter().filter(|(.., group)| group.in_scope > 0);
+        groups.flat_map(|(.., group)| group.pods.iter().copied()).filter(|pod| self.is_in_scope(*pod)).collect()
+    }
+
+    fn is_on_node(&self, pod: PodId) -> bool {
+        self.only_node.is_none() || self.pods.get(pod).node == self.only_node
+    }
+
+    fn add_self_pairs(&self, pod: PodId, group: GroupId, out: &mut BTreeSet<(IpAddr, IpAddr)>) {
+        let is_isolated = |direction| matches!(self.decision(group, direction), Some(Decision::Isolated { .. }));
+        if !self.is_on_node(pod) || !Direction::ALL.into_iter().any(is_isolated) {
+            return;
+        }
+        let is_own = |address: IpAddr| self.claimants(address).as_slice() == [pod];
+        for a in self.pod_addresses(pod) {
+            for b in self.pod_addresses(pod) {
+                if a == b || (a.is_ipv4() == b.is_ipv4() && is_own(*a) && is_own(*b)) {
+                    out.insert((*a, *b));
+                }
+            }
+        }
+    }
+
+    fn group_plan(&self, group: GroupId) -> GroupPlan {
+        let key = *self.groups.key(group);
+        let in_scope: Vec<PodId> = self.pods_of(group).iter().copied().filter(|pod| self.is_in_scope(*pod)).collect();
+        let mut pods: Vec<String> = in_scope.iter().map(|pod| self.pod_name(*pod).1.to_owned()).collect();
+        pods.sort_unstable();
+        let ports = self.ports.key(key.ports).iter().map(|(name, protocol, number)| NamedPort {
+            name: self.strings.text(*name).to_owned(),
+            protocol: *protocol,
+            number: *number,
+        });
+        let mut ports: Vec<NamedPort> = ports.collect();
+        ports.sort_unstable();
+        GroupPlan {
+            id: group,
+            namespace: self.namespaces.get(key.namespace).name.to_string(),
+            labels: self.labels.key(key.labels).to_labels(&self.strings),
+            ports,
+            pods,
+            families: in_scope.iter().flat_map(|pod| self.pod_addresses(*pod)).map(|a| Family::of(*a)).collect(),
+            sides: Direction::ALL.map(|direction| self.isolation(group, direction)),
+        }
+    }
+
+    fn isolation(&self, group: GroupId, direction: Direction) -> Option<Isolation> {
+        let policies = || {
+            let names = self.isolating(group, direction).into_iter().map(|policy| self.policy_name(policy));
+            names.map(|(namespace, name)| ObjectKey::new(namespace, name)).collect()
+        };
+        match self.decision(group, direction) {
+            Some(Decision::Open) => None,
+            Some(Decision::Isolated { any, atoms, named }) => {
+                Some(Isolation { policies: policies(), any: *any, atoms: atoms.to_vec(), named: named.to_vec() })
+            }
+            // Not compiled: nothing is known, so nothing is allowed.
+            None => Some(Isolation { policies: policies(), any: PeerSetId::NOBODY, atoms: Vec::new(), named: Vec::new() }),
+        }
+    }
+
+    fn add_references(&self, plan: &mut NodePlan) {
+        let sides = plan.groups.iter().flat_map(|group| group.sides.iter().flatten());
+        for side in sides {
+            for set in side.atoms.iter().map(|atom| atom.peers).chain([side.any]) {
+                plan.peers.entry(set).or_insert_with(|| self.peers_plan(set));
+            }
+            for atom in &side.named {
+                let name = self.named_port(atom);
+                plan.named.entry(*atom).or_insert_with(|| NamedPlan {
+                    name: name.0.to_owned(),
+                    transport: name.1,
+                    peers: self.peers_plan(atom.peers).text,
+                });
+            }
+        }
+    }
+
+    fn peers_plan(&self, set: PeerSetId) -> PeersPlan {
+        let content = self.peer_sets.key(set);
+        let mut parts: Vec<String> = content.terms.iter().map(|term| self.peers_text(*term)).collect();
+        parts.sort_unstable();
+        parts.extend(content.blocks.to_cidrs().iter().map(ToString::to_string));
+        let text = match parts.as_slice() {
+            [] => "nobody".to_owned(),
+            _ if content.blocks == AddressSet::all() => "everyone".to_owned(),
+            _ => parts.join("; "),
+        };
+        PeersPlan { text, has_pods: !content.terms.is_empty(), blocks: content.blocks.clone() }
+    }
+
+    /// `pods app=web in shop`, `pods in namespaces team=a`.
+    fn peers_text(&self, term: TermId) -> String {
+        let key = self.terms.key(term);
+        let selector = |id| self.selectors.key(id).to_selector(&self.strings);
+        let pods = match selector(key.pods) {
+            pods if pods.is_everything() => "pods".to_owned(),
+            pods => format!("pods {pods}"),
+        };
+        match key.scope {
+            Scope::Namespace(namespace) => format!("{pods} in {}", self.namespaces.get(namespace).name),
+            Scope::Matching(scope) => match selector(*self.scopes.key(scope)) {
+                all if all.is_everything() => format!("{pods} in every namespace"),
+                some => format!("{pods} in namespaces {some}"),
+            },
+        }
+    }
+}
