@@ -70,6 +70,14 @@ Examples:
 
 Exit codes: 0 valid (warnings are possible), 2 at least one error.";
 
+const RENDER_EXAMPLES: &str = "\
+Examples:
+  netpol render --node n1 -f manifests/            the table in nft's language, with what each set and chain is for
+  netpol render --node n1 -o json | nft -j -c -f - check it against this machine's kernel
+  diff <(netpol render --node n1 -f old/) <(netpol render --node n1 -f new/)
+
+Equal input gives equal bytes, so that CI can compare rulesets.";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Say whether FROM can open connections to TO, and why
@@ -87,6 +95,9 @@ pub(crate) enum Command {
     /// Check manifests and report every fault with its place
     #[command(after_help = VALIDATE_EXAMPLES)]
     Validate(ValidateArgs),
+    /// Print the nftables ruleset that the agent of a node would put in force
+    #[command(after_help = RENDER_EXAMPLES)]
+    Render(RenderArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  netpol completions bash > /etc/bash_completion.d/netpol")]
     Completions {
@@ -205,6 +216,43 @@ pub(crate) struct ValidateArgs {
     /// How to print the findings
     #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
     pub output: AnswerFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RenderArgs {
+    /// The node
+    #[arg(long, value_name = "NODE")]
+    pub node: String,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How to print the ruleset
+    #[arg(short = 'o', long, value_enum, default_value_t = RenderFormat::Nft)]
+    pub output: RenderFormat,
+    /// Whether a sample of what is denied is copied to the agent
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = DenyLogging::Sampled)]
+    pub deny_log: DenyLogging,
+    /// Packets per second that are sampled for each direction of each group of pods
+    #[arg(long, value_name = "PACKETS", default_value_t = policy_ruleset::DenyLog::DEFAULT.rate)]
+    pub deny_log_rate: u32,
+    /// The NFLOG group that samples go to
+    #[arg(long, value_name = "GROUP", default_value_t = policy_ruleset::DenyLog::DEFAULT.group)]
+    pub deny_log_group: u16,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RenderFormat {
+    /// nft's own language, for `nft -f`
+    Nft,
+    /// The schema of libnftables, for `nft -j -f`
+    Json,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DenyLogging {
+    /// Nothing is copied
+    Off,
+    /// A few packets per second
+    Sampled,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

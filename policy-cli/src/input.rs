@@ -1,24 +1,17 @@
 //! Finds and reads files.
 
-use std::collections::BTreeSet;
-use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use manifest_files::{content, manifests_below};
 use policy_core::diagnostic::{Diagnostic, Kind, Severity};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 
 use crate::args::InputArgs;
 use crate::report::Excerpts;
-
-/// What is read from folders. A file that is named is read whatever its name.
-const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
-
-/// The start of a gzip stream (RFC 1952).
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// What the files said.
 pub(crate) struct Input {
@@ -34,8 +27,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         if path == Path::new("-") {
             files.push(path.clone());
         } else if path.is_dir() {
-            let mut visited = BTreeSet::new();
-            walk(path, &mut visited, &mut files)?;
+            files.extend(manifests_below(path)?);
         } else if path.exists() {
             files.push(path.clone());
         } else {
@@ -67,7 +59,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
                 position: None,
                 object: String::new(),
                 path: String::new(),
-                message: format!("cannot read the file: {error:#}"),
+                message: format!("cannot read the file: {error}"),
                 help: None,
             }),
         }
@@ -100,57 +92,4 @@ fn progress(files: usize) -> ProgressBar {
         }
     });
     bar
-}
-
-/// Collects the manifests below a folder. Hidden entries are left out; a folder is visited once, whatever links lead to it.
-fn walk(folder: &Path, visited: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
-    let real = folder.canonicalize().with_context(|| format!("cannot open the folder `{}`", folder.display()))?;
-    if !visited.insert(real) {
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list the folder `{}`", folder.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot list the folder `{}`", folder.display()))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            walk(&path, visited, files)?;
-        } else if is_manifest(&path) {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn is_manifest(path: &Path) -> bool {
-    let extension = |p: &Path| p.extension().map(|e| e.to_string_lossy().to_lowercase());
-    match extension(path).as_deref() {
-        Some("gz") => path.file_stem().is_some_and(|stem| is_manifest(Path::new(stem))),
-        Some(other) => EXTENSIONS.contains(&other),
-        None => false,
-    }
-}
-
-/// The bytes of a file, decompressed, and never more than `limit` of them.
-fn content(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let raw = if path == Path::new("-") {
-        bounded(std::io::stdin().lock(), limit)?
-    } else {
-        bounded(std::fs::File::open(path)?, limit)?
-    };
-    if raw.starts_with(&GZIP_MAGIC) { bounded(MultiGzDecoder::new(raw.as_slice()), limit) } else { Ok(raw) }
-}
-
-fn bounded(source: impl Read, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if read as u64 > limit {
-        bail!("it is larger than {} MiB; `--max-size` raises the limit", limit >> 20);
-    }
-    Ok(bytes)
 }

@@ -11,6 +11,7 @@ mod input;
 mod list;
 mod output;
 mod reach;
+mod render;
 mod report;
 mod validate;
 mod world;
@@ -49,6 +50,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Who(who) => reach::who(who),
         Command::Reach(reach) => reach::reach(reach),
         Command::Validate(validate) => validate::run(validate),
+        Command::Render(render) => render::run(render),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "netpol", &mut script);

@@ -11,7 +11,7 @@ use policy_core::model::{ObjectKey, WorkloadKey};
 use policy_core::verdict::Unit;
 
 use crate::args::{InputArgs, OwnNode};
-use crate::input;
+use crate::input::{self, Input};
 use crate::report::{self, Excerpts};
 
 /// A snapshot and its graph.
@@ -22,21 +22,37 @@ pub(crate) struct World {
     pub has_errors: bool,
 }
 
-/// Everything read and compiled, or `None` when the input has errors; those have been printed then.
-pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
+/// The reading of S2.13 that the arguments ask for.
+pub(crate) fn own_node_egress(args: &InputArgs) -> OwnNodeEgress {
+    match args.own_node_egress {
+        OwnNode::Enforce => OwnNodeEgress::Enforce,
+        OwnNode::Allow => OwnNodeEgress::Allow,
+    }
+}
+
+/// Everything read, or `None` when the input has errors; those have been printed then.
+fn read(args: &InputArgs) -> Result<Option<Input>> {
     let input = input::read(args, None)?;
-    let has_errors = input.snapshot.has_errors();
     tell(&input.snapshot.diagnostics, &input.excerpts);
-    if has_errors && !args.keep_going {
+    if input.snapshot.has_errors() && !args.keep_going {
         anstream::eprintln!(
             "no answer is given from faulty input; `--keep-going` answers all the same, and what could not be read allows nothing"
         );
         return Ok(None);
     }
-    let own_node_egress = match args.own_node_egress {
-        OwnNode::Enforce => OwnNodeEgress::Enforce,
-        OwnNode::Allow => OwnNodeEgress::Allow,
-    };
+    Ok(Some(input))
+}
+
+/// The objects alone; `None` as for [`load`].
+pub(crate) fn snapshot(args: &InputArgs) -> Result<Option<Snapshot>> {
+    Ok(read(args)?.map(|input| input.snapshot))
+}
+
+/// Everything read and compiled, or `None` when the input has errors; those have been printed then.
+pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
+    let Some(input) = read(args)? else { return Ok(None) };
+    let has_errors = input.snapshot.has_errors();
+    let own_node_egress = own_node_egress(args);
     let mut compiler = Compiler::new(Options { own_node_egress, ..Options::default() });
     for change in input.snapshot.changes() {
         compiler.apply(change);

@@ -5,6 +5,7 @@
 //! them, and a `GraphDelta` says how they change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::graph::{AllowGraph, Atom, Decision, GroupId, NamedAtom, PeerSetId, PodId, Scope, TermId};
@@ -62,10 +63,8 @@ pub struct Isolation {
 /// Who a set of peers is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeersPlan {
-    /// One text per set: equal sets have equal texts, in whatever order their objects came. For people, too.
-    pub text: String,
-    /// Whether pods are selected by label.
-    pub has_pods: bool,
+    /// Which pods are selected by label, in words; sorted. Equal selections have equal words.
+    pub pods: Vec<String>,
     /// Address blocks, exceptions taken out.
     pub blocks: AddressSet,
 }
@@ -77,8 +76,20 @@ pub struct NamedPlan {
     pub name: String,
     /// The protocol.
     pub transport: Transport,
-    /// Who the destinations are, as in [`PeersPlan::text`].
-    pub peers: String,
+    /// Who the destinations are.
+    pub peers: PeersPlan,
+}
+
+impl fmt::Display for PeersPlan {
+    /// One text per set: equal sets have equal texts, in whatever order their objects came.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.blocks == AddressSet::all() {
+            return f.write_str("everyone");
+        }
+        let mut parts = self.pods.clone();
+        parts.extend(self.blocks.to_texts());
+        if parts.is_empty() { f.write_str("nobody") } else { f.write_str(&parts.join("; ")) }
+    }
 }
 
 impl GroupPlan {
@@ -200,7 +211,7 @@ impl AllowGraph {
                 plan.named.entry(*atom).or_insert_with(|| NamedPlan {
                     name: name.0.to_owned(),
                     transport: name.1,
-                    peers: self.peers_plan(atom.peers).text,
+                    peers: self.peers_plan(atom.peers),
                 });
             }
         }
@@ -208,15 +219,9 @@ impl AllowGraph {
 
     fn peers_plan(&self, set: PeerSetId) -> PeersPlan {
         let content = self.peer_sets.key(set);
-        let mut parts: Vec<String> = content.terms.iter().map(|term| self.peers_text(*term)).collect();
-        parts.sort_unstable();
-        parts.extend(content.blocks.to_cidrs().iter().map(ToString::to_string));
-        let text = match parts.as_slice() {
-            [] => "nobody".to_owned(),
-            _ if content.blocks == AddressSet::all() => "everyone".to_owned(),
-            _ => parts.join("; "),
-        };
-        PeersPlan { text, has_pods: !content.terms.is_empty(), blocks: content.blocks.clone() }
+        let mut pods: Vec<String> = content.terms.iter().map(|term| self.peers_text(*term)).collect();
+        pods.sort_unstable();
+        PeersPlan { pods, blocks: content.blocks.clone() }
     }
 
     /// `pods app=web in shop`, `pods in namespaces team=a`.

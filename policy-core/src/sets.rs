@@ -7,6 +7,6 @@ mod addresses;
 mod ports;
 mod ranges;
 
-pub use addresses::{AddressSet, Family};
+pub use addresses::{AddressSet, Family, block_of};
 pub use ports::{PortSet, Protocol, ProtocolPorts, Transport};
 pub use ranges::{Bound, RangeSet};

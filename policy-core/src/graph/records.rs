@@ -283,6 +283,14 @@ pub(crate) struct NamedState {
     pub was_live: bool,
 }
 
+impl NamedAtom {
+    /// The protocol of the port.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
 /// A policy.
 pub(crate) struct PolicyRecord {
     pub namespace: NamespaceId,

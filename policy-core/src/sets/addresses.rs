@@ -159,6 +159,24 @@ impl AddressSet {
         v4.or_else(|| self.v6.iter().next().map(|(low, _)| IpAddr::V6(Ipv6Addr::from_bits(low))))
     }
 
+    /// The ranges that make up the set, as first and last address; disjoint, ascending, IPv4 first.
+    pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
+        let v4 = self.v4.iter().map(|(low, high)| (IpAddr::V4(Ipv4Addr::from_bits(low)), IpAddr::V4(Ipv4Addr::from_bits(high))));
+        let v6 = self.v6.iter().map(|(low, high)| (IpAddr::V6(Ipv6Addr::from_bits(low)), IpAddr::V6(Ipv6Addr::from_bits(high))));
+        v4.chain(v6)
+    }
+
+    /// The ranges as text, each as a block where it is one: `10.0.0.0/8`, `10.0.0.1`, `10.0.0.1-10.0.0.5`.
+    #[must_use]
+    pub fn to_texts(&self) -> Vec<String> {
+        let range = |(low, high)| match block_of(low, high) {
+            Some(_) if low == high => low.to_string(),
+            Some(block) => block.to_string(),
+            None => format!("{low}-{high}"),
+        };
+        self.ranges().map(range).collect()
+    }
+
     /// The fewest CIDR blocks that make up the set; disjoint, ascending, IPv4 first.
     #[must_use]
     pub fn to_cidrs(&self) -> Vec<IpNet> {
@@ -170,6 +188,14 @@ impl AddressSet {
         });
         v4.chain(v6).collect()
     }
+}
+
+/// The CIDR block that goes from the first to the last of these addresses, if there is one.
+#[must_use]
+pub fn block_of(first: IpAddr, last: IpAddr) -> Option<IpNet> {
+    let longest = if first.is_ipv4() { 32 } else { 128 };
+    let blocks = (0..=longest).filter_map(|length| IpNet::new(first, length).ok());
+    blocks.into_iter().find(|block| block.network() == first && block.broadcast() == last)
 }
 
 #[cfg(test)]

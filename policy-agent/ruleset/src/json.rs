@@ -1,0 +1,114 @@
+//! Transactions and rulesets as JSON for `nft -j -f -`.
+
+use std::collections::HashSet;
+
+use nftables::batch::Batch;
+use nftables::expr::{Expression, NamedExpression, Prefix, Range};
+use nftables::schema::{self, FlushObject, NfCmd, NfListObject, Nftables, SetFlag, SetType, SetTypeValue};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use policy_core::sets::{Family, block_of};
+
+use crate::TABLE;
+use crate::render::protocol_word;
+use crate::rule::{concat, text};
+use crate::ruleset::{Element, Hook, SetKind};
+use crate::transaction::{Op, Transaction};
+
+impl Transaction {
+    /// The transaction in the schema of libnftables.
+    #[must_use]
+    pub fn to_nftables(&self) -> Nftables<'static> {
+        let mut batch = Batch::new();
+        for op in &self.ops {
+            add(op, &mut batch);
+        }
+        batch.to_nftables()
+    }
+
+    /// One JSON document: one transaction of `nft -j -f -`.
+    ///
+    /// # Errors
+    /// When an object cannot be written as JSON, which those of this crate can.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&self.to_nftables())
+    }
+}
+
+fn table() -> schema::Table<'static> {
+    schema::Table { family: NfFamily::INet, name: TABLE.into(), handle: None }
+}
+
+fn chain(name: &str, hook: Option<Hook>) -> schema::Chain<'static> {
+    let mut chain =
+        schema::Chain { family: NfFamily::INet, table: TABLE.into(), name: name.to_owned().into(), ..Default::default() };
+    if let Some(hook) = hook {
+        chain._type = Some(NfChainType::Filter);
+        chain.hook = Some(match hook {
+            Hook::Input => NfHook::Input,
+            Hook::Forward => NfHook::Forward,
+        });
+        chain.prio = Some(0);
+        chain.policy = Some(NfChainPolicy::Accept);
+    }
+    chain
+}
+
+fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
+    let address = match kind.family() {
+        Family::V4 => SetType::Ipv4Addr,
+        Family::V6 => SetType::Ipv6Addr,
+    };
+    let set_type = match kind {
+        SetKind::Addresses(_) | SetKind::Ranges(_) => SetTypeValue::Single(address),
+        SetKind::Pairs(_) => SetTypeValue::Concatenated(vec![address, address].into()),
+        SetKind::Ports(_) => SetTypeValue::Concatenated(vec![address, SetType::InetProto, SetType::InetService].into()),
+    };
+    let flags = matches!(kind, SetKind::Ranges(_)).then(|| HashSet::from([SetFlag::Interval]));
+    schema::Set {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: name.to_owned().into(),
+        set_type,
+        flags,
+        ..Default::default()
+    }
+}
+
+fn elements(set: &str, elements: &[Element]) -> schema::Element<'static> {
+    let elem: Vec<Expression<'static>> = elements.iter().map(element).collect();
+    schema::Element { family: NfFamily::INet, table: TABLE.into(), name: set.to_owned().into(), elem: elem.into() }
+}
+
+/// An element as nft spells it.
+pub(crate) fn element(element: &Element) -> Expression<'static> {
+    match element {
+        Element::Address(address) => text(address.to_string()),
+        Element::Pair(a, b) => concat([text(a.to_string()), text(b.to_string())]),
+        Element::Port(address, transport, port) => {
+            concat([text(address.to_string()), text(protocol_word(*transport)), Expression::Number(u32::from(*port))])
+        }
+        Element::Range(low, high) if low == high => text(low.to_string()),
+        Element::Range(low, high) => match block_of(*low, *high) {
+            Some(net) => Expression::Named(NamedExpression::Prefix(Prefix {
+                addr: Box::new(text(net.addr().to_string())),
+                len: u32::from(net.prefix_len()),
+            })),
+            None => Expression::Range(Box::new(Range { range: [text(low.to_string()), text(high.to_string())] })),
+        },
+    }
+}
+
+fn add(op: &Op, batch: &mut Batch<'static>) {
+    match op {
+        Op::AddTable => batch.add(NfListObject::Table(table())),
+        Op::DeleteTable => batch.delete(NfListObject::Table(table())),
+        Op::AddSet { name, kind } => batch.add(NfListObject::Set(Box::new(set(name, *kind)))),
+        Op::DeleteSet { name } => batch.delete(NfListObject::Set(Box::new(set(name, SetKind::Addresses(Family::V4))))),
+        Op::AddElements { set, elements: list, .. } => batch.add(NfListObject::Element(elements(set, list))),
+        Op::DeleteElements { set, elements: list, .. } => batch.delete(NfListObject::Element(elements(set, list))),
+        Op::AddChain { name, hook } => batch.add(NfListObject::Chain(chain(name, *hook))),
+        Op::FlushChain { name } => batch.add_cmd(NfCmd::Flush(FlushObject::Chain(chain(name, None)))),
+        Op::DeleteChain { name } => batch.delete(NfListObject::Chain(chain(name, None))),
+        Op::AddRule(rule) => batch.add(NfListObject::Rule(rule.clone())),
+    }
+}

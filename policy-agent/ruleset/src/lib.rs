@@ -1,0 +1,29 @@
+//! The nftables ruleset of one node, as data.
+//!
+//! [`render`] turns a [`NodePlan`](policy_core::plan::NodePlan) into a [`Ruleset`], and [`Transaction`] is the difference of
+//! two of them. Nothing here talks to a kernel: the agent applies transactions, `netpol render` prints them.
+//!
+//! - `ruleset`: sets, chains and rules; rules are objects of the `nftables` crate.
+//! - `render`: the layout, destination → port → source.
+//! - `names`: names that say what they stand for, and stay the same.
+//! - `rule`: short spellings for the objects that rules are made of.
+//! - `transaction`: what to change, in an order that the kernel accepts.
+//! - `json` and `text`: for `nft -j -f -` and for people.
+
+mod json;
+mod names;
+mod render;
+mod rule;
+mod ruleset;
+mod text;
+mod transaction;
+
+pub use render::{DenyLog, Options, render};
+pub use ruleset::{About, Chain, Contents, Element, Hook, Ruleset, Set, SetKind};
+pub use transaction::{Op, Transaction};
+
+/// The one table that netpol owns (S6.2).
+pub const TABLE: &str = "netpol";
+
+/// A chain that every ruleset of netpol has, and that nobody else would make: it tells our table from somebody else's.
+pub const MARKER: &str = "first-packets";

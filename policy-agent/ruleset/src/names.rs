@@ -1,0 +1,98 @@
+//! Names that say what they stand for, and stay the same as long as it does.
+//!
+//! `in-shop/web-k3j2h1g4f5d6` is the chain for ingress to the pods of namespace `shop` whose app label is `web`; the hash covers
+//! the namespace, all labels and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address blocks and `n-…-4` named
+//! ports; their hash covers what selects them, so one set serves every policy that selects the same.
+
+use std::collections::BTreeMap;
+
+use policy_core::model::{Direction, Labels};
+use policy_core::plan::GroupPlan;
+use sha2::{Digest, Sha256};
+
+/// Letters of a hash: 60 bits.
+const SHORT: usize = 12;
+
+/// Labels that usually say what a pod is, best first.
+const APP_LABELS: [&str; 4] = ["app.kubernetes.io/name", "app", "k8s-app", "name"];
+
+/// Letters and digits that cannot be mistaken for each other.
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// A hash as text, in full length.
+fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut out = String::new();
+    let (mut bits, mut held) = (0u32, 0u32);
+    for byte in digest {
+        bits = (bits << 8) | u32::from(byte);
+        held += 8;
+        while held >= 5 {
+            held -= 5;
+            let letter = ALPHABET.get(((bits >> held) & 31) as usize).copied().unwrap_or(b'a');
+            out.push(char::from(letter));
+        }
+    }
+    out
+}
+
+/// Gives each text a hash of its own: short, and longer where two short ones are equal.
+pub(crate) fn hashes<'t>(texts: impl IntoIterator<Item = &'t str>) -> BTreeMap<&'t str, String> {
+    let full: BTreeMap<&str, String> = texts.into_iter().map(|text| (text, hash(text))).collect();
+    let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+    for long in full.values() {
+        *uses.entry(long.chars().take(SHORT).collect()).or_default() += 1;
+    }
+    let name = |long: String| {
+        let short: String = long.chars().take(SHORT).collect();
+        if uses.get(&short).is_some_and(|n| *n > 1) { long } else { short }
+    };
+    full.into_iter().map(|(text, long)| (text, name(long))).collect()
+}
+
+/// What makes a group the group that it is.
+pub(crate) fn group_text(group: &GroupPlan) -> String {
+    format!("{:?} {:?} {:?}", group.namespace, group.labels, group.ports)
+}
+
+/// `shop/web`, in letters that nft takes.
+pub(crate) fn slug(namespace: &str, labels: &Labels) -> String {
+    let app = APP_LABELS.iter().find_map(|key| labels.get(*key)).map_or("", String::as_str);
+    let part = |text: &str| -> String {
+        let plain = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' });
+        plain.take(30).collect()
+    };
+    match part(app).as_str() {
+        "" => part(namespace),
+        app => format!("{}/{app}", part(namespace)),
+    }
+}
+
+/// The chain of a group for one direction.
+pub(crate) fn group_chain(direction: Direction, slug: &str, hash: &str) -> String {
+    let side = match direction {
+        Direction::Egress => "eg",
+        Direction::Ingress => "in",
+    };
+    format!("{side}-{slug}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_unless_two_would_be_equal() {
+        let names = hashes(["a", "b"]);
+        assert!(names.values().all(|name| name.len() == SHORT));
+        assert_ne!(names["a"], names["b"]);
+        assert_eq!(hash("a").len(), 51);
+    }
+
+    #[test]
+    fn slugs_have_only_letters_that_nft_takes() {
+        let labels = Labels::from([("app".to_owned(), "we\"b x".to_owned())]);
+        assert_eq!(slug("shop", &labels), "shop/we_b_x");
+        assert_eq!(slug("shop", &Labels::new()), "shop");
+    }
+}

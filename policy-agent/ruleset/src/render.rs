@@ -1,0 +1,100 @@
+//! From plan to ruleset: destination → port → source.
+//!
+//! A packet that opens a connection meets, in the forward hook, one look-up of its source among the local pods and one of its
+//! destination; then one look-up of its port; then at most two look-ups of the other end. How many policies there are shows
+//! nowhere on that path, and remote pods are elements of plain sets, which come and go without the kernel validating anything.
+//!
+//! What leaves a chain by `return` was allowed by that side; what is not allowed goes to the side's `.deny` chain, which counts
+//! and drops, and stays as it is when policies change, so its counter does too.
+
+mod base;
+mod group;
+mod sets;
+
+pub(crate) use group::protocol_word;
+
+use std::collections::BTreeMap;
+
+use policy_core::graph::{NamedAtom, OwnNodeEgress, PeerSetId};
+use policy_core::plan::NodePlan;
+
+use crate::names;
+use crate::ruleset::Ruleset;
+
+/// What a ruleset depends on besides the plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Whether egress rules apply to traffic from a pod to its own node (S2.13).
+    pub own_node_egress: OwnNodeEgress,
+    /// How denied packets are sampled; `None` for not at all.
+    pub deny_log: Option<DenyLog>,
+}
+
+/// How denied packets are sampled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DenyLog {
+    /// The NFLOG group.
+    pub group: u16,
+    /// Packets per second, for each direction of each group of pods.
+    pub rate: u32,
+}
+
+impl DenyLog {
+    /// What the agent does unless it is told otherwise.
+    pub const DEFAULT: Self = Self { group: 1717, rate: 5 };
+}
+
+/// The names under which things of the plan are known.
+pub(crate) struct Names {
+    /// By place in the plan: `shop/web` and a hash.
+    groups: Vec<(String, String)>,
+    peers: BTreeMap<PeerSetId, String>,
+    named: BTreeMap<NamedAtom, String>,
+}
+
+impl Names {
+    fn new(plan: &NodePlan) -> Self {
+        let texts: Vec<String> = plan.groups.iter().map(names::group_text).collect();
+        let hashes = names::hashes(texts.iter().map(String::as_str));
+        let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
+        let slugs = plan.groups.iter().map(|group| names::slug(&group.namespace, &group.labels));
+        let groups = slugs.zip(&texts).map(|(slug, text)| (slug, hash(text))).collect();
+
+        let texts: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, peers.to_string())).collect();
+        let hashes = names::hashes(texts.values().map(String::as_str));
+        let peers = texts.iter().map(|(id, text)| (*id, hashes.get(text.as_str()).cloned().unwrap_or_default())).collect();
+
+        let texts: BTreeMap<NamedAtom, String> =
+            plan.named.iter().map(|(atom, n)| (*atom, format!("{} {} {}", n.transport, n.name, n.peers))).collect();
+        let hashes = names::hashes(texts.values().map(String::as_str));
+        let named = texts.iter().map(|(atom, text)| (*atom, hashes.get(text.as_str()).cloned().unwrap_or_default())).collect();
+        Self { groups, peers, named }
+    }
+
+    pub(crate) fn group(&self, place: usize) -> (&str, &str) {
+        self.groups.get(place).map_or(("", ""), |(slug, hash)| (slug.as_str(), hash.as_str()))
+    }
+
+    pub(crate) fn peers(&self, set: PeerSetId) -> &str {
+        self.peers.get(&set).map_or("", String::as_str)
+    }
+
+    pub(crate) fn named(&self, atom: &NamedAtom) -> &str {
+        self.named.get(atom).map_or("", String::as_str)
+    }
+}
+
+/// The ruleset of a node. Sets of pods hold no elements but say where these come from; [`Ruleset::filled`] puts them in.
+///
+/// Equal plans give equal rulesets. Cost: proportional to the plan.
+#[must_use]
+pub fn render(plan: &NodePlan, options: &Options) -> Ruleset {
+    let names = Names::new(plan);
+    let mut out = Ruleset::default();
+    sets::add(plan, &names, &mut out);
+    for (place, group) in plan.groups.iter().enumerate() {
+        group::add(plan, &names, options, (place, group), &mut out);
+    }
+    base::add(plan, &names, options, &mut out);
+    out
+}

@@ -1,0 +1,139 @@
+//! The chains that packets enter, and what every isolated pod has in common.
+
+use std::net::IpAddr;
+
+use nftables::expr::MetaKey;
+use nftables::schema::Rule;
+use nftables::stmt::Statement;
+use policy_core::graph::OwnNodeEgress;
+use policy_core::model::Direction;
+use policy_core::plan::{GroupPlan, NodePlan};
+use policy_core::sets::Family;
+
+use super::{Names, Options, group, sets};
+use crate::MARKER;
+use crate::rule::{
+    concat, counter, ct_state, equal, jump, jump_verdict, meta, opens_no_connection, payload, rule, set, text, verdict_map,
+};
+use crate::ruleset::{About, Chain, Hook, Ruleset};
+
+/// ICMPv6 without which addressing breaks (S1.63): listeners 130–132 and 143, routers and neighbours 133–137.
+const NEVER_FILTERED: [&str; 9] = [
+    "mld-listener-query",
+    "mld-listener-report",
+    "mld-listener-done",
+    "nd-router-solicit",
+    "nd-router-advert",
+    "nd-neighbor-solicit",
+    "nd-neighbor-advert",
+    "nd-redirect",
+    "mld2-listener-report",
+];
+
+pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, out: &mut Ruleset) {
+    insert(out, MARKER, None, first_packets(), "what cannot be the first packet of a connection is dropped for isolated pods");
+    let forward = dispatch("forward", &Direction::ALL, plan, names, out);
+    insert(out, "forward", Some(Hook::Forward), forward, "packets to and from local pods");
+    // What a pod sends to its own node never meets the forward hook. What the node sends is not filtered at all (S2.11).
+    if options.own_node_egress == OwnNodeEgress::Enforce {
+        let input = dispatch("input", &[Direction::Egress], plan, names, out);
+        insert(out, "input", Some(Hook::Input), input, "packets from local pods to this node");
+    }
+}
+
+fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule<'static>>, about: &str) {
+    out.about.insert(name.to_owned(), About::text(about));
+    out.chains.insert(name.to_owned(), Chain { hook, rules });
+}
+
+/// S3.9: a connection that was cut must not come back, in neither direction. S1.65: what cannot be read is denied.
+fn first_packets() -> Vec<Rule<'static>> {
+    vec![
+        // nft: ct state invalid counter drop
+        rule(MARKER, vec![ct_state("invalid"), counter(), Statement::Drop(None)], "part of no connection, or not readable"),
+        // nft: tcp flags & (fin | syn | rst | ack) != syn counter drop
+        rule(
+            MARKER,
+            vec![opens_no_connection(), counter(), Statement::Drop(None)],
+            "TCP that does not open a connection: what was cut stays cut",
+        ),
+    ]
+}
+
+fn accept(chain: &str, mut conditions: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {
+    conditions.push(Statement::Accept(None));
+    rule(chain, conditions, comment)
+}
+
+fn address(family: Family, field: &'static str) -> nftables::expr::Expression<'static> {
+    payload(if family == Family::V4 { "ip" } else { "ip6" }, field)
+}
+
+/// The rules of a base chain: what always passes, then the look-ups of source and destination among the local pods.
+fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, names: &Names, out: &mut Ruleset) -> Vec<Rule<'static>> {
+    let l4proto = |word: &'static str| equal(meta(MetaKey::L4proto), text(word));
+    let errors = "errors about connections that were allowed (S1.62)";
+    let mut rules = vec![
+        accept(chain, vec![ct_state("established")], "connections that were allowed, and their replies (S3.7)"),
+        accept(chain, vec![l4proto("icmp"), ct_state("related")], errors),
+        accept(chain, vec![l4proto("ipv6-icmp"), ct_state("related")], errors),
+    ];
+    let families: Vec<Family> =
+        [Family::V4, Family::V6].into_iter().filter(|f| out.sets.contains_key(&sets::isolated_name(*f))).collect();
+    if families.contains(&Family::V6) {
+        let types = equal(payload("icmpv6", "type"), set(NEVER_FILTERED.map(text)));
+        rules.push(accept(chain, vec![types], "neighbours, routers and listeners (S1.63)"));
+    }
+    for family in &families {
+        let field = |direction: &Direction| if *direction == Direction::Egress { "saddr" } else { "daddr" };
+        if directions.len() == 2 {
+            let pair = concat([address(*family, "saddr"), address(*family, "daddr")]);
+            let is_self = equal(pair, text(format!("@{}", sets::self_name(*family))));
+            rules.push(accept(chain, vec![is_self], "a pod and itself, through a Service (S2.15)"));
+        }
+        for direction in directions {
+            let isolated = equal(address(*family, field(direction)), text(format!("@{}", sets::isolated_name(*family))));
+            rules.push(rule(chain, vec![isolated, jump(MARKER)], ""));
+        }
+    }
+    for direction in directions {
+        for family in &families {
+            let field = if *direction == Direction::Egress { "saddr" } else { "daddr" };
+            let entries: Vec<_> = entry_chains(plan, names, *direction, *family, out);
+            if !entries.is_empty() {
+                let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), jump_verdict(&chain))).collect();
+                let comment = format!("{direction} of local pods");
+                rules.push(rule(chain, vec![verdict_map(address(*family, field), entries)], &comment));
+            }
+        }
+    }
+    rules
+}
+
+/// The chain for each address of an isolated pod. An address that several pods claim has a chain that asks all of them (S2.5).
+fn entry_chains(
+    plan: &NodePlan,
+    names: &Names,
+    direction: Direction,
+    family: Family,
+    out: &mut Ruleset,
+) -> Vec<(IpAddr, String)> {
+    let mut entries = Vec::new();
+    for (address, claimants) in plan.addresses.iter().filter(|(a, _)| Family::of(**a) == family) {
+        let is_isolated = |place: &usize| plan.groups.get(*place).and_then(|g: &GroupPlan| g.side(direction)).is_some();
+        let chains: Vec<String> =
+            claimants.iter().filter(|g| is_isolated(g)).map(|place| group::chain_name(names, *place, direction)).collect();
+        match chains.as_slice() {
+            [] => {}
+            [one] => entries.push((*address, one.clone())),
+            many => {
+                let side = if direction == Direction::Egress { "eg" } else { "in" };
+                let name = format!("{side}-{}", address.to_string().replace(':', "-"));
+                let rules = many.iter().map(|chain| rule(&name, vec![jump(chain)], "")).collect();
+                insert(out, &name, None, rules, &format!("{address} is claimed by several pods: each must allow (S2.5)"));
+                entries.push((*address, name));
+            }
+        }
+    }
+    entries
+}

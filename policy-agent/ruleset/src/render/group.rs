@@ -1,0 +1,195 @@
+//! The chains of one group and direction.
+
+use std::collections::BTreeMap;
+
+use nftables::expr::{Expression, MetaKey, Range};
+use nftables::schema::Rule;
+use nftables::stmt::Statement;
+use policy_core::graph::{Atom, PeerSetId};
+use policy_core::model::{Direction, ObjectKey};
+use policy_core::plan::{GroupPlan, Isolation, NodePlan};
+use policy_core::sets::{Family, Transport};
+
+use super::{Names, Options, sets};
+use crate::names;
+use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
+use crate::ruleset::{About, Chain, Ruleset};
+
+/// Bytes of a denied packet that user space sees: headers, and nothing of what follows them.
+const SNAPLEN: u32 = 128;
+
+/// The chain that packets of a group jump to.
+pub(crate) fn chain_name(names: &Names, place: usize, direction: Direction) -> String {
+    let (slug, hash) = names.group(place);
+    names::group_chain(direction, slug, hash)
+}
+
+/// Adds the chains of both directions.
+pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, (place, group): (usize, &GroupPlan), out: &mut Ruleset) {
+    for direction in Direction::ALL {
+        if let Some(side) = group.side(direction) {
+            let chain = chain_name(names, place, direction);
+            let builder = Builder { plan, names, group, direction, side, slug: names.group(place).0, chain };
+            builder.add(options, out);
+        }
+    }
+}
+
+struct Builder<'a> {
+    plan: &'a NodePlan,
+    names: &'a Names,
+    group: &'a GroupPlan,
+    direction: Direction,
+    side: &'a Isolation,
+    slug: &'a str,
+    chain: String,
+}
+
+impl Builder<'_> {
+    fn add(&self, options: &Options, out: &mut Ruleset) {
+        let deny = format!("{}.deny", self.chain);
+        let subchains = self.subchains();
+        let mut rules = self.named_rules();
+        // nft: meta l4proto . th dport vmap { tcp . 80 : goto in-shop/web-….tcp-80 }
+        let ports: Vec<_> =
+            self.side.atoms.iter().filter_map(|a| Some((ports(a), goto_verdict(subchains.get(&a.peers)?)))).collect();
+        if !ports.is_empty() {
+            let key = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
+            rules.push(rule(&self.chain, vec![verdict_map(key, ports)], "ports that only some peers get"));
+        }
+        rules.extend(self.peer_rules(&self.chain, self.side.any));
+        rules.push(rule(&self.chain, vec![goto(&deny)], ""));
+        self.insert(self.chain.clone(), rules, &self.headline(), out);
+
+        for (peers, name) in &subchains {
+            let mut rules = self.peer_rules(name, *peers);
+            rules.push(rule(name, vec![goto(&deny)], ""));
+            let ports: Vec<String> = self.side.atoms.iter().filter(|a| a.peers == *peers).map(ports_text).collect();
+            self.insert(name.clone(), rules, &format!("{}, {}", self.headline(), ports.join(", ")), out);
+        }
+        let mut rules = Vec::new();
+        if let Some(deny_log) = options.deny_log {
+            // nft: limit rate 1/second burst 1 packets log prefix "in-shop/web-….deny" group 100 snaplen 128
+            let log = log(deny.clone(), u32::from(deny_log.group), SNAPLEN);
+            rules.push(rule(&deny, vec![limit(deny_log.rate, deny_log.rate), log], "a sample, so that netpol can say why"));
+        }
+        // nft: counter drop
+        rules.push(rule(&deny, vec![counter(), Statement::Drop(None)], &self.headline()));
+        self.insert(deny, rules, &format!("what is denied: {}", self.headline()), out);
+    }
+
+    /// One chain for each peer set that atoms refer to, named after the first port.
+    fn subchains(&self) -> BTreeMap<PeerSetId, String> {
+        let mut out = BTreeMap::new();
+        for atom in &self.side.atoms {
+            out.entry(atom.peers)
+                .or_insert_with(|| format!("{}.{}", self.chain, ports_text(atom).to_lowercase().replace('/', "-")));
+        }
+        out
+    }
+
+    /// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.
+    fn headline(&self) -> String {
+        let pods = match self.group.pods.as_slice() {
+            [one] => format!("pod {one}"),
+            many => format!("{} pods", many.len()),
+        };
+        let policies = self.side.policies.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(", ");
+        format!("{} of {} ({pods}), isolated by {policies}", self.direction, self.slug)
+    }
+
+    fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: &str, out: &mut Ruleset) {
+        let about = About {
+            text: text.to_owned(),
+            group: Some((self.direction, self.slug.to_owned())),
+            pods: self.group.pods.iter().map(|pod| format!("{}/{pod}", self.group.namespace)).collect(),
+            policies: self.side.policies.clone(),
+        };
+        out.about.insert(name.clone(), about);
+        out.chains.insert(name, Chain { hook: None, rules });
+    }
+
+    /// The other end's address.
+    fn peer_address(&self, family: Family) -> Expression<'static> {
+        let protocol = if family == Family::V4 { "ip" } else { "ip6" };
+        let field = if self.direction == Direction::Egress { "daddr" } else { "saddr" };
+        payload(protocol, field)
+    }
+
+    fn named_rules(&self) -> Vec<Rule<'static>> {
+        let mut out = Vec::new();
+        for (atom, named) in self.side.named.iter().filter_map(|atom| Some((atom, self.plan.named.get(atom)?))) {
+            for family in &self.group.families {
+                // nft: ip daddr . meta l4proto . th dport @n-…-4 return
+                let set = format!("@{}", sets::named_name(self.names.named(atom), *family));
+                let key = concat([self.peer_address(*family), meta(MetaKey::L4proto), payload("th", "dport")]);
+                let comment = format!("port name {} ({}) of {}", named.name, named.transport, named.peers);
+                out.push(rule(&self.chain, vec![equal(key, text(set)), Statement::Return(None)], &comment));
+            }
+        }
+        out
+    }
+
+    /// Returns what comes from, or goes to, a peer set.
+    fn peer_rules(&self, chain: &str, id: PeerSetId) -> Vec<Rule<'static>> {
+        let Some(peers) = self.plan.peers.get(&id) else { return Vec::new() };
+        let hash = self.names.peers(id);
+        if self.group.families.iter().all(|family| peers.blocks.covers(*family)) {
+            return vec![rule(chain, vec![Statement::Return(None)], &peers.to_string())];
+        }
+        let mut out = Vec::new();
+        for family in &self.group.families {
+            if peers.blocks.covers(*family) {
+                // nft: meta nfproto ipv4 return
+                let word = if *family == Family::V4 { "ipv4" } else { "ipv6" };
+                out.push(rule(
+                    chain,
+                    vec![equal(meta(MetaKey::Nfproto), text(word)), Statement::Return(None)],
+                    &format!("every {family} address"),
+                ));
+                continue;
+            }
+            // nft: ip saddr @p-…-4 return
+            let mut look_up = |set: String, comment: &str| {
+                let found = equal(self.peer_address(*family), text(format!("@{set}")));
+                out.push(rule(chain, vec![found, Statement::Return(None)], comment));
+            };
+            if !peers.pods.is_empty() {
+                look_up(sets::pods_name(hash, *family), &peers.pods.join("; "));
+            }
+            if peers.blocks.touches(*family) {
+                look_up(sets::blocks_name(hash, *family), &sets::blocks_text(&peers.blocks, *family));
+            }
+        }
+        out
+    }
+}
+
+/// `tcp . 80`, `udp . 8000-9000`.
+fn ports(atom: &Atom) -> Expression<'static> {
+    let number = |port: u16| Expression::Number(u32::from(port));
+    let range = if atom.low == atom.high {
+        number(atom.low)
+    } else {
+        Expression::Range(Box::new(Range { range: [number(atom.low), number(atom.high)] }))
+    };
+    concat([text(protocol_word(atom.transport)), range])
+}
+
+/// A protocol as nft spells it.
+pub(crate) fn protocol_word(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+        Transport::Sctp => "sctp",
+    }
+}
+
+/// `TCP/80`, `UDP/8000-9000`.
+fn ports_text(atom: &Atom) -> String {
+    if atom.low == atom.high {
+        format!("{}/{}", atom.transport, atom.low)
+    } else {
+        format!("{}/{}-{}", atom.transport, atom.low, atom.high)
+    }
+}

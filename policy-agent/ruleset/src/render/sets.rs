@@ -1,0 +1,107 @@
+//! The named sets.
+
+use std::collections::BTreeSet;
+
+use policy_core::model::Direction;
+use policy_core::plan::{GroupPlan, NodePlan};
+use policy_core::sets::{AddressSet, Family};
+
+use super::Names;
+use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
+
+/// `4` or `6`, as names end.
+pub(crate) fn digit(family: Family) -> char {
+    match family {
+        Family::V4 => '4',
+        Family::V6 => '6',
+    }
+}
+
+/// The set of pod addresses that a peer set selects by label.
+pub(crate) fn pods_name(hash: &str, family: Family) -> String {
+    format!("p-{hash}-{}", digit(family))
+}
+
+/// The set of a peer set's address blocks.
+pub(crate) fn blocks_name(hash: &str, family: Family) -> String {
+    format!("c-{hash}-{}", digit(family))
+}
+
+/// The set of addresses and ports that a port name leads to.
+pub(crate) fn named_name(hash: &str, family: Family) -> String {
+    format!("n-{hash}-{}", digit(family))
+}
+
+/// Pods that a policy isolates in any direction.
+pub(crate) fn isolated_name(family: Family) -> String {
+    format!("isolated{}", digit(family))
+}
+
+/// Pods and themselves.
+pub(crate) fn self_name(family: Family) -> String {
+    format!("self{}", digit(family))
+}
+
+pub(crate) fn add(plan: &NodePlan, names: &Names, out: &mut Ruleset) {
+    for family in [Family::V4, Family::V6] {
+        add_isolated(plan, family, out);
+        for group in plan.groups.iter().filter(|group| group.families.contains(&family)) {
+            add_peers(plan, names, group, family, out);
+        }
+    }
+}
+
+fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
+    let is_isolated = |groups: &[usize]| groups.iter().any(|g| plan.groups.get(*g).is_some_and(GroupPlan::is_isolated));
+    let isolated = plan.addresses.iter().filter(|(a, groups)| Family::of(**a) == family && is_isolated(groups));
+    let isolated: BTreeSet<Element> = isolated.map(|(address, _)| Element::Address(*address)).collect();
+    if isolated.is_empty() {
+        return;
+    }
+    let pairs = plan.self_pairs.iter().filter(|(a, _)| Family::of(*a) == family).map(|(a, b)| Element::Pair(*a, *b));
+    let pairs = Set { kind: SetKind::Pairs(family), contents: Contents::Fixed(pairs.collect()) };
+    out.about.insert(self_name(family), About::text("isolated pods and themselves: what a pod sends itself through a Service"));
+    out.sets.insert(self_name(family), pairs);
+    let isolated = Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(isolated) };
+    out.about.insert(isolated_name(family), About::text("local pods that a policy isolates in any direction"));
+    out.sets.insert(isolated_name(family), isolated);
+}
+
+fn add_peers(plan: &NodePlan, names: &Names, group: &GroupPlan, family: Family, out: &mut Ruleset) {
+    for side in Direction::ALL.into_iter().filter_map(|direction| group.side(direction)) {
+        for id in side.atoms.iter().map(|atom| atom.peers).chain([side.any]) {
+            let Some(peers) = plan.peers.get(&id) else { continue };
+            if peers.blocks.covers(family) {
+                continue;
+            }
+            let hash = names.peers(id);
+            if !peers.pods.is_empty() {
+                let name = pods_name(hash, family);
+                out.about.insert(name.clone(), About::text(format!("{family}: {}", peers.pods.join("; "))));
+                out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Members(id) });
+            }
+            if peers.blocks.touches(family) {
+                let name = blocks_name(hash, family);
+                let elements = ranges(&peers.blocks, family);
+                out.about.insert(name.clone(), About::text(blocks_text(&peers.blocks, family)));
+                out.sets.insert(name, Set { kind: SetKind::Ranges(family), contents: Contents::Fixed(elements) });
+            }
+        }
+        for atom in &side.named {
+            let Some(named) = plan.named.get(atom) else { continue };
+            let name = named_name(names.named(atom), family);
+            let text = format!("where the port name {} ({}) leads at {}, {family}", named.name, named.transport, named.peers);
+            out.about.insert(name.clone(), About::text(text));
+            out.sets.insert(name, Set { kind: SetKind::Ports(family), contents: Contents::Named(*atom) });
+        }
+    }
+}
+
+fn ranges(blocks: &AddressSet, family: Family) -> BTreeSet<Element> {
+    blocks.ranges().filter(|(low, _)| Family::of(*low) == family).map(|(low, high)| Element::Range(low, high)).collect()
+}
+
+/// The blocks of one family, in words.
+pub(crate) fn blocks_text(blocks: &AddressSet, family: Family) -> String {
+    blocks.intersection(&AddressSet::family(family)).to_texts().join(", ")
+}

@@ -1,0 +1,130 @@
+//! Short spellings for the objects that rules are made of, kept to what the `nftables` crate and nft 1.0.6 both take.
+
+use std::borrow::Cow;
+
+use nftables::expr::{BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem};
+use nftables::schema::Rule;
+use nftables::stmt::{AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, Statement, VerdictMap};
+use nftables::types::NfFamily;
+
+use crate::TABLE;
+
+/// Bytes of a comment: nft refuses more than 127.
+const LONGEST_COMMENT: usize = 120;
+
+pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Expression<'static> {
+    Expression::String(text.into())
+}
+
+pub(crate) fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+pub(crate) fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+pub(crate) fn concat(parts: impl IntoIterator<Item = Expression<'static>>) -> Expression<'static> {
+    Expression::Named(NamedExpression::Concat(parts.into_iter().collect()))
+}
+
+pub(crate) fn set(elements: impl IntoIterator<Item = Expression<'static>>) -> Expression<'static> {
+    Expression::Named(NamedExpression::Set(elements.into_iter().map(SetItem::Element).collect()))
+}
+
+fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
+    Statement::Match(Match { left, right, op })
+}
+
+pub(crate) fn equal(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
+    matches(left, Operator::EQ, right)
+}
+
+/// `ct state WORD`.
+pub(crate) fn ct_state(word: &'static str) -> Statement<'static> {
+    let state = Expression::Named(NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }));
+    matches(state, Operator::IN, text(word))
+}
+
+/// `tcp flags & (fin | syn | rst | ack) != syn`.
+pub(crate) fn opens_no_connection() -> Statement<'static> {
+    // nft 1.0.6 takes two operands of `|`, no more.
+    let or = |a, b| Expression::BinaryOperation(Box::new(BinaryOperation::OR(vec![a, b])));
+    let mask = ["syn", "rst", "ack"].into_iter().fold(text("fin"), |mask, flag| or(mask, text(flag)));
+    let flags = BinaryOperation::AND(payload("tcp", "flags"), mask);
+    matches(Expression::BinaryOperation(Box::new(flags)), Operator::NEQ, text("syn"))
+}
+
+/// `KEY vmap { ELEMENT : jump CHAIN, … }`.
+pub(crate) fn verdict_map(
+    key: Expression<'static>,
+    entries: Vec<(Expression<'static>, Expression<'static>)>,
+) -> Statement<'static> {
+    let items = entries.into_iter().map(|(element, verdict)| SetItem::Mapping(element, verdict)).collect();
+    Statement::VerdictMap(VerdictMap { key, data: Expression::Named(NamedExpression::Set(items)) })
+}
+
+fn target(chain: &str) -> JumpTarget<'static> {
+    JumpTarget { target: chain.to_owned().into() }
+}
+
+pub(crate) fn jump_verdict(chain: &str) -> Expression<'static> {
+    Expression::Verdict(nftables::expr::Verdict::Jump(target(chain)))
+}
+
+pub(crate) fn goto_verdict(chain: &str) -> Expression<'static> {
+    Expression::Verdict(nftables::expr::Verdict::Goto(target(chain)))
+}
+
+pub(crate) fn jump(chain: &str) -> Statement<'static> {
+    Statement::Jump(target(chain))
+}
+
+pub(crate) fn goto(chain: &str) -> Statement<'static> {
+    Statement::Goto(target(chain))
+}
+
+pub(crate) fn counter() -> Statement<'static> {
+    Statement::Counter(Counter::Anonymous(Some(AnonymousCounter::default())))
+}
+
+/// `limit rate RATE/second burst BURST packets`.
+pub(crate) fn limit(rate: u32, burst: u32) -> Statement<'static> {
+    Statement::Limit(Limit { rate, rate_unit: None, per: Some("second".into()), burst: Some(burst), burst_unit: None, inv: None })
+}
+
+/// `log prefix PREFIX group GROUP snaplen BYTES`.
+pub(crate) fn log(prefix: String, group: u32, snaplen: u32) -> Statement<'static> {
+    Statement::Log(Some(Log {
+        prefix: Some(prefix.into()),
+        group: Some(group),
+        snaplen: Some(snaplen),
+        queue_threshold: None,
+        level: None,
+        flags: None,
+    }))
+}
+
+/// A rule; an empty comment is none.
+pub(crate) fn rule(chain: &str, expr: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {
+    Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: chain.to_owned().into(),
+        expr: expr.into(),
+        handle: None,
+        index: None,
+        comment: (!comment.is_empty()).then(|| fit(comment).into()),
+    }
+}
+
+/// Printable ASCII without quotes, cut to what nft takes.
+pub(crate) fn fit(comment: &str) -> String {
+    let plain: String = comment.chars().map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '?' }).collect();
+    if plain.len() <= LONGEST_COMMENT {
+        return plain;
+    }
+    let kept: String = plain.chars().take(LONGEST_COMMENT - 3).collect();
+    format!("{kept}...")
+}

@@ -1,0 +1,143 @@
+//! Sets, chains and rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use nftables::schema::Rule;
+use policy_core::graph::{AllowGraph, NamedAtom, PeerSetId};
+use policy_core::model::{Direction, ObjectKey};
+use policy_core::sets::{Family, Transport};
+
+/// Everything in the table, by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ruleset {
+    /// Named sets.
+    pub sets: BTreeMap<String, Set>,
+    /// Chains with their rules.
+    pub chains: BTreeMap<String, Chain>,
+    /// What each of them stands for.
+    pub about: BTreeMap<String, About>,
+}
+
+/// What a set or a chain stands for, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct About {
+    /// In words.
+    pub text: String,
+    /// For chains of a group: the direction, and the group as `namespace/app`.
+    pub group: Option<(Direction, String)>,
+    /// The pods behind it, as `namespace/name`.
+    pub pods: Vec<String>,
+    /// The policies behind it.
+    pub policies: Vec<ObjectKey>,
+}
+
+impl About {
+    /// Something that stands for no pod in particular.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), group: None, pods: Vec::new(), policies: Vec::new() }
+    }
+}
+
+/// A chain.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Chain {
+    /// Where packets enter it; `None` for chains that others jump to.
+    pub hook: Option<Hook>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule<'static>>,
+}
+
+/// Where packets enter a chain. Both are of type filter, at priority filter, and accept what no rule drops.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Hook {
+    /// Packets to this node.
+    Input,
+    /// Packets that this node passes on.
+    Forward,
+}
+
+/// A named set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Set {
+    /// What its elements are.
+    pub kind: SetKind,
+    /// Its elements, or where they come from.
+    pub contents: Contents,
+}
+
+/// What the elements of a set are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SetKind {
+    /// Addresses: `type ipv4_addr`.
+    Addresses(Family),
+    /// Disjoint ranges of addresses: `type ipv4_addr; flags interval`.
+    Ranges(Family),
+    /// Source and destination: `type ipv4_addr . ipv4_addr`.
+    Pairs(Family),
+    /// Address, protocol and port: `type ipv4_addr . inet_proto . inet_service`.
+    Ports(Family),
+}
+
+/// The elements of a set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Contents {
+    /// These.
+    Fixed(BTreeSet<Element>),
+    /// The pod addresses of a peer set: they change all the time, so the graph keeps them.
+    Members(PeerSetId),
+    /// Where a named port leads.
+    Named(NamedAtom),
+}
+
+/// An element of a set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Element {
+    /// An address.
+    Address(IpAddr),
+    /// The first and the last address of a range.
+    Range(IpAddr, IpAddr),
+    /// A source and a destination.
+    Pair(IpAddr, IpAddr),
+    /// An address, a protocol and a port.
+    Port(IpAddr, Transport, u16),
+}
+
+impl SetKind {
+    /// The family of its addresses.
+    #[must_use]
+    pub fn family(self) -> Family {
+        match self {
+            Self::Addresses(family) | Self::Ranges(family) | Self::Pairs(family) | Self::Ports(family) => family,
+        }
+    }
+}
+
+impl Set {
+    /// Its elements; sorted.
+    #[must_use]
+    pub fn elements(&self, graph: &AllowGraph) -> Vec<Element> {
+        let family = self.kind.family();
+        match &self.contents {
+            Contents::Fixed(elements) => elements.iter().copied().collect(),
+            Contents::Members(set) => {
+                graph.members(*set).into_iter().filter(|a| Family::of(*a) == family).map(Element::Address).collect()
+            }
+            Contents::Named(atom) => {
+                let (_, transport) = graph.named_port(atom);
+                let members = graph.named_members(atom).into_iter().filter(|(a, _)| Family::of(*a) == family);
+                members.map(|(address, port)| Element::Port(address, transport, port)).collect()
+            }
+        }
+    }
+}
+
+impl Ruleset {
+    /// The same with every element in it.
+    #[must_use]
+    pub fn filled(&self, graph: &AllowGraph) -> Self {
+        let fill = |set: &Set| Set { kind: set.kind, contents: Contents::Fixed(set.elements(graph).into_iter().collect()) };
+        let sets = self.sets.iter().map(|(name, set)| (name.clone(), fill(set))).collect();
+        Self { sets, chains: self.chains.clone(), about: self.about.clone() }
+    }
+}
