@@ -175,3 +175,28 @@ pub fn latest(objects: Vec<Value>) -> Vec<Value> {
     }
     out
 }
+
+/// Where the cases are.
+#[must_use]
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
+}
+
+/// Whether a section's table is one of verdicts, and not one of faults.
+#[must_use]
+pub fn is_verdicts(section: &Section) -> bool {
+    section.table[0][0] == "from"
+}
+
+/// The manifests of a section with the fixture before them.
+///
+/// # Panics
+/// When the fixture cannot be read.
+#[must_use]
+pub fn manifests(section: &Section) -> String {
+    if section.options.contains("no-fixture") {
+        return section.yaml.clone();
+    }
+    let fixture = std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture");
+    format!("{fixture}---\n{}", section.yaml)
+}

@@ -256,6 +256,20 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     })
 }
 
+/// The next state with most objects as they were: what one change does shows only when little else changes.
+#[must_use]
+pub fn mostly_as_before(before: &Cluster, after: &Cluster, is_new: &[bool]) -> Cluster {
+    let name = |o: &Value| (o["kind"].to_string(), o["metadata"]["name"].to_string());
+    let mut objects = before.objects.clone();
+    for (object, _) in after.objects.iter().zip(is_new.iter().cycle()).filter(|(_, is_new)| **is_new) {
+        match objects.iter_mut().find(|o| name(o) == name(object)) {
+            Some(same) => *same = object.clone(),
+            None => objects.push(object.clone()),
+        }
+    }
+    Cluster { objects }
+}
+
 impl Cluster {
     /// Every address worth asking about: those of pods and nodes, some that nobody has, some outside.
     #[must_use]

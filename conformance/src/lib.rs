@@ -3,6 +3,7 @@
 //! - [`case`]: cases as Markdown files, with manifests and tables of expected verdicts written by hand.
 //! - [`oracle`]: a naive evaluator over plain JSON objects, which shares no code with the engine.
 //! - [`generate`]: small adversarial clusters.
+//! - [`lab`]: network namespaces, for what only packets can prove.
 //! - [`engine`]: the engine behind the same questions as the oracle.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
@@ -10,4 +11,5 @@
 pub mod case;
 pub mod engine;
 pub mod generate;
+pub mod lab;
 pub mod oracle;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conformance::case::{Case, Section, latest, read_all, to_json};
+use conformance::case::{Case, Section, folder, is_verdicts, latest, manifests, read_all, to_json};
 use conformance::engine;
 use conformance::oracle::{Oracle, Protocol};
 use policy_core::compile::{Compiler, Options};
@@ -38,18 +38,6 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("C160", "packets: during a change"),
     ("C161", "packets: silent drops"),
 ];
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
-}
-
-fn fixture() -> String {
-    std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture")
-}
-
-fn is_verdicts(section: &Section) -> bool {
-    section.table[0][0] == "from"
-}
 
 fn place(case: &Case, section: &Section, row: &[String]) -> String {
     format!("{} [{}] {}", case.path.file_name().unwrap_or_default().to_string_lossy(), section.name, row.join(" "))
@@ -94,11 +82,6 @@ fn faults_are_those_of_the_table() {
         }
     }
     assert!(count > 40, "only {count} sections with faults were found");
-}
-
-/// The manifests of a section with the fixture before them.
-fn manifests(section: &Section) -> String {
-    if section.options.contains("no-fixture") { section.yaml.clone() } else { format!("{}---\n{}", fixture(), section.yaml) }
 }
 
 fn load(case: &Case, section: &Section) -> Snapshot {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use conformance::engine;
-use conformance::generate::{Cluster, cluster};
+use conformance::generate::{Cluster, cluster, mostly_as_before};
 use conformance::oracle::Oracle;
 use policy_core::compile::{Compiler, GraphDelta, Options};
 use policy_core::graph::{AllowGraph, Decision, GroupId, NamedAtom, PeerSetId};
@@ -177,36 +177,6 @@ fn external_agrees(
     Ok(())
 }
 
-/// The changes from one snapshot to another.
-fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
-    let mut out = Vec::new();
-    for (name, namespace) in &after.namespaces {
-        if before.namespaces.get(name) != Some(namespace) {
-            out.push(Change::Namespace(namespace.clone()));
-        }
-    }
-    out.extend(before.namespaces.keys().filter(|n| !after.namespaces.contains_key(*n)).cloned().map(Change::NamespaceRemoved));
-    for (name, node) in &after.nodes {
-        if before.nodes.get(name) != Some(node) {
-            out.push(Change::Node(node.clone()));
-        }
-    }
-    out.extend(before.nodes.keys().filter(|n| !after.nodes.contains_key(*n)).cloned().map(Change::NodeRemoved));
-    for (key, pod) in &after.pods {
-        if before.pods.get(key) != Some(pod) {
-            out.push(Change::Pod(pod.clone()));
-        }
-    }
-    out.extend(before.pods.keys().filter(|k| !after.pods.contains_key(*k)).cloned().map(Change::PodRemoved));
-    for (key, policy) in &after.policies {
-        if before.policies.get(key) != Some(policy) {
-            out.push(Change::Policy(policy.clone()));
-        }
-    }
-    out.extend(before.policies.keys().filter(|k| !after.policies.contains_key(*k)).cloned().map(Change::PolicyRemoved));
-    out
-}
-
 /// A reader of deltas, as the agent is one: what it believes must be what the graph holds.
 #[derive(Default)]
 struct Mirror {
@@ -306,19 +276,6 @@ fn run(lists: &[Vec<Change>], flushes: &[bool], options: Options) -> Result<Allo
 
 type Sequence = (Vec<Cluster>, Vec<bool>, Vec<usize>);
 
-/// The next state with most objects as they were: what one change does shows only when little else changes.
-fn mostly_as_before(before: &Cluster, after: &Cluster, is_new: &[bool]) -> Cluster {
-    let name = |o: &serde_json::Value| (o["kind"].to_string(), o["metadata"]["name"].to_string());
-    let mut objects = before.objects.clone();
-    for (object, _) in after.objects.iter().zip(is_new.iter().cycle()).filter(|(_, is_new)| **is_new) {
-        match objects.iter_mut().find(|o| name(o) == name(object)) {
-            Some(same) => *same = object.clone(),
-            None => objects.push(object.clone()),
-        }
-    }
-    Cluster { objects }
-}
-
 fn sequence() -> impl Strategy<Value = Sequence> {
     let is_new = prop::collection::vec(prop::bool::weighted(0.15), 23);
     let states = (prop::collection::vec(cluster(), 1..6), is_new, prop::bool::weighted(0.8)).prop_map(
@@ -354,7 +311,7 @@ fn incremental_is_from_scratch((states, flushes, keys): &Sequence, options: &Opt
     let mut steps = Vec::new();
     let mut before = &empty;
     for after in &snapshots {
-        steps.push(shuffled(difference(before, after), keys));
+        steps.push(shuffled(before.difference(after), keys));
         before = after;
     }
     prop_assert_eq!(&run(&steps, flushes, options.clone())?.canonical(), &scratch, "step by step");
@@ -368,17 +325,17 @@ fn incremental_is_from_scratch((states, flushes, keys): &Sequence, options: &Opt
     path.extend(&snapshots);
     let mut before = last;
     for after in path {
-        there_and_back.push(shuffled(difference(before, after), keys));
+        there_and_back.push(shuffled(before.difference(after), keys));
         before = after;
     }
     prop_assert_eq!(&run(&there_and_back, flushes, options.clone())?.canonical(), &scratch, "reversed and repeated");
 
     // Everything deleted and added again within one flush.
-    let mut again = vec![last.changes().collect(), difference(last, &empty), shuffled(last.changes().collect(), keys)];
+    let mut again = vec![last.changes().collect(), last.difference(&empty), shuffled(last.changes().collect(), keys)];
     prop_assert_eq!(&run(&again, &[false], options.clone())?.canonical(), &scratch, "deleted and added again");
 
     // And nothing is left over when everything is gone.
-    again.push(difference(last, &empty));
+    again.push(last.difference(&empty));
     let counts = run(&again, flushes, options.clone())?.counts();
     prop_assert_eq!((counts.pods, counts.groups, counts.policies, counts.terms, counts.decisions), (0, 0, 0, 0, 0));
     prop_assert_eq!(counts.peer_sets, 2, "nobody and everyone");

@@ -73,6 +73,37 @@ impl Snapshot {
         self.diagnostics.iter().any(Diagnostic::is_error)
     }
 
+    /// The changes that turn this snapshot into another.
+    #[must_use]
+    pub fn difference(&self, after: &Self) -> Vec<Change> {
+        let mut out = Vec::new();
+        for (name, namespace) in &after.namespaces {
+            if self.namespaces.get(name) != Some(namespace) {
+                out.push(Change::Namespace(namespace.clone()));
+            }
+        }
+        out.extend(self.namespaces.keys().filter(|n| !after.namespaces.contains_key(*n)).cloned().map(Change::NamespaceRemoved));
+        for (name, node) in &after.nodes {
+            if self.nodes.get(name) != Some(node) {
+                out.push(Change::Node(node.clone()));
+            }
+        }
+        out.extend(self.nodes.keys().filter(|n| !after.nodes.contains_key(*n)).cloned().map(Change::NodeRemoved));
+        for (key, pod) in &after.pods {
+            if self.pods.get(key) != Some(pod) {
+                out.push(Change::Pod(pod.clone()));
+            }
+        }
+        out.extend(self.pods.keys().filter(|k| !after.pods.contains_key(*k)).cloned().map(Change::PodRemoved));
+        for (key, policy) in &after.policies {
+            if self.policies.get(key) != Some(policy) {
+                out.push(Change::Policy(policy.clone()));
+            }
+        }
+        out.extend(self.policies.keys().filter(|k| !after.policies.contains_key(*k)).cloned().map(Change::PolicyRemoved));
+        out
+    }
+
     /// The snapshot as changes, for a compiler that has seen nothing: namespaces and nodes first, then policies and pods.
     pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
         let namespaces = self.namespaces.values().cloned().map(Change::Namespace);

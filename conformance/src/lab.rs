@@ -1,0 +1,31 @@
+//! A laboratory of network namespaces.
+//!
+//! Namespaces have no names: each belongs to a thread, and goes when the thread goes, also when a test panics or is killed.
+//!
+//! - `namespace`: one network namespace, and work to be done in it.
+
+mod namespace;
+
+pub use namespace::Namespace;
+
+/// Whether this machine can run the tests that need a kernel of their own. Says why not, and fails where that is no excuse.
+///
+/// # Panics
+/// Under `CI=true`, when something is missing.
+#[must_use]
+pub fn is_available(tools: &[&str]) -> bool {
+    let mut missing: Vec<String> = Vec::new();
+    if !nix::unistd::geteuid().is_root() {
+        missing.push("root".to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |tool: &str| std::env::split_paths(&path).any(|folder| folder.join(tool).exists());
+    missing.extend(tools.iter().filter(|tool| !is_there(tool)).map(|tool| (*tool).to_owned()));
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join(", ");
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "a kernel test cannot run, which CI does not excuse: no {missing}");
+    println!("skipped: needs network namespaces, and there is no {missing}");
+    false
+}

@@ -1,0 +1,138 @@
+//! Two ways to put a transaction in force. Both leave the same table.
+
+use std::io::{self, Read, Write};
+use std::process::{Command, Stdio};
+
+use policy_ruleset::{Op, Transaction};
+
+use super::encode::{self, EncodeError};
+use super::netlink::{Netlink, Refusal};
+
+/// The most that is kept of what nft says: it repeats whole lines of input.
+const LONGEST_ERROR: u64 = 2000;
+
+/// Why a transaction is not in force. The table is as it was before, unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Somebody else changed the kernel's ruleset, maybe in another table.
+    #[error("the ruleset changed since generation {0}")]
+    GenerationMoved(u32),
+    /// The kernel refused a step.
+    #[error("the kernel refused to {step}: {source}")]
+    Refused {
+        /// The step, in words.
+        step: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// nft refused the transaction.
+    #[error("nft refused the transaction: {0}")]
+    Nft(String),
+    /// nft could not be run.
+    #[error("cannot run `nft`: {0}; install nftables, or use the netlink applier, which needs no nft")]
+    NoNft(io::Error),
+    /// The transaction cannot be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The transaction cannot be written as JSON.
+    #[error("cannot write the transaction as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Whether it is in force is not known.
+    #[error("no answer from the kernel, so what is in force is not known: {0}")]
+    Unknown(io::Error),
+}
+
+/// A way to put transactions in force.
+pub trait Door: Send {
+    /// Puts all of a transaction in force, or nothing. With a generation, only if that is the kernel's current one; doors that
+    /// cannot ask for that ignore it.
+    ///
+    /// # Errors
+    /// When nothing took effect, or when that is not known.
+    fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError>;
+}
+
+/// One nf_tables batch over netlink.
+pub struct NetlinkDoor {
+    netlink: Netlink,
+}
+
+impl NetlinkDoor {
+    /// Opens a socket in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When there is no netfilter netlink.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { netlink: Netlink::open()? })
+    }
+}
+
+impl Door for NetlinkDoor {
+    fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let batch = encode::encode(transaction, generation)?;
+        self.netlink.commit(&batch).map_err(|refusal| match refusal {
+            Refusal::GenerationMoved => ApplyError::GenerationMoved(generation.unwrap_or(0)),
+            Refusal::Unknown(error) => ApplyError::Unknown(error),
+            Refusal::Message { sequence, error } => {
+                // The first message begins the batch.
+                let place = (sequence as usize).checked_sub(1).and_then(|at| batch.steps.get(at));
+                let step = place.and_then(|at| transaction.ops.get(*at)).map_or_else(|| "begin the batch".to_owned(), describe);
+                ApplyError::Refused { step, source: error }
+            }
+        })
+    }
+}
+
+/// One JSON document for `nft -j -f -`.
+pub struct NftDoor;
+
+impl Door for NftDoor {
+    fn apply(&mut self, transaction: &Transaction, _: Option<u32>) -> Result<(), ApplyError> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let json = transaction.to_json()?;
+        let mut command = Command::new("nft");
+        command.args(["-j", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(ApplyError::NoNft)?;
+        let stdin = child.stdin.take();
+        let stderr = child.stderr.take();
+        // nft reads everything before it writes anything, but an error may come early; a thread takes what it says.
+        let said = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            if let Some(stderr) = stderr {
+                let mut bounded = stderr.take(LONGEST_ERROR);
+                let _ = bounded.read_to_end(&mut text);
+                // The rest is read and dropped, so that nft is not stopped by a full pipe.
+                let _ = io::copy(&mut bounded.into_inner(), &mut io::sink());
+            }
+            String::from_utf8_lossy(&text).trim().to_owned()
+        });
+        let written = stdin.map_or(Ok(()), |mut stdin| stdin.write_all(json.as_bytes()));
+        let status = child.wait().map_err(ApplyError::Unknown)?;
+        let said = said.join().unwrap_or_default();
+        if !status.success() {
+            return Err(ApplyError::Nft(if said.is_empty() { status.to_string() } else { said }));
+        }
+        written.map_err(ApplyError::Unknown)
+    }
+}
+
+/// A step in words that follow "the kernel refused to".
+fn describe(op: &Op) -> String {
+    match op {
+        Op::AddTable => "add the table".to_owned(),
+        Op::DeleteTable => "delete the table".to_owned(),
+        Op::AddSet { name, .. } => format!("add the set `{name}`"),
+        Op::DeleteSet { name } => format!("delete the set `{name}`"),
+        Op::AddElements { set, elements, .. } => format!("add {} elements to the set `{set}`", elements.len()),
+        Op::DeleteElements { set, elements, .. } => format!("delete {} elements from the set `{set}`", elements.len()),
+        Op::AddChain { name, .. } => format!("add the chain `{name}`"),
+        Op::FlushChain { name } => format!("flush the chain `{name}`"),
+        Op::DeleteChain { name } => format!("delete the chain `{name}`"),
+        Op::AddRule(rule) => format!("add a rule to the chain `{}`", rule.chain),
+    }
+}

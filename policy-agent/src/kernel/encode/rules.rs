@@ -1,0 +1,420 @@
+//! Statements as expressions over registers.
+//!
+//! Knows the statements that `policy-ruleset` renders, and refuses every other.
+
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    ExpressionAttribute, Expressions, ListAttribute, RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetElementList,
+    SetElementMessage, SetFlags, SetMessage,
+};
+use nftables::expr::{BinaryOperation, Expression, MetaKey, NamedExpression, Payload, SetItem, Verdict};
+use nftables::schema::Rule;
+use nftables::stmt::{Operator, Statement, VerdictMap};
+use policy_ruleset::TABLE;
+
+use super::EncodeError;
+use super::attributes::{be32, be64, nested, raw, text};
+use super::elements::{self, PORT_KEY};
+
+// Verdicts: NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_GOTO, NFT_RETURN.
+const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
+const JUMP: u32 = -3i32 as u32;
+const GOTO: u32 = -4i32 as u32;
+const RETURN: u32 = -5i32 as u32;
+
+// Keys of meta and ct, bases of payload, operators of cmp.
+const META_NFPROTO: u32 = 15;
+const META_L4PROTO: u32 = 16;
+const CT_STATE: u32 = 0;
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+const CMP_EQ: u32 = 0;
+const CMP_NEQ: u32 = 1;
+
+/// `NFT_DATA_VERDICT`: what verdict maps hold.
+const TYPE_VERDICT: u32 = 0xffff_ff00;
+/// nft's number for the type of an ICMPv6 type.
+const TYPE_ICMPV6: u32 = 29;
+
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
+const IPPROTO_ICMP: u8 = 1;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_ICMPV6: u8 = 58;
+
+/// The numbers behind nft's names for ICMPv6 types.
+const ICMPV6_TYPES: [(&str, u8); 9] = [
+    ("mld-listener-query", 130),
+    ("mld-listener-report", 131),
+    ("mld-listener-done", 132),
+    ("nd-router-solicit", 133),
+    ("nd-router-advert", 134),
+    ("nd-neighbor-solicit", 135),
+    ("nd-neighbor-advert", 136),
+    ("nd-redirect", 137),
+    ("mld2-listener-report", 143),
+];
+
+/// A rule, and the anonymous sets that come before it.
+pub(super) struct EncodedRule {
+    pub sets: Vec<AnonymousSet>,
+    pub rule: RuleMessage,
+}
+
+/// A set without a name of its own, bound to one rule.
+pub(super) struct AnonymousSet {
+    pub set: SetMessage,
+    pub elements: Vec<SetElementMessage>,
+}
+
+/// Encodes a rule; anonymous sets take their ids from `next_set`.
+pub(super) fn encode(rule: &Rule<'_>, next_set: &mut u32) -> Result<EncodedRule, EncodeError> {
+    let mut encoder = Encoder { expressions: Vec::new(), sets: Vec::new(), next_set };
+    for statement in rule.expr.iter() {
+        encoder.statement(statement)?;
+    }
+    let mut attributes = vec![
+        RuleAttribute::Table(TABLE.to_owned()),
+        RuleAttribute::Chain(rule.chain.to_string()),
+        RuleAttribute::Expressions(encoder.expressions),
+    ];
+    if let Some(comment) = &rule.comment {
+        // NFTNL_UDATA_RULE_COMMENT: type, length, text with its NUL.
+        let length = u8::try_from(comment.len() + 1).map_err(|_| EncodeError::new(comment))?;
+        attributes.push(RuleAttribute::UserData([&[0, length], comment.as_bytes(), &[0]].concat()));
+    }
+    Ok(EncodedRule { sets: encoder.sets, rule: RuleMessage { attributes } })
+}
+
+struct Encoder<'a> {
+    expressions: Vec<ListAttribute<ExpressionAttribute>>,
+    sets: Vec<AnonymousSet>,
+    next_set: &'a mut u32,
+}
+
+/// A field of a packet's header.
+struct Field {
+    /// What must hold for the field to be there: a meta key and its value.
+    needs: &'static [(u32, u8)],
+    base: u32,
+    offset: u32,
+    length: u32,
+}
+
+const IPV4: &[(u32, u8)] = &[(META_NFPROTO, NFPROTO_IPV4)];
+const IPV6: &[(u32, u8)] = &[(META_NFPROTO, NFPROTO_IPV6)];
+const ICMPV6: &[(u32, u8)] = &[(META_NFPROTO, NFPROTO_IPV6), (META_L4PROTO, IPPROTO_ICMPV6)];
+const TCP: &[(u32, u8)] = &[(META_L4PROTO, IPPROTO_TCP)];
+
+fn field(payload: &Payload<'_>) -> Result<Field, EncodeError> {
+    let Payload::PayloadField(named) = payload else { return Err(EncodeError::new(payload)) };
+    let (needs, base, offset, length) = match (named.protocol.as_ref(), named.field.as_ref()) {
+        ("ip", "saddr") => (IPV4, NETWORK_HEADER, 12, 4),
+        ("ip", "daddr") => (IPV4, NETWORK_HEADER, 16, 4),
+        ("ip6", "saddr") => (IPV6, NETWORK_HEADER, 8, 16),
+        ("ip6", "daddr") => (IPV6, NETWORK_HEADER, 24, 16),
+        ("icmpv6", "type") => (ICMPV6, TRANSPORT_HEADER, 0, 1),
+        ("tcp", "flags") => (TCP, TRANSPORT_HEADER, 13, 1),
+        ("th", "dport") => (&[][..], TRANSPORT_HEADER, 2, 2),
+        _ => return Err(EncodeError::new(payload)),
+    };
+    Ok(Field { needs, base, offset, length })
+}
+
+/// The register of the n-th group of four bytes: `NFT_REG_1` to `NFT_REG_4` where sixteen start, `NFT_REG32_nn` elsewhere.
+fn register(word: u32) -> u32 {
+    if word.is_multiple_of(4) { 1 + word / 4 } else { 8 + word }
+}
+
+impl Encoder<'_> {
+    fn push(&mut self, name: &str, attributes: Vec<DefaultNla>) {
+        self.expressions.push(Expressions::Other { expression_type: name.to_owned(), attributes }.into());
+    }
+
+    fn load_meta(&mut self, key: u32, register: u32) {
+        self.push("meta", vec![be32(2, key), be32(1, register)]);
+    }
+
+    fn load_field(&mut self, field: &Field, register: u32) {
+        let attributes = vec![be32(1, register), be32(2, field.base), be32(3, field.offset), be32(4, field.length)];
+        self.push("payload", attributes);
+    }
+
+    fn compare(&mut self, operator: u32, value: &[u8]) {
+        self.push("cmp", vec![be32(1, 1), be32(2, operator), nested(3, &[raw(1, value)])]);
+    }
+
+    /// `reg 1 = reg 1 & mask`. nft names the operation for payload fields and leaves it out for ct.
+    fn mask(&mut self, mask: &[u8], names_operation: bool) {
+        let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);
+        let mut attributes = vec![be32(1, 1), be32(2, 1)];
+        attributes.extend(names_operation.then(|| be32(6, 0)));
+        attributes.extend([be32(3, length), nested(4, &[raw(1, mask)]), nested(5, &[raw(1, vec![0; mask.len()])])]);
+        self.push("bitwise", attributes);
+    }
+
+    fn verdict(&mut self, code: u32, chain: Option<&str>) {
+        self.push("immediate", vec![be32(1, 0), nested(2, &[verdict(code, chain)])]);
+    }
+
+    fn needs(&mut self, needs: &[(u32, u8)]) {
+        for (key, value) in needs {
+            self.load_meta(*key, 1);
+            self.compare(CMP_EQ, &[*value]);
+        }
+    }
+
+    fn statement(&mut self, statement: &Statement<'_>) -> Result<(), EncodeError> {
+        match statement {
+            Statement::Accept(_) => self.verdict(ACCEPT, None),
+            Statement::Drop(_) => self.verdict(DROP, None),
+            Statement::Return(_) => self.verdict(RETURN, None),
+            Statement::Jump(to) => self.verdict(JUMP, Some(&to.target)),
+            Statement::Goto(to) => self.verdict(GOTO, Some(&to.target)),
+            Statement::Counter(_) => self.push("counter", Vec::new()),
+            Statement::Limit(limit) if limit.per.as_deref() == Some("second") => {
+                let attributes =
+                    [be64(1, u64::from(limit.rate)), be64(2, 1), be32(3, limit.burst.unwrap_or(5)), be32(4, 0), be32(5, 0)];
+                self.push("limit", attributes.to_vec());
+            }
+            Statement::Log(Some(log)) => {
+                let group = log.group.and_then(|g| u16::try_from(g).ok()).ok_or_else(|| EncodeError::new(statement))?;
+                let prefix = log.prefix.as_deref().unwrap_or_default();
+                let attributes = vec![text(2, prefix), raw(1, group.to_be_bytes()), be32(3, log.snaplen.unwrap_or(0))];
+                self.push("log", attributes);
+            }
+            Statement::Match(m) => self.matching(&m.left, m.op, &m.right)?,
+            Statement::VerdictMap(map) => self.verdict_map(map)?,
+            other => return Err(EncodeError::new(other)),
+        }
+        Ok(())
+    }
+
+    fn matching(&mut self, left: &Expression<'_>, op: Operator, right: &Expression<'_>) -> Result<(), EncodeError> {
+        let unknown = || EncodeError::new(&(left, op, right));
+        match (left, op, right) {
+            (Expression::Named(NamedExpression::CT(ct)), Operator::IN, Expression::String(word)) if ct.key == "state" => {
+                let bit: u32 = match word.as_ref() {
+                    "invalid" => 1,
+                    "established" => 2,
+                    "related" => 4,
+                    _ => return Err(unknown()),
+                };
+                self.push("ct", vec![be32(2, CT_STATE), be32(1, 1)]);
+                self.mask(&bit.to_ne_bytes(), false);
+                self.compare(CMP_NEQ, &[0; 4]);
+            }
+            (Expression::Named(NamedExpression::Meta(meta)), Operator::EQ, Expression::String(word)) => {
+                let (key, value) = match (meta.key, word.as_ref()) {
+                    (MetaKey::Nfproto, "ipv4") => (META_NFPROTO, NFPROTO_IPV4),
+                    (MetaKey::Nfproto, "ipv6") => (META_NFPROTO, NFPROTO_IPV6),
+                    (MetaKey::L4proto, "icmp") => (META_L4PROTO, IPPROTO_ICMP),
+                    (MetaKey::L4proto, "ipv6-icmp") => (META_L4PROTO, IPPROTO_ICMPV6),
+                    _ => return Err(unknown()),
+                };
+                self.load_meta(key, 1);
+                self.compare(CMP_EQ, &[value]);
+            }
+            (Expression::Named(key), Operator::EQ, Expression::String(set)) => {
+                let set = set.strip_prefix('@').ok_or_else(unknown)?;
+                self.key(key, false)?;
+                self.push("lookup", vec![be32(2, 1), text(1, set)]);
+            }
+            (Expression::Named(key), Operator::EQ, Expression::Named(NamedExpression::Set(items))) => {
+                self.key(key, false)?;
+                self.icmpv6_types(items)?;
+            }
+            (Expression::BinaryOperation(and), Operator::NEQ, Expression::String(flag)) => self.tcp_flags(and, flag)?,
+            _ => return Err(unknown()),
+        }
+        Ok(())
+    }
+
+    /// Loads a field, or several side by side, into the registers from 1 on.
+    fn key(&mut self, key: &NamedExpression<'_>, has_ranges: bool) -> Result<(), EncodeError> {
+        match key {
+            NamedExpression::Payload(payload) => {
+                let field = field(payload)?;
+                self.needs(field.needs);
+                self.load_field(&field, 1);
+                Ok(())
+            }
+            NamedExpression::Concat(parts) => self.concatenation(parts, has_ranges),
+            other => Err(EncodeError::new(other)),
+        }
+    }
+
+    fn concatenation(&mut self, parts: &[Expression<'_>], has_ranges: bool) -> Result<(), EncodeError> {
+        if let Some(Expression::Named(NamedExpression::Payload(first))) = parts.first() {
+            self.needs(field(first)?.needs);
+        }
+        let mut word = 0;
+        for part in parts {
+            match part {
+                Expression::Named(NamedExpression::Payload(payload)) => {
+                    let field = field(payload)?;
+                    self.load_field(&field, register(word));
+                    word += field.length.div_ceil(4);
+                }
+                Expression::Named(NamedExpression::Meta(meta)) if meta.key == MetaKey::L4proto => {
+                    self.load_meta(META_L4PROTO, register(word));
+                    if has_ranges {
+                        // nft turns keys of ranges into network order, one byte too.
+                        let register = register(word);
+                        let swap = [be32(1, register), be32(2, register), be32(3, 1), be32(4, 1), be32(5, 2)];
+                        self.push("byteorder", swap.to_vec());
+                    }
+                    word += 1;
+                }
+                other => return Err(EncodeError::new(other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// `tcp flags & MASK != FLAG`.
+    fn tcp_flags(&mut self, and: &BinaryOperation<'_>, wanted: &str) -> Result<(), EncodeError> {
+        let BinaryOperation::AND(Expression::Named(NamedExpression::Payload(payload)), mask) = and else {
+            return Err(EncodeError::new(and));
+        };
+        let field = field(payload)?;
+        self.needs(field.needs);
+        self.load_field(&field, 1);
+        self.mask(&[flag_bits(mask)?], true);
+        self.compare(CMP_NEQ, &[flag_bit(wanted)?]);
+        Ok(())
+    }
+
+    fn icmpv6_types(&mut self, items: &[SetItem<'_>]) -> Result<(), EncodeError> {
+        let mut elements = Vec::new();
+        for item in items {
+            let SetItem::Element(Expression::String(name)) = item else { return Err(EncodeError::new(item)) };
+            let known = ICMPV6_TYPES.iter().find(|(known, _)| known == name).ok_or_else(|| EncodeError::new(name))?;
+            elements.push(elements::element(&[elements::key(vec![known.1])]));
+        }
+        let set = self.anonymous("__set%d", (TYPE_ICMPV6, 1), SetFlags::empty(), elements);
+        self.push("lookup", vec![be32(2, 1), text(1, "__set%d"), be32(4, set)]);
+        Ok(())
+    }
+
+    fn verdict_map(&mut self, map: &VerdictMap<'_>) -> Result<(), EncodeError> {
+        let (Expression::Named(key), Expression::Named(NamedExpression::Set(items))) = (&map.key, &map.data) else {
+            return Err(EncodeError::new(map));
+        };
+        let mut flags = SetFlags::Map;
+        let key_type = match key {
+            NamedExpression::Concat(_) => PORT_KEY,
+            NamedExpression::Payload(payload) if field(payload)?.length == 16 => {
+                elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V6))
+            }
+            _ => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V4)),
+        };
+        let has_ranges = items.iter().any(|item| matches!(item, SetItem::Mapping(Expression::Named(NamedExpression::Concat(parts)), _) if parts.iter().any(|p| matches!(p, Expression::Range(_)))));
+        if has_ranges {
+            flags |= SetFlags::Interval | SetFlags::Concat;
+        }
+        self.key(key, has_ranges)?;
+        let mut elements = Vec::new();
+        for item in items {
+            let SetItem::Mapping(element, Expression::Verdict(to)) = item else { return Err(EncodeError::new(item)) };
+            let mut parts = map_key(element, has_ranges)?;
+            parts.push(nested(
+                2,
+                &[match to {
+                    Verdict::Jump(to) => verdict(JUMP, Some(&to.target)),
+                    Verdict::Goto(to) => verdict(GOTO, Some(&to.target)),
+                    other => return Err(EncodeError::new(other)),
+                }],
+            ));
+            elements.push(elements::element(&parts));
+        }
+        let set = self.anonymous("__map%d", key_type, flags, elements);
+        self.push("lookup", vec![be32(2, 1), be32(3, 0), text(1, "__map%d"), be32(4, set)]);
+        Ok(())
+    }
+
+    fn anonymous(&mut self, name: &str, (key_type, key_len): (u32, u32), flags: SetFlags, elements: Vec<DefaultNla>) -> u32 {
+        let id = *self.next_set;
+        *self.next_set += 1;
+        let mut attributes = vec![
+            SetAttribute::Table(TABLE.to_owned()),
+            SetAttribute::Name(name.to_owned()),
+            SetAttribute::Flags(SetFlags::Anonymous | SetFlags::Constant | flags),
+            SetAttribute::KeyType(key_type),
+            SetAttribute::KeyLen(key_len),
+        ];
+        if flags.contains(SetFlags::Map) {
+            attributes.extend([SetAttribute::DataType(TYPE_VERDICT), SetAttribute::DataLen(0)]);
+        }
+        attributes.push(SetAttribute::Id(id));
+        let mut description = vec![SetDescription::Size(u32::try_from(elements.len()).unwrap_or(u32::MAX))];
+        if flags.contains(SetFlags::Concat) {
+            // The lengths of the fields: protocol, port.
+            description.push(SetDescription::Other(nested(2, &[nested(1, &[be32(1, 1)]), nested(1, &[be32(1, 2)])])));
+        }
+        attributes.push(SetAttribute::Description(description));
+        attributes.push(SetAttribute::UserData(elements::set_userdata(key_type == PORT_KEY.0)));
+        let place = [SetElementList::Table(TABLE.to_owned()), SetElementList::Set(name.to_owned()), SetElementList::SetId(id)];
+        self.sets.push(AnonymousSet { set: SetMessage { attributes }, elements: elements::split(elements, &place) });
+        id
+    }
+}
+
+fn verdict(code: u32, chain: Option<&str>) -> DefaultNla {
+    let mut attributes = vec![be32(1, code)];
+    attributes.extend(chain.map(|name| text(2, name)));
+    nested(2, &attributes)
+}
+
+/// The key of a map's element: an address, or a protocol with a port or a range of ports.
+fn map_key(element: &Expression<'_>, has_ranges: bool) -> Result<Vec<DefaultNla>, EncodeError> {
+    let unknown = || EncodeError::new(element);
+    match element {
+        Expression::String(address) => Ok(vec![elements::key(elements::address(address.parse().map_err(|_| unknown())?))]),
+        Expression::Named(NamedExpression::Concat(parts)) => {
+            let [Expression::String(protocol), ports] = parts.as_slice() else { return Err(unknown()) };
+            let transport = policy_core::sets::Transport::from_name(&protocol.to_uppercase()).ok_or_else(unknown)?;
+            let protocol = elements::protocol_number(transport);
+            let number = |port: &Expression<'_>| match port {
+                Expression::Number(n) => u16::try_from(*n).map_err(|_| unknown()),
+                _ => Err(unknown()),
+            };
+            let (low, high) = match ports {
+                Expression::Range(range) => {
+                    let [low, high] = &range.range;
+                    (number(low)?, number(high)?)
+                }
+                one => (number(one)?, number(one)?),
+            };
+            let mut key = vec![elements::key(elements::port_key(protocol, low).to_vec())];
+            if has_ranges {
+                // NFTA_SET_ELEM_KEY_END
+                key.push(nested(10, &[raw(1, elements::port_key(protocol, high))]));
+            }
+            Ok(key)
+        }
+        _ => Err(unknown()),
+    }
+}
+
+fn flag_bits(mask: &Expression<'_>) -> Result<u8, EncodeError> {
+    match mask {
+        Expression::String(flag) => flag_bit(flag),
+        Expression::BinaryOperation(operation) => match operation.as_ref() {
+            BinaryOperation::OR(parts) => parts.iter().try_fold(0, |bits, part| Ok(bits | flag_bits(part)?)),
+            other => Err(EncodeError::new(other)),
+        },
+        other => Err(EncodeError::new(other)),
+    }
+}
+
+fn flag_bit(flag: &str) -> Result<u8, EncodeError> {
+    match flag {
+        "fin" => Ok(0x01),
+        "syn" => Ok(0x02),
+        "rst" => Ok(0x04),
+        "ack" => Ok(0x10),
+        other => Err(EncodeError::new(&other)),
+    }
+}
