@@ -1,5 +1,21 @@
 //! Keeps the kernel of one node true to the allow graph.
 //!
+//! - `agent`: the loop that brings all of this together.
+//! - `conntrack`: established connections that lost their verdict.
+//! - `denied`: samples of what was denied.
+//! - `enforcer`: the compiler, what is in force, and the step from one to the other.
+//! - `explain`: kernel objects and denials in the words of Kubernetes.
 //! - `kernel`: the table in the kernel, and the ways to change it.
+//! - `metrics`: what Prometheus sees.
+//! - `source`: where objects come from.
+//! - `status`: how the agent is.
 
+pub mod agent;
+pub mod conntrack;
+pub mod denied;
+pub mod enforcer;
+pub mod explain;
 pub mod kernel;
+pub mod metrics;
+pub mod source;
+pub mod status;

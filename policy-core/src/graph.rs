@@ -114,6 +114,13 @@ impl AllowGraph {
         (&self.namespaces.get(record.namespace).name, &record.name)
     }
 
+    /// The labels of a pod; none when it is no endpoint.
+    #[must_use]
+    pub fn pod_labels(&self, pod: PodId) -> crate::model::Labels {
+        let group = self.group_of(pod).map(|group| self.labels.key(self.groups.key(group).labels));
+        group.map(|labels| labels.to_labels(&self.strings)).unwrap_or_default()
+    }
+
     /// The addresses of a pod; none when it stands for pods to come.
     #[must_use]
     pub fn pod_addresses(&self, pod: PodId) -> &[IpAddr] {

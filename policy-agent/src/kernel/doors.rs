@@ -50,6 +50,9 @@ pub trait Door: Send {
     /// # Errors
     /// When nothing took effect, or when that is not known.
     fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError>;
+
+    /// Whether transactions are refused when the generation has moved.
+    fn is_bound_to_generation(&self) -> bool;
 }
 
 /// One nf_tables batch over netlink.
@@ -68,6 +71,10 @@ impl NetlinkDoor {
 }
 
 impl Door for NetlinkDoor {
+    fn is_bound_to_generation(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
         if transaction.is_empty() {
             return Ok(());
@@ -90,6 +97,10 @@ impl Door for NetlinkDoor {
 pub struct NftDoor;
 
 impl Door for NftDoor {
+    fn is_bound_to_generation(&self) -> bool {
+        false
+    }
+
     fn apply(&mut self, transaction: &Transaction, _: Option<u32>) -> Result<(), ApplyError> {
         if transaction.is_empty() {
             return Ok(());

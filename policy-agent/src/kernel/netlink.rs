@@ -3,9 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessage};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::Socket;
@@ -66,6 +64,11 @@ impl Netlink {
     /// Receives multicast messages of this group, and waits for them for at most `patience`.
     pub(crate) fn join(&mut self, group: u32, patience: Duration) -> io::Result<()> {
         self.socket.add_membership(group)?;
+        self.wait_for(patience)
+    }
+
+    /// Makes [`Netlink::receive`] wait for at most `patience`.
+    pub(crate) fn wait_for(&mut self, patience: Duration) -> io::Result<()> {
         let patience = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
         Ok(setsockopt(&self.socket, sockopt::ReceiveTimeout, &patience)?)
     }
@@ -90,12 +93,18 @@ impl Netlink {
         Ok(messages)
     }
 
-    fn send(&mut self, flags: u16, family: NetfilterProtoFamily, inner: impl Into<NetfilterMessageInner>) -> io::Result<u32> {
+    fn send(
+        &mut self,
+        flags: u16,
+        family: NetfilterProtoFamily,
+        res_id: u16,
+        inner: impl Into<NetfilterMessageInner>,
+    ) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
-        let inner = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner);
+        let inner = NetfilterMessage::new(NetfilterHeader::new(family, 0, res_id), inner);
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(inner));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
@@ -106,7 +115,17 @@ impl Netlink {
 
     /// Sends a request and waits for its acknowledgement.
     pub(crate) fn request(&mut self, family: NetfilterProtoFamily, inner: impl Into<NetfilterMessageInner>) -> io::Result<()> {
-        let sequence = self.send(NLM_F_ACK, family, inner)?;
+        self.request_of_group(family, 0, inner)
+    }
+
+    /// Sends a request about a group, as NFLOG has them, and waits for its acknowledgement.
+    pub(crate) fn request_of_group(
+        &mut self,
+        family: NetfilterProtoFamily,
+        group: u16,
+        inner: impl Into<NetfilterMessageInner>,
+    ) -> io::Result<()> {
+        let sequence = self.send(NLM_F_ACK, family, group, inner)?;
         loop {
             for message in self.receive()? {
                 let message = message?;
@@ -130,7 +149,7 @@ impl Netlink {
         inner: impl Into<NetfilterMessageInner>,
         mut take: impl FnMut(NetfilterMessage),
     ) -> io::Result<()> {
-        let sequence = self.send(NLM_F_DUMP, family, inner)?;
+        let sequence = self.send(NLM_F_DUMP, family, 0, inner)?;
         let mut is_consistent = true;
         loop {
             for message in self.receive()? {
@@ -153,7 +172,7 @@ impl Netlink {
     /// The generation of the ruleset: it moves with every transaction of anybody.
     pub(crate) fn generation(&mut self) -> io::Result<u32> {
         let message = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
-        let sequence = self.send(0, NetfilterProtoFamily::Unspec, message)?;
+        let sequence = self.send(0, NetfilterProtoFamily::Unspec, 0, message)?;
         loop {
             for message in self.receive()? {
                 let message = message?;

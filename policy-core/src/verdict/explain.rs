@@ -144,6 +144,8 @@ impl AllowGraph {
         side.policies = policies.iter().map(|p| self.policy_ref(*p)).collect();
         side.cause = if self.is_exempt(pod, direction, other) {
             Cause::OwnNode
+        } else if !self.is_in_scope(pod) {
+            Cause::OtherNode
         } else if !side.is_isolated {
             Cause::NotIsolated
         } else if side.allows.is_empty() {

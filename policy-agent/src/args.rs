@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+/// Enforces Kubernetes NetworkPolicies for the pods of one node.
+#[derive(Parser, Debug)]
+#[command(
+    name = "policy-agent", version, about, long_about = LONG_ABOUT, after_long_help = EXAMPLES,
+    args_conflicts_with_subcommands = true, max_term_width = 100
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+const LONG_ABOUT: &str = "\
+Enforces Kubernetes NetworkPolicies for the pods of one node, with nftables.
+
+It owns the table `inet netpol` and nothing else. The table is changed in transactions; it stays in force when the agent \
+stops, crashes or is upgraded, and `policy-agent cleanup` removes it.";
+
+const EXAMPLES: &str = "\
+Examples:
+  policy-agent --node n1 --manifests /etc/netpol     enforce what these files say, and follow their changes
+  policy-agent status                                in sync or not, and why
+  policy-agent explain-chain in-shop/web-k3j2h1g4f5d6
+  policy-agent cleanup                               remove the table: nothing is isolated any more
+
+Settings come from flags, else from the environment (NETPOL_NODE, NETPOL_MANIFESTS, …), else from the file of --config \
+(TOML, keys as the flags, with `_` for `-`), else from the defaults above.
+
+Exit codes: 0 stopped as asked, 1 not in sync (status) or not found (explain-chain), 2 cannot start or bad usage.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Remove the table: nothing is isolated any more
+    Cleanup {
+        /// How to talk to the kernel
+        #[arg(long, value_enum, default_value_t = Applier::Netlink)]
+        applier: Applier,
+    },
+    /// Say whether the kernel holds what the objects say, and if not, why
+    Status {
+        /// The socket of the agent
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        socket: PathBuf,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Say which pods and policies a chain or set of the table stands for
+    ExplainChain {
+        /// The name, as `nft list table inet netpol` shows it
+        name: String,
+        /// The socket of the agent
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        socket: PathBuf,
+    },
+}
+
+/// What the agent may be told. Every flag has a variable and a key in the file.
+#[derive(ClapArgs, Deserialize, Debug, Clone, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// A file of settings (TOML)
+    #[arg(long, env = "NETPOL_CONFIG", value_name = "PATH")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// The node whose pods are enforced, as in `spec.nodeName`
+    #[arg(long, env = "NETPOL_NODE", value_name = "NAME")]
+    pub node: Option<String>,
+    /// A folder of manifests to enforce, without an API server
+    #[arg(long, env = "NETPOL_MANIFESTS", value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// How to talk to the kernel [default: netlink]
+    #[arg(long, env = "NETPOL_APPLIER", value_enum)]
+    pub applier: Option<Applier>,
+    /// Whether egress rules apply to traffic from a pod to its own node [default: enforce]
+    #[arg(long, env = "NETPOL_OWN_NODE_EGRESS", value_enum, value_name = "READING")]
+    pub own_node_egress: Option<OwnNode>,
+    /// Whether denied packets are sampled and explained in the log [default: sampled]
+    #[arg(long, env = "NETPOL_DENY_LOG", value_enum, value_name = "MODE")]
+    pub deny_log: Option<DenyLogging>,
+    /// Packets a second that are sampled for each direction of each group of pods [default: 5]
+    #[arg(long, env = "NETPOL_DENY_LOG_RATE", value_name = "PACKETS")]
+    pub deny_log_rate: Option<u32>,
+    /// Lines a second that are logged for all of them together [default: 20]
+    #[arg(long, env = "NETPOL_DENY_LOG_LINES", value_name = "LINES")]
+    pub deny_log_lines: Option<u32>,
+    /// The NFLOG group for samples [default: 1717]
+    #[arg(long, env = "NETPOL_DENY_LOG_GROUP", value_name = "GROUP")]
+    pub deny_log_group: Option<u16>,
+    /// Where /metrics, /healthz and /readyz are served; `off` for nowhere [default: 127.0.0.1:9180]
+    #[arg(long, env = "NETPOL_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// The socket for `status` and `explain-chain`; `off` for none [default: /run/netpol/agent.sock]
+    #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Which messages are logged: error, warn, info, debug, or per module as in `info,policy_agent::agent=debug` [default: info]
+    #[arg(long, env = "NETPOL_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How messages are logged [default: text]
+    #[arg(long, env = "NETPOL_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Applier {
+    /// One nf_tables batch; needs no nft on the node
+    #[default]
+    Netlink,
+    /// One JSON document for `nft`
+    Nft,
+}
+
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OwnNode {
+    /// Egress rules apply
+    #[default]
+    Enforce,
+    /// A pod always reaches its own node
+    Allow,
+}
+
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DenyLogging {
+    /// Nothing is sampled
+    Off,
+    /// A few packets a second
+    #[default]
+    Sampled,
+}
+
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// A line for people
+    #[default]
+    Text,
+    /// A JSON object in each line
+    Json,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}

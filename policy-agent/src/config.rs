@@ -1,0 +1,104 @@
+//! Settings put together: flags, environment, file, defaults, in this order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use policy_core::graph::OwnNodeEgress;
+use policy_ruleset::DenyLog;
+
+use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Settings};
+
+/// Where `status` finds the agent.
+pub(crate) const SOCKET: &str = "/run/netpol/agent.sock";
+const LISTEN: &str = "127.0.0.1:9180";
+const LINES: u32 = 20;
+const OFF: &str = "off";
+
+/// Everything that the agent needs to know.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub node: String,
+    pub manifests: PathBuf,
+    pub applier: Applier,
+    pub own_node_egress: OwnNodeEgress,
+    pub deny_log: Option<DenyLog>,
+    pub deny_log_lines: u32,
+    pub listen: Option<SocketAddr>,
+    pub socket: Option<PathBuf>,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+fn read(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings in `{}`", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("cannot understand the settings in `{}`", path.display()))
+}
+
+impl Config {
+    /// Settings of flags and environment, with those of the file and the defaults behind them.
+    pub(crate) fn new(flags: &Settings) -> Result<Self> {
+        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let flags = flags.clone();
+        let Some(node) = flags.node.or(file.node) else {
+            bail!("which node is this? Give `--node NAME`, as in the pods' `spec.nodeName`");
+        };
+        let Some(manifests) = flags.manifests.or(file.manifests) else {
+            bail!("nothing to enforce: give `--manifests DIR`");
+        };
+        if !manifests.is_dir() {
+            bail!("`{}` is no folder; `--manifests` names a folder of manifests", manifests.display());
+        }
+        let listen = flags.listen.or(file.listen).unwrap_or_else(|| LISTEN.to_owned());
+        let listen = match listen.as_str() {
+            OFF => None,
+            text => Some(text.parse().with_context(|| format!("`{text}` is no address with a port, like {LISTEN}"))?),
+        };
+        let socket = flags.socket.or(file.socket).unwrap_or_else(|| SOCKET.into());
+        let deny_log = DenyLog {
+            group: flags.deny_log_group.or(file.deny_log_group).unwrap_or(DenyLog::DEFAULT.group),
+            rate: flags.deny_log_rate.or(file.deny_log_rate).unwrap_or(DenyLog::DEFAULT.rate),
+        };
+        let is_sampled = flags.deny_log.or(file.deny_log).unwrap_or_default() == DenyLogging::Sampled && deny_log.rate > 0;
+        Ok(Self {
+            node,
+            manifests,
+            applier: flags.applier.or(file.applier).unwrap_or_default(),
+            own_node_egress: match flags.own_node_egress.or(file.own_node_egress).unwrap_or_default() {
+                OwnNode::Enforce => OwnNodeEgress::Enforce,
+                OwnNode::Allow => OwnNodeEgress::Allow,
+            },
+            deny_log: is_sampled.then_some(deny_log),
+            deny_log_lines: flags.deny_log_lines.or(file.deny_log_lines).unwrap_or(LINES),
+            listen,
+            socket: (socket != Path::new(OFF)).then_some(socket),
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_come_before_the_file_and_the_file_before_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, "node = \"file\"\nlisten = \"off\"\ndeny_log = \"off\"\napplier = \"nft\"\n").unwrap();
+        let flags = Settings {
+            config: Some(path.clone()),
+            node: Some("flag".to_owned()),
+            manifests: Some(folder.path().to_owned()),
+            ..Settings::default()
+        };
+        let config = Config::new(&flags).unwrap();
+        assert_eq!((config.node.as_str(), config.listen, config.applier), ("flag", None, Applier::Nft));
+        assert_eq!((config.deny_log, config.socket.as_deref()), (None, Some(Path::new(SOCKET))));
+
+        std::fs::write(&path, "nod = \"file\"\n").unwrap();
+        let error = format!("{:#}", Config::new(&flags).unwrap_err());
+        assert!(error.contains("agent.toml") && error.contains("nod"), "{error}");
+    }
+}

@@ -1,0 +1,118 @@
+//! How the agent is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// What `policy-agent status` prints. Fields are only ever added.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The node whose pods are enforced.
+    pub node: String,
+    /// The agent's version.
+    pub version: String,
+    /// `netlink` or `nft`.
+    pub applier: String,
+    /// Where objects come from.
+    pub source: String,
+    /// Whether the kernel holds what the objects say, as far as the agent knows.
+    pub is_in_sync: bool,
+    /// Why it does not.
+    pub why_not: Option<String>,
+    /// Whether a ruleset of this agent is in force.
+    pub is_in_force: bool,
+    /// The kernel's generation after the last transaction.
+    pub generation: Option<u32>,
+    /// Seconds since the agent started.
+    pub uptime_seconds: u64,
+    /// Objects held, by kind.
+    pub objects: BTreeMap<String, usize>,
+    /// Sets in the table.
+    pub sets: usize,
+    /// Chains in the table.
+    pub chains: usize,
+    /// Rules in the table.
+    pub rules: usize,
+    /// Times that the table was replaced because somebody else changed it.
+    pub drift_repairs: u64,
+    /// Established connections that were cut.
+    pub connections_cut: u64,
+    /// What keeps policies from being enforced on this node.
+    pub warnings: Vec<String>,
+    /// What is wrong with objects or files at the moment.
+    pub problems: Vec<String>,
+    /// The last errors, oldest first.
+    pub errors: Vec<StampedError>,
+}
+
+/// An error and when it happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct StampedError {
+    /// Seconds since 1970.
+    pub timestamp_seconds: u64,
+    /// The error.
+    pub error: String,
+}
+
+impl StampedError {
+    /// An error at a time.
+    #[must_use]
+    pub fn new(at: SystemTime, error: &str) -> Self {
+        let timestamp_seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { timestamp_seconds, error: error.to_owned() }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why_not {
+            None => writeln!(f, "in sync: yes, generation {}", self.generation.unwrap_or_default())?,
+            Some(why) => writeln!(f, "in sync: no: {why}")?,
+        }
+        if !self.is_in_force {
+            writeln!(f, "in force: what was there before this agent started")?;
+        }
+        writeln!(f, "node:    {}", self.node)?;
+        writeln!(f, "source:  {}", self.source)?;
+        writeln!(f, "applier: {}, version {}, up {} s", self.applier, self.version, self.uptime_seconds)?;
+        let objects: Vec<String> = self.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        writeln!(f, "holds:   {}", objects.join(", "))?;
+        writeln!(f, "table:   {} sets, {} chains, {} rules", self.sets, self.chains, self.rules)?;
+        writeln!(f, "so far:  {} repairs, {} connections cut", self.drift_repairs, self.connections_cut)?;
+        let lists = [("warning", self.warnings.clone()), ("problem", self.problems.clone())];
+        for (word, list) in lists {
+            for line in list {
+                writeln!(f, "{word}: {line}")?;
+            }
+        }
+        for error in &self.errors {
+            writeln!(f, "error at {}: {}", error.timestamp_seconds, error.error)?;
+        }
+        Ok(())
+    }
+}
+
+/// What keeps packets away from the ruleset.
+///
+/// Bridges pass packets between their ports without the forward hook, unless `br_netfilter` hands them over.
+#[must_use]
+pub fn warnings() -> Vec<String> {
+    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
+    let bridges: Vec<String> = interfaces
+        .flatten()
+        .filter(|interface| interface.path().join("bridge").is_dir())
+        .map(|interface| interface.file_name().to_string_lossy().into_owned())
+        .collect();
+    let is_on = |name: &str| std::fs::read_to_string(Path::new("/proc/sys/net/bridge").join(name)).is_ok_and(|v| v.trim() == "1");
+    if bridges.is_empty() || (is_on("bridge-nf-call-iptables") && is_on("bridge-nf-call-ip6tables")) {
+        return Vec::new();
+    }
+    vec![format!(
+        "traffic between pods on one bridge ({}) does not pass nftables: load the module br_netfilter and set \
+         net.bridge.bridge-nf-call-iptables=1 and net.bridge.bridge-nf-call-ip6tables=1",
+        bridges.join(", ")
+    )]
+}
