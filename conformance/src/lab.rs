@@ -3,10 +3,21 @@
 //! Namespaces have no names: each belongs to a thread, and goes when the thread goes, also when a test panics or is killed.
 //!
 //! - `namespace`: one network namespace, and work to be done in it.
+//! - `network`: nodes, pods behind them, and the world outside.
+//! - `packets`: packets, byte by byte.
+//! - `probe`: sends first packets and sees which arrive.
+//! - `agents`: an agent for each node.
 
+mod agents;
 mod namespace;
+mod network;
+pub mod packets;
+mod probe;
 
+pub use agents::Agents;
 pub use namespace::Namespace;
+pub use network::{Fabric, Network, Place};
+pub use probe::{Probe, arrived};
 
 /// Whether this machine can run the tests that need a kernel of their own. Says why not, and fails where that is no excuse.
 ///

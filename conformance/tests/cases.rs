@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use conformance::case::{Case, Section, folder, is_verdicts, latest, manifests, read_all, to_json};

@@ -69,6 +69,8 @@ pub struct Agent {
     /// Whether the source has told everything once.
     has_all: bool,
     is_in_force: bool,
+    news_taken: u64,
+    news_in_force: u64,
     problems: Vec<String>,
     errors: VecDeque<(SystemTime, String)>,
     to_cut: Scope,
@@ -103,6 +105,8 @@ impl Agent {
             sender,
             has_all: false,
             is_in_force: false,
+            news_taken: 0,
+            news_in_force: 0,
             problems: Vec::new(),
             errors: VecDeque::new(),
             to_cut: Scope::none(),
@@ -170,10 +174,14 @@ impl Agent {
         match event {
             Event::News(news) => {
                 self.has_all = true;
+                self.news_taken += 1;
                 self.take_problems(news.problems);
                 let is_first = !self.is_in_force;
                 let has_changes = !news.changes.is_empty();
                 self.enforcer.take(news.changes);
+                if !has_changes && !is_first && self.enforcer.generation().is_some() {
+                    self.news_in_force = self.news_taken;
+                }
                 return has_changes || is_first;
             }
             Event::Touched(Some(generation)) if self.enforcer.is_settled(generation) => {}
@@ -248,8 +256,11 @@ impl Agent {
 
     fn flush(&mut self, start: Instant) {
         match self.enforcer.flush() {
-            Ok(None) => {}
-            Ok(Some(done)) => self.done(&done, start),
+            Ok(None) => self.news_in_force = self.news_taken,
+            Ok(Some(done)) => {
+                self.news_in_force = self.news_taken;
+                self.done(&done, start);
+            }
             Err(error) => {
                 self.metrics.transactions.with_label_values(&["replace", "refused"]).inc();
                 self.complain(error.to_string());
@@ -397,6 +408,8 @@ impl Agent {
             why_not,
             is_in_force: self.is_in_force,
             generation: self.enforcer.generation(),
+            news_taken: self.news_taken,
+            news_in_force: self.news_in_force,
             uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
             objects: self.objects().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
             sets: ruleset.sets.len(),

@@ -26,6 +26,10 @@ pub struct Status {
     pub is_in_force: bool,
     /// The kernel's generation after the last transaction.
     pub generation: Option<u32>,
+    /// How often the source had news.
+    pub news_taken: u64,
+    /// How many of these are in force, with all before them.
+    pub news_in_force: u64,
     /// Seconds since the agent started.
     pub uptime_seconds: u64,
     /// Objects held, by kind.

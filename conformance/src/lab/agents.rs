@@ -1,0 +1,128 @@
+//! An agent for each node: the loop that the binary runs, fed by hand.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use policy_agent::agent::{Agent, Event, Question};
+use policy_agent::conntrack::Conntrack;
+use policy_agent::enforcer::Enforcer;
+use policy_agent::kernel::doors::NetlinkDoor;
+use policy_agent::kernel::monitor::Monitor;
+use policy_agent::kernel::table::Reader;
+use policy_agent::metrics::Metrics;
+use policy_agent::source::{News, Source};
+use policy_core::compile;
+use policy_core::manifest::Snapshot;
+use policy_ruleset::{DenyLog, Options};
+use serde_json::Value;
+
+use super::Network;
+
+/// Agents, one for each node of a network.
+pub struct Agents {
+    by_node: BTreeMap<String, Handle>,
+    snapshot: Snapshot,
+    told: u64,
+}
+
+struct Handle {
+    news: Sender<News>,
+    events: Sender<Event>,
+}
+
+/// What a test says.
+struct Told(Receiver<News>);
+
+impl Source for Told {
+    fn describe(&self) -> String {
+        "a test".to_owned()
+    }
+
+    fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+        for news in self.0 {
+            if !tell(news) {
+                return;
+            }
+        }
+    }
+}
+
+fn start(node: &str) -> Handle {
+    let (news, told) = channel();
+    let (sender, events) = Agent::queue();
+    let touched = sender.clone();
+    let monitor = Monitor::start(move |generation| drop(touched.send(Event::Touched(generation)))).expect("root may listen");
+    let door = Box::new(NetlinkDoor::open().expect("netlink"));
+    let scope = compile::Options { node: Some(node.to_owned()), ..compile::Options::default() };
+    let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
+    let enforcer = Enforcer::new(scope, options, door, Reader::open().expect("netlink"), monitor);
+    let parts = (node.to_owned(), "netlink");
+    let agent = Agent::new(
+        enforcer,
+        Conntrack::open().expect("netlink"),
+        Metrics::new().expect("valid names"),
+        parts,
+        (sender.clone(), events),
+    );
+    std::thread::Builder::new()
+        .name(format!("agent {node}"))
+        .spawn(move || agent.run(Box::new(Told(told))).expect("threads are there"))
+        .expect("a thread");
+    Handle { news, events: sender }
+}
+
+impl Agents {
+    /// Starts an agent in the namespace of each node. None has heard anything yet.
+    #[must_use]
+    pub fn start(network: &Network) -> Self {
+        let handle = |node: &str| {
+            let name = node.to_owned();
+            (node.to_owned(), network.node(node).run(move || start(&name)))
+        };
+        Self { by_node: network.nodes().map(handle).collect(), snapshot: Snapshot::default(), told: 0 }
+    }
+
+    /// Tells every agent what the cluster is now, and waits until each has it in force.
+    ///
+    /// # Panics
+    /// When one of them does not get there.
+    pub fn tell(&mut self, snapshot: Snapshot) {
+        for handle in self.by_node.values() {
+            let news = News { changes: self.snapshot.difference(&snapshot), problems: Vec::new() };
+            handle.news.send(news).expect("the agent runs");
+        }
+        self.snapshot = snapshot;
+        self.told += 1;
+        for node in self.by_node.keys() {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                let status: Value = serde_json::from_str(&self.ask(node, Question::StatusJson)).expect("JSON");
+                if status["is_in_sync"] == true && status["news_in_force"] == self.told {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{node} does not get in sync: {status}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Asks the agent of a node.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn ask(&self, node: &str, question: Question) -> String {
+        let (tell, told) = channel();
+        self.by_node[node].events.send(Event::Ask(question, tell)).expect("the agent runs");
+        told.recv().expect("the agent answers")
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        for handle in self.by_node.values() {
+            let _ = handle.events.send(Event::Stop);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Sends first packets, and sees which arrive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::packets::{PROTOCOLS_V4, PROTOCOLS_V6, Payload, mark, packet};
+use super::{Namespace, Network};
+
+/// One packet to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Probe {
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Where it goes.
+    pub destination: IpAddr,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+/// Nothing came for this long: nothing more will come.
+const QUIET: Duration = Duration::from_millis(30);
+/// What should have come and did not gets this many further chances: the machine may be busy.
+const CHANCES: usize = 6;
+/// Bytes of packets that wait to be read.
+const BUFFER: usize = 64 << 20;
+
+/// Sockets that receive every packet of the probed protocols in a namespace.
+struct Ears(Vec<Socket>);
+
+impl Ears {
+    fn open() -> Self {
+        let open = |domain, number: u8| {
+            let socket =
+                Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(number)))).expect("root may open raw sockets");
+            nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &BUFFER).expect("root may set buffers");
+            socket.set_nonblocking(true).expect("any socket can");
+            socket
+        };
+        let v4 = PROTOCOLS_V4.map(|number| open(Domain::IPV4, number));
+        let v6 = PROTOCOLS_V6.map(|number| open(Domain::IPV6, number));
+        Self(v4.into_iter().chain(v6).collect())
+    }
+
+    /// The marks of what has come.
+    fn hear(&mut self) -> BTreeSet<u32> {
+        let mut marks = BTreeSet::new();
+        let mut buffer = [0; 2048];
+        for socket in &mut self.0 {
+            while let Ok(length) = socket.read(&mut buffer) {
+                marks.extend(mark(&buffer[..length]));
+            }
+        }
+        marks
+    }
+}
+
+/// Packets with their destinations.
+type Packets = Vec<(IpAddr, Vec<u8>)>;
+
+fn send(packets: Packets) {
+    let open = |domain| {
+        let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(255))).expect("root may open raw sockets");
+        if domain == Domain::IPV4 {
+            socket.set_header_included_v4(true).expect("raw sockets can");
+        } else {
+            socket.set_header_included_v6(true).expect("raw sockets can");
+        }
+        socket
+    };
+    let (v4, v6) = (open(Domain::IPV4), open(Domain::IPV6));
+    for (to, bytes) in packets {
+        let socket = if to.is_ipv4() { &v4 } else { &v6 };
+        // An error here is a packet that is not sent, and so does not arrive.
+        let _ = socket.send_to(&bytes, &SockAddr::from(SocketAddr::new(to, 0)));
+    }
+}
+
+/// Sends each probe from the namespace that has its source address, and returns those that arrived at their destination.
+///
+/// `expected` only says which are worth further chances when they do not arrive; it never makes one arrive. Each round uses a
+/// source port of its own, so that no packet belongs to a connection of an earlier round.
+#[must_use]
+pub fn arrived(network: &Network, probes: &[Probe], round: &mut u16, expected: impl Fn(&Probe) -> bool) -> BTreeSet<Probe> {
+    let mut found = BTreeSet::new();
+    let mut pending: Vec<(usize, Probe)> = probes.iter().copied().enumerate().collect();
+    for chance in 0..=CHANCES {
+        *round = round.wrapping_add(1);
+        found.extend(once(network, &pending, 20_000 + *round % 40_000, QUIET * u32::try_from(chance + 1).unwrap_or(1)));
+        pending.retain(|(_, probe)| expected(probe) && !found.contains(probe));
+        if pending.is_empty() {
+            break;
+        }
+    }
+    found
+}
+
+fn once(network: &Network, probes: &[(usize, Probe)], source_port: u16, quiet: Duration) -> BTreeSet<Probe> {
+    let mut ears: BTreeMap<&str, (&Namespace, Ears)> = BTreeMap::new();
+    let mut packets: BTreeMap<&str, (&Namespace, Packets)> = BTreeMap::new();
+    for (id, probe) in probes {
+        let (Some(from), Some(to)) = (network.at(probe.source), network.at(probe.destination)) else {
+            panic!("{probe:?} has an end that is nowhere")
+        };
+        ears.entry(to.name()).or_insert_with(|| (to, to.run(Ears::open)));
+        let id = u32::try_from(*id).expect("few probes");
+        let bytes = packet(probe.source, source_port, probe.destination, probe.payload, id);
+        packets.entry(from.name()).or_insert_with(|| (from, Vec::new())).1.push((probe.destination, bytes));
+    }
+    for (namespace, packets) in packets.into_values() {
+        namespace.run(move || send(packets));
+    }
+    let by_id: BTreeMap<u32, Probe> =
+        probes.iter().map(|(id, probe)| (u32::try_from(*id).expect("few probes"), *probe)).collect();
+    let mut found = BTreeSet::new();
+    let mut last = Instant::now();
+    while last.elapsed() < quiet && found.len() < probes.len() {
+        for (_, ears) in ears.values_mut() {
+            let marks = ears.hear();
+            if !marks.is_empty() {
+                last = Instant::now();
+            }
+            found.extend(marks.into_iter().filter_map(|id| by_id.get(&id).copied()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    found
+}
