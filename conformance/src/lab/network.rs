@@ -222,9 +222,11 @@ impl Network {
             if let Place::Pod(node) = place {
                 self.add_pod(*address, node);
             }
+            let nodad = if address.is_ipv4() { "" } else { " nodad" };
             if *place == Place::Outside && self.known_outside.insert(*address) {
-                let nodad = if address.is_ipv4() { "" } else { " nodad" };
                 batch(&self.outside, &format!("address add {address}/{} dev lo{nodad}\n", length(*address)));
+            } else if *place != Place::Outside && self.known_outside.remove(address) {
+                batch(&self.outside, &format!("address delete {address}/{} dev lo\n", length(*address)));
             }
         }
         let mut fabric = String::new();

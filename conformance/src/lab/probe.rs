@@ -29,7 +29,7 @@ const CHANCES: usize = 6;
 const BUFFER: usize = 64 << 20;
 
 /// Sockets that receive every packet of the probed protocols in a namespace.
-struct Ears(Vec<Socket>);
+struct Ears(Vec<(u8, Socket)>);
 
 impl Ears {
     fn open() -> Self {
@@ -38,7 +38,7 @@ impl Ears {
                 Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(number)))).expect("root may open raw sockets");
             nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &BUFFER).expect("root may set buffers");
             socket.set_nonblocking(true).expect("any socket can");
-            socket
+            (number, socket)
         };
         let v4 = PROTOCOLS_V4.map(|number| open(Domain::IPV4, number));
         let v6 = PROTOCOLS_V6.map(|number| open(Domain::IPV6, number));
@@ -49,9 +49,12 @@ impl Ears {
     fn hear(&mut self) -> BTreeSet<u32> {
         let mut marks = BTreeSet::new();
         let mut buffer = [0; 2048];
-        for socket in &mut self.0 {
+        for (protocol, socket) in &mut self.0 {
             while let Ok(length) = socket.read(&mut buffer) {
-                marks.extend(mark(&buffer[..length]));
+                let packet = &buffer[..length];
+                if !is_answer(*protocol, packet) {
+                    marks.extend(mark(packet));
+                }
             }
         }
         marks
@@ -60,6 +63,16 @@ impl Ears {
 
 /// Packets with their destinations.
 type Packets = Vec<(IpAddr, Vec<u8>)>;
+
+/// Whether an ICMP packet quotes one of ours: echo replies and errors do.
+fn is_answer(protocol: u8, packet: &[u8]) -> bool {
+    match protocol {
+        // Raw sockets show the IP header for IPv4 only.
+        1 => packet.get(usize::from(packet[0] & 15) * 4) != Some(&8),
+        58 => packet.first() != Some(&128),
+        _ => false,
+    }
+}
 
 fn send(packets: Packets) {
     let open = |domain| {
@@ -118,12 +131,13 @@ fn once(network: &Network, probes: &[(usize, Probe)], source_port: u16, quiet: D
     let mut found = BTreeSet::new();
     let mut last = Instant::now();
     while last.elapsed() < quiet && found.len() < probes.len() {
-        for (_, ears) in ears.values_mut() {
+        for (name, (_, ears)) in &mut ears {
             let marks = ears.hear();
             if !marks.is_empty() {
                 last = Instant::now();
             }
-            found.extend(marks.into_iter().filter_map(|id| by_id.get(&id).copied()));
+            let is_here = |probe: &Probe| network.at(probe.destination).is_some_and(|namespace| namespace.name() == *name);
+            found.extend(marks.into_iter().filter_map(|id| by_id.get(&id).copied()).filter(is_here));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
