@@ -80,6 +80,10 @@ pub(crate) struct Settings {
     /// How to talk to the kernel [default: netlink]
     #[arg(long, env = "NETPOL_APPLIER", value_enum)]
     pub applier: Option<Applier>,
+    /// Whether others are kept from changing the table while the agent runs; needs the applier netlink and Linux 6.9
+    /// [default: on]
+    #[arg(long, env = "NETPOL_PROTECT_TABLE", value_enum, value_name = "SWITCH")]
+    pub protect_table: Option<Protection>,
     /// Whether egress rules apply to traffic from a pod to its own node [default: enforce]
     #[arg(long, env = "NETPOL_OWN_NODE_EGRESS", value_enum, value_name = "READING")]
     pub own_node_egress: Option<OwnNode>,
@@ -117,6 +121,16 @@ pub(crate) enum Applier {
     Netlink,
     /// One JSON document for `nft`
     Nft,
+}
+
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Protection {
+    /// Others cannot change the table, not even with `nft flush ruleset`
+    #[default]
+    On,
+    /// Others can, and what they change is repaired
+    Off,
 }
 
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use policy_core::graph::OwnNodeEgress;
 use policy_ruleset::DenyLog;
 
-use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Settings};
+use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Protection, Settings};
 
 /// Where `status` finds the agent.
 pub(crate) const SOCKET: &str = "/run/netpol/agent.sock";
@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub node: String,
     pub manifests: PathBuf,
     pub applier: Applier,
+    pub protection: Protection,
     pub own_node_egress: OwnNodeEgress,
     pub deny_log: Option<DenyLog>,
     pub deny_log_lines: u32,
@@ -64,6 +65,7 @@ impl Config {
             node,
             manifests,
             applier: flags.applier.or(file.applier).unwrap_or_default(),
+            protection: flags.protect_table.or(file.protect_table).unwrap_or_default(),
             own_node_egress: match flags.own_node_egress.or(file.own_node_egress).unwrap_or_default() {
                 OwnNode::Enforce => OwnNodeEgress::Enforce,
                 OwnNode::Allow => OwnNodeEgress::Allow,

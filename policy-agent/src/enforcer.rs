@@ -186,11 +186,12 @@ impl Enforcer {
     fn replace(&mut self, kind: Kind, start: Instant) -> Result<Done, ApplyError> {
         self.generation = None;
         self.next_kind = kind;
-        let transaction = Transaction::replace(&self.ruleset, self.compiler.graph());
-        let compile = start.elapsed();
         // A table from scratch is right whatever happened since.
         loop {
             let generation = self.reader.generation().map_err(ApplyError::Unknown)?;
+            let is_present = self.reader.is_present().map_err(ApplyError::Unknown)?;
+            let transaction = Transaction::restart(&self.ruleset, self.compiler.graph(), is_present);
+            let compile = start.elapsed();
             match self.apply(&transaction, generation) {
                 Ok(()) => {
                     self.replaced = self.generation;

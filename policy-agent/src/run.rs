@@ -17,7 +17,7 @@ use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Applier, LogFormat, Settings};
+use crate::args::{Applier, LogFormat, Protection, Settings};
 use crate::config::Config;
 use crate::{http, local};
 
@@ -31,9 +31,12 @@ fn start_logging(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn door(applier: Applier) -> Result<(Box<dyn Door>, &'static str)> {
+fn door(applier: Applier, protection: Protection) -> Result<(Box<dyn Door>, &'static str)> {
     Ok(match applier {
-        Applier::Netlink => (Box::new(NetlinkDoor::open().context("cannot open a netlink socket")?), "netlink"),
+        Applier::Netlink => {
+            let door = NetlinkDoor::open().context("cannot open a netlink socket")?;
+            (Box::new(if protection == Protection::On { door.protecting() } else { door }), "netlink")
+        }
         Applier::Nft => {
             let version = std::process::Command::new("nft").arg("--version").output();
             version.context("cannot run `nft`; install nftables, or use `--applier netlink`, which needs no nft")?;
@@ -48,7 +51,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     start_logging(&config)?;
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
-    let (door, applier) = door(config.applier)?;
+    let (door, applier) = door(config.applier, config.protection)?;
     let (sender, events) = Agent::queue();
     let touched = sender.clone();
     let monitor = Monitor::start(move |generation| drop(touched.send(Event::Touched(generation))))
@@ -107,7 +110,7 @@ pub(crate) fn cleanup(applier: Applier) -> Result<ExitCode> {
         println!("there is no table `inet {}`; nothing to remove", policy_ruleset::TABLE);
         return Ok(ExitCode::SUCCESS);
     }
-    door(applier)?.0.apply(&Transaction::remove(), None)?;
+    door(applier, Protection::Off)?.0.apply(&Transaction::remove(), None)?;
     println!("removed the table `inet {}`: nothing is isolated any more", policy_ruleset::TABLE);
     Ok(ExitCode::SUCCESS)
 }

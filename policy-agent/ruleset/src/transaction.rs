@@ -68,10 +68,18 @@ impl Transaction {
         out
     }
 
-    /// Removes the table.
+    /// Replaces the table by `ruleset`, when it is known whether it is there.
+    #[must_use]
+    pub fn restart(ruleset: &Ruleset, graph: &AllowGraph, is_present: bool) -> Self {
+        let mut out = Self { ops: if is_present { vec![Op::DeleteTable, Op::AddTable] } else { vec![Op::AddTable] } };
+        out.extend(Self::update(&Ruleset::default(), ruleset, &GraphDelta::default(), graph));
+        out
+    }
+
+    /// Removes the table, which must be there.
     #[must_use]
     pub fn remove() -> Self {
-        Self { ops: vec![Op::AddTable, Op::DeleteTable] }
+        Self { ops: vec![Op::DeleteTable] }
     }
 
     /// Turns `before`, which is in the kernel with the elements that the graph had before `delta`, into `after`.

@@ -3,10 +3,16 @@
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
+use netlink_packet_netfilter::nftables::TableFlags;
 use policy_ruleset::{Op, Transaction};
 
 use super::encode::{self, EncodeError};
 use super::netlink::{Netlink, Refusal};
+
+/// `NFT_TABLE_F_OWNER`: only the socket that made the table may change it.
+const OWNER: u32 = 2;
+/// `NFT_TABLE_F_PERSIST`: the table stays when that socket closes.
+const PERSIST: u32 = 4;
 
 /// The most that is kept of what nft says: it repeats whole lines of input.
 const LONGEST_ERROR: u64 = 2000;
@@ -24,6 +30,8 @@ pub enum ApplyError {
         step: String,
         /// Why.
         source: io::Error,
+        /// Whether it was to add the table.
+        is_table: bool,
     },
     /// nft refused the transaction.
     #[error("nft refused the transaction: {0}")]
@@ -58,6 +66,7 @@ pub trait Door: Send {
 /// One nf_tables batch over netlink.
 pub struct NetlinkDoor {
     netlink: Netlink,
+    protection: TableFlags,
 }
 
 impl NetlinkDoor {
@@ -66,7 +75,30 @@ impl NetlinkDoor {
     /// # Errors
     /// When there is no netfilter netlink.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { netlink: Netlink::open()? })
+        Ok(Self { netlink: Netlink::open()?, protection: TableFlags::empty() })
+    }
+
+    /// Makes the tables that come through this door its own: nobody else can change them, not even with `nft flush ruleset`.
+    /// They stay when the door closes, and are anybody's then. A kernel that cannot do so (before 6.9) makes them as ever.
+    #[must_use]
+    pub fn protecting(mut self) -> Self {
+        self.protection = TableFlags::from_bits_retain(OWNER | PERSIST);
+        self
+    }
+
+    fn commit(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
+        let batch = encode::encode(transaction, generation, self.protection)?;
+        self.netlink.commit(&batch).map_err(|refusal| match refusal {
+            Refusal::GenerationMoved => ApplyError::GenerationMoved(generation.unwrap_or(0)),
+            Refusal::Unknown(error) => ApplyError::Unknown(error),
+            Refusal::Message { sequence, error } => {
+                // The first message begins the batch.
+                let place = (sequence as usize).checked_sub(1).and_then(|at| batch.steps.get(at)).copied();
+                let op = place.and_then(|at| transaction.ops.get(at));
+                let step = op.map_or_else(|| "begin the batch".to_owned(), describe);
+                ApplyError::Refused { step, source: error, is_table: op == Some(&Op::AddTable) }
+            }
+        })
     }
 }
 
@@ -79,17 +111,15 @@ impl Door for NetlinkDoor {
         if transaction.is_empty() {
             return Ok(());
         }
-        let batch = encode::encode(transaction, generation)?;
-        self.netlink.commit(&batch).map_err(|refusal| match refusal {
-            Refusal::GenerationMoved => ApplyError::GenerationMoved(generation.unwrap_or(0)),
-            Refusal::Unknown(error) => ApplyError::Unknown(error),
-            Refusal::Message { sequence, error } => {
-                // The first message begins the batch.
-                let place = (sequence as usize).checked_sub(1).and_then(|at| batch.steps.get(at));
-                let step = place.and_then(|at| transaction.ops.get(*at)).map_or_else(|| "begin the batch".to_owned(), describe);
-                ApplyError::Refused { step, source: error }
+        match self.commit(transaction, generation) {
+            // The flags of the table are what this kernel does not know.
+            Err(ApplyError::Refused { is_table: true, source, .. }) if !self.protection.is_empty() => {
+                tracing::warn!(%source, "this kernel cannot protect the table from others; changes of theirs are repaired");
+                self.protection = TableFlags::empty();
+                self.commit(transaction, generation)
             }
-        })
+            other => other,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod rules;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as ChainHook, HookNumber, InetHookNumber, NfTablesMessage, RuleAttribute, RuleMessage,
-    SetAttribute, SetFlags, SetMessage, TableAttribute, TableMessage,
+    SetAttribute, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
@@ -55,12 +55,14 @@ pub struct Batch {
     pub steps: Vec<usize>,
 }
 
-/// Encodes a transaction. With a generation, the kernel refuses it unless that is the current one.
+/// Encodes a transaction. With a generation, the kernel refuses it unless that is the current one. A table that is added gets
+/// these flags.
 ///
 /// # Errors
 /// When a rule holds something that the renderer does not make.
-pub fn encode(transaction: &Transaction, generation: Option<u32>) -> Result<Batch, EncodeError> {
-    let mut writer = Writer { batch: Batch { bytes: Vec::new(), steps: Vec::new() }, sequence: 0, step: 0, last: 0, next_set: 1 };
+pub fn encode(transaction: &Transaction, generation: Option<u32>, flags: TableFlags) -> Result<Batch, EncodeError> {
+    let mut writer =
+        Writer { batch: Batch { bytes: Vec::new(), steps: Vec::new() }, flags, sequence: 0, step: 0, last: 0, next_set: 1 };
     writer.begin(generation);
     for (step, op) in transaction.ops.iter().enumerate() {
         writer.step = step;
@@ -73,6 +75,7 @@ pub fn encode(transaction: &Transaction, generation: Option<u32>) -> Result<Batc
 
 struct Writer {
     batch: Batch,
+    flags: TableFlags,
     sequence: u32,
     step: usize,
     /// Where the last message of the table starts.
@@ -134,7 +137,7 @@ impl Writer {
         };
         match op {
             Op::AddTable => {
-                let attributes = vec![TableAttribute::Name(table()), TableAttribute::Flags(Default::default())];
+                let attributes = vec![TableAttribute::Name(table()), TableAttribute::Flags(self.flags)];
                 self.send(NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes }));
             }
             Op::DeleteTable => {
