@@ -6,18 +6,21 @@
 //! - `network`: nodes, pods behind them, and the world outside.
 //! - `packets`: packets, byte by byte.
 //! - `probe`: sends first packets and sees which arrive.
-//! - `agents`: an agent for each node.
+//! - `agents`: an agent for each node, as threads of the test.
+//! - `process`: the agent's binary, run on a node.
 
 mod agents;
 mod namespace;
 mod network;
 pub mod packets;
 mod probe;
+mod process;
 
 pub use agents::Agents;
 pub use namespace::Namespace;
 pub use network::{Fabric, Network, Place};
-pub use probe::{Probe, arrived};
+pub use probe::{Ears, Packets, Probe, arrived, send};
+pub use process::{AgentProcess, binary};
 
 /// Whether this machine can run the tests that need a kernel of their own. Says why not, and fails where that is no excuse.
 ///

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
 use conformance::case::{Case, Section, folder, is_verdicts, latest, manifests, read_all, to_json};
 use conformance::engine;
+use conformance::lab::binary;
 use conformance::oracle::{Oracle, Protocol};
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::Kind;
@@ -195,21 +195,9 @@ fn move_on(compiler: &mut Compiler, before: &Snapshot, after: &Snapshot) {
     compiler.flush();
 }
 
-/// The command line, built if need be.
-fn netpol() -> PathBuf {
-    let target = std::env::current_exe().expect("a path").ancestors().nth(2).expect("target/debug").to_owned();
-    let profile = if target.ends_with("release") { "release" } else { "dev" };
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "policy-cli", "--bin", "netpol", "--profile", profile])
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "netpol does not build");
-    target.join("netpol")
-}
-
 #[test]
 fn command_line_agrees() {
-    let netpol = netpol();
+    let netpol = binary("policy-cli", "netpol");
     let folder_of_run = tempfile::tempdir().expect("a folder");
     for case in read_all(&folder()) {
         for section in case.sections.iter().filter(|s| is_verdicts(s)) {

@@ -61,6 +61,12 @@ impl Namespace {
         told
     }
 
+    /// Does work in the namespace in a thread of its own.
+    pub fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        // A new thread is in the namespace of the one that starts it.
+        self.run(move || std::thread::spawn(work))
+    }
+
     /// Does work in the namespace.
     ///
     /// # Panics

@@ -18,6 +18,8 @@ pub enum Payload {
     Sctp(u16),
     /// An echo request.
     Ping,
+    /// A neighbour solicitation (IPv6 only).
+    Neighbour,
     /// A protocol that nobody knows (253, RFC 3692).
     Unknown,
 }
@@ -115,6 +117,7 @@ fn body(source: IpAddr, source_port: u16, destination: IpAddr, payload: Payload,
                 seal(58, bytes, 2)
             }
         }
+        Payload::Neighbour => seal(58, [&[135, 0, 0, 0, 0, 0, 0, 0][..], data].concat(), 2),
         Payload::Unknown => (253, data.to_vec()),
     }
 }

@@ -29,10 +29,15 @@ const CHANCES: usize = 6;
 const BUFFER: usize = 64 << 20;
 
 /// Sockets that receive every packet of the probed protocols in a namespace.
-struct Ears(Vec<(u8, Socket)>);
+pub struct Ears(Vec<(u8, Socket)>);
 
 impl Ears {
-    fn open() -> Self {
+    /// Opens them in the network namespace of the calling thread.
+    ///
+    /// # Panics
+    /// Without root.
+    #[must_use]
+    pub fn open() -> Self {
         let open = |domain, number: u8| {
             let socket =
                 Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(number)))).expect("root may open raw sockets");
@@ -46,7 +51,7 @@ impl Ears {
     }
 
     /// The marks of what has come.
-    fn hear(&mut self) -> BTreeSet<u32> {
+    pub fn hear(&mut self) -> BTreeSet<u32> {
         let mut marks = BTreeSet::new();
         let mut buffer = [0; 2048];
         for (protocol, socket) in &mut self.0 {
@@ -62,19 +67,23 @@ impl Ears {
 }
 
 /// Packets with their destinations.
-type Packets = Vec<(IpAddr, Vec<u8>)>;
+pub type Packets = Vec<(IpAddr, Vec<u8>)>;
 
 /// Whether an ICMP packet quotes one of ours: echo replies and errors do.
 fn is_answer(protocol: u8, packet: &[u8]) -> bool {
     match protocol {
         // Raw sockets show the IP header for IPv4 only.
         1 => packet.get(usize::from(packet[0] & 15) * 4) != Some(&8),
-        58 => packet.first() != Some(&128),
+        58 => !matches!(packet.first(), Some(&128 | &135)),
         _ => false,
     }
 }
 
-fn send(packets: Packets) {
+/// Sends packets from the network namespace of the calling thread.
+///
+/// # Panics
+/// Without root.
+pub fn send(packets: Packets) {
     let open = |domain| {
         let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(255))).expect("root may open raw sockets");
         if domain == Domain::IPV4 {

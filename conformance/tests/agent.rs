@@ -1,0 +1,390 @@
+//! The agent's binary on a node: how it starts, how it is operated, and that nothing ever opens a pod.
+
+#![expect(clippy::expect_used, reason = "a failing check panics")]
+
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use conformance::case::folder;
+use conformance::engine;
+use conformance::lab::packets::{Payload, SYN, packet};
+use conformance::lab::{self, AgentProcess, Ears, Fabric, Namespace, Network, Place, binary, send};
+use nix::sys::signal::Signal;
+use policy_core::manifest::Syntax;
+use policy_core::model::{Addresses, Placement};
+
+const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn fixture() -> String {
+    std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture")
+}
+
+/// A policy for `x/a` that allows ingress from these pods of namespace y.
+fn allowing(pods: &[&str]) -> String {
+    let from: String = pods
+        .iter()
+        .map(|pod| {
+            format!("    - {{namespaceSelector: {{matchLabels: {{ns: 'y'}}}}, podSelector: {{matchLabels: {{pod: {pod}}}}}}}\n")
+        })
+        .collect();
+    let ingress = if pods.is_empty() { "  ingress: []\n".to_owned() } else { format!("  ingress:\n  - from:\n{from}") };
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: guard, namespace: x}}\nspec:\n  podSelector: {{matchLabels: {{pod: a}}}}\n{ingress}"
+    )
+}
+
+/// Writes a file as a whole, so that nobody reads half of it.
+fn write(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).expect("writable");
+    std::fs::rename(&beside, path).expect("the same folder");
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn table(node: &Namespace) -> String {
+    node.command("nft", &["list", "table", "inet", "netpol"])
+}
+
+/// The nodes and pods of the fixture.
+fn network(fabric: Fabric) -> Network {
+    let nodes = [("n1", [ip("192.0.2.1")]), ("n2", [ip("192.0.2.2")]), ("n3", [ip("192.0.2.3")])];
+    let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(name, list)| (*name, list.as_slice())).collect();
+    let mut network = Network::new(&nodes, fabric);
+    let snapshot = engine::load_text(&fixture(), Syntax::Strict);
+    let pods = snapshot.pods.values().filter(|pod| pod.is_endpoint()).flat_map(|pod| match (&pod.addresses, &pod.placement) {
+        (Addresses::Known(list), Placement::Node(node)) => list.iter().map(|a| (*a, Place::Pod(node.clone()))).collect(),
+        _ => Vec::new(),
+    });
+    network.settle(&pods.collect());
+    network
+}
+
+#[test]
+fn it_is_operated_as_documented() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let node = Namespace::new("n1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests).expect("a folder");
+    write(&manifests.join("fixture.yaml"), &fixture());
+    write(&manifests.join("guard.yaml"), &allowing(&["b"]));
+    let arguments = ["--listen", "127.0.0.1:9180", "--log-format", "json"];
+    let mut agent = AgentProcess::start(&agent_binary, &node, &manifests, folder.path(), &arguments[2..]);
+    agent.wait_in_sync();
+    let before = table(&node);
+    assert!(before.contains("isolated by x/guard"), "{before}");
+
+    // A manifest that breaks changes nothing, and is told about.
+    write(&manifests.join("guard.yaml"), &allowing(&[]).replace("podSelector: {", "podSelector: {{"));
+    agent.wait(|status| status["problems"].as_array().is_some_and(|p| !p.is_empty()));
+    let status = text(&agent.ask(&["status"]));
+    assert!(status.starts_with("in sync: yes"), "{status}");
+    assert!(status.contains("problem: ") && status.contains("guard.yaml:6"), "{status}");
+    assert_eq!(table(&node), before);
+    assert!(agent.log().contains("guard.yaml:6"), "{}", agent.log());
+    for line in agent.log().lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    }
+
+    // Mended, it is in force again.
+    write(&manifests.join("guard.yaml"), &allowing(&["c"]));
+    agent.wait(|status| status["problems"].as_array().is_some_and(Vec::is_empty));
+    agent.wait(|_| table(&node) != before);
+
+    // Kernel objects are explained.
+    let chain = table(&node).lines().find_map(|l| l.trim().strip_prefix("chain in-")?.strip_suffix(" {").map(str::to_owned));
+    let name = format!("in-{}", chain.expect("a chain"));
+    let explained = agent.ask(&["explain-chain", &name]);
+    assert!(explained.status.success() && text(&explained).contains("policy x/guard"), "{}", text(&explained));
+    let unknown = agent.ask(&["explain-chain", "in-x"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown).contains(&name), "{}", text(&unknown));
+
+    // Stopped, it leaves the rules; cleanup removes them.
+    let left = table(&node);
+    agent.stop(Signal::SIGTERM);
+    assert!(agent.log().contains("the rules stay in force"), "{}", agent.log());
+    let body = |listing: &str| listing.lines().skip_while(|l| !l.contains("set ")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(body(&table(&node)), body(&left));
+    let gone = agent.ask(&["status"]);
+    assert_eq!(gone.status.code(), Some(2));
+    assert!(text(&gone).contains("no agent answers"), "{}", text(&gone));
+    let cleanup = agent_binary.clone();
+    let cleaned = node.run(move || Command::new(cleanup).arg("cleanup").output().expect("it runs"));
+    assert!(cleaned.status.success(), "{}", text(&cleaned));
+    assert_eq!(node.command("nft", &["list", "tables"]), "");
+}
+
+/// What the agent says on HTTP.
+fn get(node: &Namespace, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    node.run(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect("127.0.0.1:9180").expect("the agent listens");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    })
+}
+
+#[test]
+fn metrics_are_those_of_the_documentation() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let node = Namespace::new("n1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests).expect("a folder");
+    write(&manifests.join("fixture.yaml"), &format!("{}---\n{}", fixture(), allowing(&["b"])));
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent = AgentProcess::start(&agent_binary, &node, &manifests, folder.path(), &["--deny-log", "off"]);
+    agent.wait_in_sync();
+    drop(agent);
+    // The flag for the address is given twice; clap takes the last one only with an environment or a file.
+    let config = folder.path().join("agent.toml");
+    let socket = folder.path().join("n1.sock");
+    std::fs::write(
+        &config,
+        format!("node = \"n1\"\nmanifests = {manifests:?}\nlisten = \"127.0.0.1:9180\"\nsocket = {socket:?}\n"),
+    )
+    .expect("writable");
+    let (program, file) = (agent_binary.clone(), config.clone());
+    let mut child = node.run(move || {
+        Command::new(program).arg("--config").arg(file).stderr(std::process::Stdio::null()).spawn().expect("it starts")
+    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() || !get(&node, "/readyz").starts_with("HTTP/1.1 200") {
+        assert!(Instant::now() < deadline, "the agent does not get ready");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(get(&node, "/healthz").starts_with("HTTP/1.1 200"));
+    let metrics = get(&node, "/metrics");
+    let _ = child.kill();
+    let _ = child.wait();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let readme = std::fs::read_to_string(root.join("policy-agent/README.md")).expect("the agent's README");
+    let documented: Vec<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `netpol_")?.split('`').next()).collect();
+    assert!(documented.len() > 10, "{documented:?}");
+    let measured: Vec<&str> = metrics.lines().filter_map(|l| l.strip_prefix("# TYPE netpol_")?.split(' ').next()).collect();
+    for name in &documented {
+        // Counters with labels appear with their first event.
+        let is_there = measured.contains(name) || ["denied_packets_total"].contains(name);
+        assert!(is_there, "netpol_{name} is documented, and not there: {measured:?}");
+    }
+    for name in &measured {
+        assert!(documented.contains(name), "netpol_{name} is not documented");
+    }
+}
+
+#[test]
+fn bad_starts_say_why_and_touch_nothing() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let node = Namespace::new("n1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], change: fn(&mut Command)| {
+        let mut command = Command::new(&agent_binary);
+        command.args(arguments).args(["--listen", "off", "--socket", "off"]);
+        change(&mut command);
+        let output = node.run(move || command.output().expect("it runs"));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output));
+        text(&output)
+    };
+    let manifests = folder.path().to_str().expect("UTF-8").to_owned();
+    let good = ["--node", "n1", "--manifests", &manifests];
+
+    assert!(run(&["--manifests", &manifests], |_| {}).contains("--node"));
+    assert!(run(&["--node", "n1"], |_| {}).contains("--manifests"));
+    assert!(run(&["--node", "n1", "--manifests", "/nowhere"], |_| {}).contains("`/nowhere` is no folder"));
+    assert!(run(&[&good[..], &["--log", "=="]].concat(), |_| {}).contains("log filter"));
+    assert!(
+        run(&["--node", "n1", "--manifests", "/"], |c| {
+            c.uid(65534);
+        })
+        .contains("CAP_NET_ADMIN")
+    );
+    assert!(
+        run(&[&good[..], &["--applier", "nft"]].concat(), |c| {
+            c.env("PATH", "/nowhere");
+        })
+        .contains("install nftables")
+    );
+
+    node.command("nft", &["add", "table", "inet", "netpol"]);
+    node.command("nft", &["add", "chain", "inet", "netpol", "somebody-elses"]);
+    let before = table(&node);
+    let error = run(&good, |_| {});
+    assert!(error.contains("did not make") && error.contains("nft delete table inet netpol"), "{error}");
+    assert_eq!(table(&node), before);
+    node.command("nft", &["delete", "table", "inet", "netpol"]);
+
+    let first = AgentProcess::start(&agent_binary, &node, folder.path(), folder.path(), &[]);
+    first.wait_in_sync();
+    let error = run(&good, |_| {});
+    assert!(error.contains("belongs to another program"), "{error}");
+}
+
+/// Sends packets from `source` without a pause, each of a connection of its own, until it is told to stop. Returns how many.
+fn flood(
+    network: &Network,
+    source: IpAddr,
+    destination: IpAddr,
+    mark: u32,
+    stop: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<u32> {
+    let stop = stop.clone();
+    network.at(source).expect("placed").spawn(move || {
+        let mut sent = 0;
+        let mut port: u16 = 1024;
+        while !stop.load(Ordering::Relaxed) {
+            let burst = (0..64).map(|i| {
+                port = if port == u16::MAX { 1024 } else { port + 1 };
+                let payload = if i % 2 == 0 { Payload::Udp(80) } else { Payload::Tcp { port: 80, flags: SYN } };
+                (destination, packet(source, port, destination, payload, mark))
+            });
+            send(burst.collect());
+            sent += 64;
+        }
+        sent
+    })
+}
+
+const FORBIDDEN: u32 = 1;
+const ALLOWED: u32 = 2;
+
+/// Listens at `x/a` while `disturb` runs under a flood of forbidden packets. Returns what was heard.
+fn under_fire(network: &Network, mut disturb: impl FnMut()) -> std::collections::BTreeSet<u32> {
+    let (victim, forbidden, allowed) = (ip("10.244.1.1"), ip("10.244.2.1"), ip("10.244.2.2"));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut ears = network.at(victim).expect("placed").run(Ears::open);
+    let listening = stop.clone();
+    let listener = std::thread::spawn(move || {
+        let mut heard = std::collections::BTreeSet::new();
+        while !listening.load(Ordering::Relaxed) {
+            heard.extend(ears.hear());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        heard.extend(ears.hear());
+        heard
+    });
+    let floods = [flood(network, forbidden, victim, FORBIDDEN, &stop), flood(network, allowed, victim, ALLOWED, &stop)];
+    disturb();
+    stop.store(true, Ordering::Relaxed);
+    for flood in floods {
+        assert!(flood.join().expect("it ends") > 500, "hardly anything was sent");
+    }
+    listener.join().expect("it ends")
+}
+
+#[test]
+fn nothing_ever_opens_a_pod() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let network = network(Fabric::Routed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests).expect("a folder");
+    write(&manifests.join("fixture.yaml"), &fixture());
+    let guard = manifests.join("guard.yaml");
+    write(&guard, &allowing(&["b"]));
+    // The namespace's mode of counting connections is not what is tested.
+    let start = || AgentProcess::start(&agent_binary, network.node("n1"), &manifests, folder.path(), &[]);
+    let mut agent = start();
+    agent.wait_in_sync();
+
+    // C160: a policy is replaced in place by one that allows others; what neither allows never passes.
+    let heard = under_fire(&network, || {
+        for i in 0..8u64 {
+            write(&guard, &allowing(if i % 2 == 0 { &["c"] } else { &["b"] }));
+            agent.wait(|status| status["news_in_force"].as_u64() >= Some(i + 2));
+        }
+    });
+    assert!(!heard.contains(&FORBIDDEN), "a forbidden packet passed while a policy was replaced");
+    assert!(heard.contains(&ALLOWED), "nothing passed at all");
+
+    // C159: killed at any moment, and started again while policies change.
+    let heard = under_fire(&network, || {
+        for i in 0..6u64 {
+            write(&guard, &allowing(if i % 2 == 0 { &["c"] } else { &["b", "c"] }));
+            std::thread::sleep(Duration::from_millis(37 * i));
+            agent.stop(Signal::SIGKILL);
+            agent = start();
+            if i % 2 == 0 {
+                agent.wait_in_sync();
+            }
+        }
+        agent.wait_in_sync();
+    });
+    assert!(!heard.contains(&FORBIDDEN), "a forbidden packet passed while the agent was killed and started");
+
+    // Somebody flushes everything, and somebody deletes a chain.
+    let heard = under_fire(&network, || {
+        for _ in 0..10 {
+            network.node("n1").command("nft", &["flush", "ruleset"]);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    });
+    assert!(!heard.contains(&FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
+}
+
+#[test]
+fn what_others_do_is_repaired() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    for applier in ["netlink", "nft"] {
+        let node = Namespace::new("n1");
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifests = folder.path().join("manifests");
+        std::fs::create_dir(&manifests).expect("a folder");
+        write(&manifests.join("all.yaml"), &format!("{}---\n{}", fixture(), allowing(&["b"])));
+        let arguments = ["--applier", applier, "--protect-table", "off"];
+        let agent = AgentProcess::start(&agent_binary, &node, &manifests, folder.path(), &arguments);
+        agent.wait_in_sync();
+        let right = table(&node);
+        let chain = right.lines().find_map(|l| l.trim().strip_prefix("chain ")?.strip_suffix(".deny {").map(str::to_owned));
+        let deny = format!("{}.deny", chain.expect("a chain"));
+        let damages: [&[&str]; 6] = [
+            &["flush", "ruleset"],
+            &["delete", "table", "inet", "netpol"],
+            &["flush", "chain", "inet", "netpol", "forward"],
+            &["add", "element", "inet", "netpol", "isolated4", "{ 9.9.9.9 }"],
+            &["delete", "element", "inet", "netpol", "isolated4", "{ 10.244.1.1 }"],
+            &["insert", "rule", "inet", "netpol", &deny, "return"],
+        ];
+        for (repairs, damage) in damages.iter().enumerate() {
+            node.command("nft", damage);
+            agent.wait(|status| status["drift_repairs"].as_u64() > Some(repairs as u64) && status["is_in_sync"] == true);
+            assert_eq!(table(&node), right, "{applier}: after {damage:?}");
+        }
+        // What others do elsewhere is none of our business.
+        for name in ["a", "b", "c"] {
+            node.command("nft", &["add", "table", "inet", name]);
+        }
+        write(&manifests.join("all.yaml"), &format!("{}---\n{}", fixture(), allowing(&["c"])));
+        agent.wait(|status| status["news_in_force"] == 2);
+        agent.wait(|status| status["drift_repairs"] == damages.len() as u64 && status["is_in_sync"] == true);
+    }
+}
