@@ -8,6 +8,7 @@
 //! - `probe`: sends first packets and sees which arrive.
 //! - `agents`: an agent for each node, as threads of the test.
 //! - `process`: the agent's binary, run on a node.
+//! - `truth`: verdicts beside what happens to packets.
 
 mod agents;
 mod namespace;
@@ -15,6 +16,7 @@ mod network;
 pub mod packets;
 mod probe;
 mod process;
+pub mod truth;
 
 pub use agents::Agents;
 pub use namespace::Namespace;

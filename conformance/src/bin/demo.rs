@@ -1,0 +1,257 @@
+//! The shop of `examples/shop` as a cluster of three nodes, enforced on real packets.
+//!
+//! Nodes and pods are network namespaces; each node runs the agent's binary. What the verdicts predict stands beside what
+//! happens to packets. Everything goes when this program does.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a demonstration that fails says where")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use conformance::engine;
+use conformance::lab::packets::Payload;
+use conformance::lab::{self, AgentProcess, Fabric, Network, Probe, binary, truth};
+use conformance::oracle::Protocol;
+use policy_core::manifest::{Replicas, Snapshot, Syntax};
+use policy_core::sets::Transport;
+use serde_json::{Value, json};
+
+const NODES: [(&str, &str); 3] = [("node-a", "192.0.2.1"), ("node-b", "192.0.2.2"), ("node-c", "192.0.2.3")];
+/// Somebody on the internet, and the payment provider.
+const OUTSIDE: [&str; 2] = ["203.0.113.9", "198.51.100.7"];
+
+fn shop() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("examples/shop")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(shop().join(file)).expect("the example is there")
+}
+
+/// Nodes, and the pods that the workloads of the shop would make, spread over them.
+fn cluster() -> Vec<Value> {
+    let text = ["namespaces.yaml", "workloads.yaml"].map(read).join("\n---\n");
+    let snapshot = engine::load_text(&text, Syntax::Strict);
+    let mut objects: Vec<Value> = NODES
+        .iter()
+        .map(|(name, address)| {
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+                   "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+        })
+        .collect();
+    let mut number = 0;
+    for ((namespace, workload), unit) in &snapshot.workloads {
+        for key in &unit.pods {
+            let pod = &snapshot.pods[key];
+            let copies = if unit.replicas == Replicas::Several { 2 } else { 1 };
+            for copy in 0..copies {
+                let (node, host) = NODES[number % NODES.len()];
+                number += 1;
+                let address = if pod.is_host_network { host.to_owned() } else { format!("10.244.{}.{}", number % 3, number) };
+                let ports: Vec<Value> = pod
+                    .ports
+                    .iter()
+                    .map(|p| json!({"name": p.name, "containerPort": p.number, "protocol": p.protocol.name()}))
+                    .collect();
+                objects.push(json!({
+                    "apiVersion": "v1", "kind": "Pod",
+                    "metadata": {"namespace": namespace, "name": format!("{}-{copy}", workload.name), "labels": pod.labels},
+                    "spec": {"nodeName": node, "hostNetwork": pod.is_host_network, "containers": [{"name": "c", "ports": ports}]},
+                    "status": {"phase": "Running", "podIP": address},
+                }));
+            }
+        }
+    }
+    objects
+}
+
+/// A window on the cluster: who has which address, and which ports anybody listens on.
+struct View {
+    snapshot: Snapshot,
+    /// Workloads and others by name, each with its addresses.
+    ends: BTreeMap<String, Vec<IpAddr>>,
+    /// Workload, protocol and port.
+    services: Vec<(String, Transport, u16)>,
+}
+
+fn view(folder: &Path) -> View {
+    let mut loader = policy_core::manifest::Loader::new(Syntax::Strict);
+    for path in manifest_files::manifests_below(folder).expect("the folder is there") {
+        loader.read(&path.display().to_string(), &std::fs::read(&path).expect("readable"));
+    }
+    let snapshot = loader.finish();
+    assert!(!snapshot.has_errors(), "{:?}", snapshot.diagnostics);
+    let mut ends: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let mut services = BTreeSet::new();
+    for pod in snapshot.pods.values().filter(|pod| pod.is_endpoint()) {
+        let name = format!("{}/{}", pod.key.namespace, pod.key.name.rsplit_once('-').map_or("", |(workload, _)| workload));
+        if let policy_core::model::Addresses::Known(list) = &pod.addresses {
+            ends.entry(name.clone()).or_default().extend(list);
+        }
+        services.extend(pod.ports.iter().map(|port| (name.clone(), port.protocol, port.number)));
+    }
+    ends.insert("internet".to_owned(), vec![OUTSIDE[0].parse().expect("an address")]);
+    View { snapshot, ends, services: services.into_iter().collect() }
+}
+
+fn paint(text: &str, colour: &str) -> String {
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{colour}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// One cell of a table: how many of some packets pass.
+fn cell(open: usize, all: usize) -> String {
+    match open {
+        _ if all == 0 => "  ".to_owned(),
+        0 => paint("· ", "2"),
+        n if n == all => paint("● ", "32"),
+        _ => paint("◐ ", "33"),
+    }
+}
+
+/// Prints who reaches what, predicted and measured, and returns in how many packets that differs from the prediction.
+fn show(view: &View, truth: &truth::Truth) -> usize {
+    let letter = |n: usize| char::from(b'a' + u8::try_from(n).expect("few services"));
+    let letters: String = (0..view.services.len()).map(|n| format!("{} ", letter(n))).collect();
+    println!("  {:24}{:width$}   measured", "", "predicted", width = letters.len());
+    println!("  {:24}{letters}   {letters}", "");
+    for (name, addresses) in &view.ends {
+        let mut lines = [String::new(), String::new()];
+        for (to, transport, port) in &view.services {
+            let payload = match transport {
+                Transport::Tcp => Payload::Tcp { port: *port, flags: lab::packets::SYN },
+                Transport::Udp => Payload::Udp(*port),
+                Transport::Sctp => Payload::Sctp(*port),
+            };
+            let pairs = addresses.iter().flat_map(|a| view.ends[to].iter().map(move |b| (*a, *b)));
+            let probes: Vec<Probe> = pairs
+                .map(|(source, destination)| Probe { source, destination, payload })
+                .filter(|p| truth.verdicts.contains_key(p))
+                .collect();
+            let predicted = probes.iter().filter(|p| truth.verdicts[p]).count();
+            let measured = probes.iter().filter(|p| truth.arrived.contains(p)).count();
+            let is_wrong = probes.iter().any(|p| truth.arrived.contains(p) != truth.verdicts[p]);
+            lines[0] += &cell(predicted, probes.len());
+            lines[1] += &if is_wrong { paint("! ", "31;1") } else { cell(measured, probes.len()) };
+        }
+        println!("  {name:24}{}   {}", lines[0], lines[1]);
+    }
+    for (n, (name, transport, port)) in view.services.iter().enumerate() {
+        print!("  {} {:31}", letter(n), format!("{name} {transport} {port}"));
+        if n % 3 == 2 {
+            println!();
+        }
+    }
+    println!("\n  ● allowed   ◐ only between some of the pods   · denied   ! not as predicted\n");
+    let differences = truth.differences().count();
+    let verdict = format!("{} packets sent, {differences} differences between predicted and measured", truth.verdicts.len());
+    println!("{}\n", paint(&verdict, if differences == 0 { "32;1" } else { "31;1" }));
+    differences
+}
+
+fn measure(network: &mut Network, view: &View, round: &mut u16) -> truth::Truth {
+    let outside: Vec<IpAddr> = OUTSIDE.iter().map(|a| a.parse().expect("an address")).collect();
+    let addresses = truth::addresses(&view.snapshot, &outside);
+    let ports: BTreeSet<(Transport, u16)> = view.services.iter().map(|(_, transport, port)| (*transport, *port)).collect();
+    let mut protocols: Vec<Protocol> = ports.iter().map(|(transport, port)| Protocol::Port(transport.name(), *port)).collect();
+    protocols.extend([Protocol::Port("TCP", 22), Protocol::Other]);
+    truth::measure(network, &view.snapshot, &addresses, &protocols, round)
+}
+
+fn main() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("the demo makes network namespaces and changes nftables inside of them, so it needs root: sudo make demo");
+        std::process::exit(2);
+    }
+    if !lab::is_available(&["ip", "bridge", "nft", "conntrack"]) {
+        std::process::exit(2);
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let folder = tempfile::tempdir().expect("a folder for manifests");
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests).expect("a folder");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": cluster()});
+    std::fs::write(manifests.join("cluster.json"), list.to_string()).expect("writable");
+    for file in ["namespaces.yaml", "policies.yaml"] {
+        std::fs::write(manifests.join(file), read(file)).expect("writable");
+    }
+
+    println!("{}\n", paint("1. The shop as a cluster: three nodes and their pods, as network namespaces", "1"));
+    let addresses: Vec<(&str, [IpAddr; 1])> = NODES.iter().map(|(n, a)| (*n, [a.parse().expect("an address")])).collect();
+    let nodes: Vec<(&str, &[IpAddr])> = addresses.iter().map(|(name, list)| (*name, list.as_slice())).collect();
+    let mut network = Network::new(&nodes, Fabric::Routed);
+    let seen = view(&manifests);
+    let start = |name: &str| AgentProcess::start(&agent_binary, network.node(name), &manifests, folder.path(), &[]);
+    let agents: Vec<AgentProcess> = NODES.iter().map(|(name, _)| start(name)).collect();
+    for (agent, (name, _)) in agents.iter().zip(NODES) {
+        agent.wait_in_sync();
+        let status = String::from_utf8_lossy(&agent.ask(&["status"]).stdout).into_owned();
+        let table = status.lines().find(|line| line.starts_with("table:")).unwrap_or_default();
+        println!("  {name}: agent in sync, {}", table.trim_start_matches("table:").trim());
+    }
+
+    println!("\n{}\n", paint("2. Who reaches what: measured with real packets", "1"));
+    let mut round = 0;
+    let truth = measure(&mut network, &seen, &mut round);
+    let mut differences = show(&seen, &truth);
+
+    println!("{}\n", paint("3. The nightly report cannot reach the database. The agent says why:", "1"));
+    let (report, db) = (seen.ends["shop/report"][0], seen.ends["shop/db"][0]);
+    let server = network.at(db).expect("placed").run(move || TcpListener::bind((db, 5432)).expect("a free port"));
+    let try_once = |patience: Duration| {
+        let pod = network.at(report).expect("placed");
+        pod.run(move || TcpStream::connect_timeout(&(db, 5432).into(), patience).is_ok())
+    };
+    assert!(!try_once(Duration::from_millis(300)), "the example has a mistake in it");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let line = loop {
+        let logs: String = agents.iter().map(AgentProcess::log).collect();
+        // The flood of probes took most of the samples; a connection that is tried again gets one of its own.
+        let wanted = |l: &&str| {
+            l.contains("source_pod=\"shop/report-0\"") && l.contains("TCP/5432") && l.contains("direction=\"ingress\"")
+        };
+        if let Some(line) = logs.lines().rfind(wanted) {
+            break line.to_owned();
+        }
+        assert!(Instant::now() < deadline, "no sample was logged");
+        let _ = try_once(Duration::from_millis(200));
+    };
+    println!("  {}\n", line.split_once("denied ").map_or(line.as_str(), |(_, rest)| rest).replace("\" ", "\"\n  "));
+
+    println!("{}\n", paint("4. The policy is mended while everything runs", "1"));
+    let policies = read("policies.yaml");
+    let mended = policies.replace("app: reports", "app: report");
+    assert_ne!(policies, mended, "the example has the mistake that is mended here");
+    let start = Instant::now();
+    std::fs::write(manifests.join("policies.new"), mended).expect("writable");
+    std::fs::rename(manifests.join("policies.new"), manifests.join("policies.yaml")).expect("the same folder");
+    while !try_once(Duration::from_millis(20)) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the policy does not take effect");
+    }
+    println!("  `app: reports` → `app: report`: connected {} ms after the file changed\n", start.elapsed().as_millis());
+    drop(server);
+    for agent in &agents {
+        agent.wait(|status| status["news_in_force"] == 2);
+    }
+    let seen = view(&manifests);
+    let truth = measure(&mut network, &seen, &mut round);
+    differences += show(&seen, &truth);
+
+    println!("{}\n", paint("5. What the kernel of a node holds for the database: nft list table inet netpol", "1"));
+    let node = seen.snapshot.pods.iter().find(|(key, _)| key.name == "db-0").map(|(_, pod)| pod.placement.clone());
+    let Some(policy_core::model::Placement::Node(node)) = node else { panic!("the database runs somewhere") };
+    let listing = network.node(&node).command("nft", &["list", "table", "inet", "netpol"]);
+    let chains = listing.split("\n\n").filter(|block| block.trim_start().starts_with("chain in-shop/db"));
+    for chain in chains.take(3) {
+        println!("{}\n", chain.trim_end_matches("}\n}"));
+    }
+    drop(agents);
+    println!("Everything is cleaned up.");
+    std::process::exit(i32::from(differences > 0));
+}
