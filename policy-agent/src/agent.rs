@@ -237,7 +237,7 @@ impl Agent {
 
     fn is_as_left(&mut self) -> bool {
         let expected: BTreeSet<String> = self.enforcer.ruleset().chains.keys().cloned().collect();
-        match self.enforcer.reader().chains() {
+        match self.enforcer.kernel().chains() {
             Ok(chains) => chains.into_iter().collect::<BTreeSet<String>>() == expected,
             Err(error) => {
                 self.complain(format!("cannot read the table: {error}"));
@@ -337,7 +337,7 @@ impl Agent {
 
     /// Reads the kernel's counters. They start again when a chain is replaced, so what is shown is the sum of what was seen.
     fn count(&mut self) {
-        let Ok(packets) = self.enforcer.reader().packets() else { return };
+        let Ok(packets) = self.enforcer.kernel().packets() else { return };
         let about = &self.enforcer.ruleset().about;
         for (chain, packets) in packets {
             let before = self.counted.insert(chain.clone(), packets).unwrap_or(0);

@@ -10,12 +10,10 @@ use policy_core::graph::AllowGraph;
 use policy_core::model::Change;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
+use crate::kernel::Kernel;
 use crate::kernel::doors::{ApplyError, Door};
-use crate::kernel::monitor::{Between, Monitor};
-use crate::kernel::table::Reader;
+use crate::kernel::monitor::Between;
 
-/// How long the kernel's announcements may take.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a transaction is tried again because others change other tables meanwhile.
 const TRIES: usize = 20;
 
@@ -67,8 +65,7 @@ pub struct Enforcer {
     compiler: Compiler,
     options: Options,
     door: Box<dyn Door>,
-    reader: Reader,
-    monitor: Monitor,
+    kernel: Box<dyn Kernel>,
     /// What is in force, sets of pods without their elements.
     ruleset: Ruleset,
     /// The generation after our last transaction; `None` when it is not known that `ruleset` is in force.
@@ -84,13 +81,12 @@ pub struct Enforcer {
 impl Enforcer {
     /// An enforcer that has put nothing in force.
     #[must_use]
-    pub fn new(compiler: compile::Options, options: Options, door: Box<dyn Door>, reader: Reader, monitor: Monitor) -> Self {
+    pub fn new(compiler: compile::Options, options: Options, door: Box<dyn Door>, kernel: Box<dyn Kernel>) -> Self {
         Self {
             compiler: Compiler::new(compiler),
             options,
             door,
-            reader,
-            monitor,
+            kernel,
             ruleset: Ruleset::default(),
             generation: None,
             own: std::collections::VecDeque::new(),
@@ -117,9 +113,9 @@ impl Enforcer {
         self.generation
     }
 
-    /// Reads the kernel.
-    pub fn reader(&mut self) -> &mut Reader {
-        &mut self.reader
+    /// What the kernel tells about itself.
+    pub fn kernel(&mut self) -> &mut dyn Kernel {
+        self.kernel.as_mut()
     }
 
     /// Takes changes; they are in force after [`Enforcer::flush`].
@@ -188,8 +184,8 @@ impl Enforcer {
         self.next_kind = kind;
         // A table from scratch is right whatever happened since.
         loop {
-            let generation = self.reader.generation().map_err(ApplyError::Unknown)?;
-            let is_present = self.reader.is_present().map_err(ApplyError::Unknown)?;
+            let generation = self.kernel.generation().map_err(ApplyError::Unknown)?;
+            let is_present = self.kernel.is_present().map_err(ApplyError::Unknown)?;
             let transaction = Transaction::restart(&self.ruleset, self.compiler.graph(), is_present);
             let compile = start.elapsed();
             match self.apply(&transaction, generation) {
@@ -210,8 +206,8 @@ impl Enforcer {
             match self.door.apply(transaction, Some(current)) {
                 Ok(()) => return self.applied(current),
                 Err(ApplyError::GenerationMoved(_)) => {
-                    let now = self.reader.generation().map_err(|e| Failure::Refused(ApplyError::Unknown(e)))?;
-                    match self.monitor.between(current, now, PATIENCE) {
+                    let now = self.kernel.generation().map_err(|e| Failure::Refused(ApplyError::Unknown(e)))?;
+                    match self.kernel.between(current, now) {
                         Between::Touched(by) if by.is_empty() => current = now,
                         _ => return Err(Failure::Touched),
                     }
@@ -231,8 +227,8 @@ impl Enforcer {
         let own = if self.door.is_bound_to_generation() {
             after
         } else {
-            let now = self.reader.generation().map_err(|e| Failure::Refused(ApplyError::Unknown(e)))?;
-            match self.monitor.between(before, now, PATIENCE) {
+            let now = self.kernel.generation().map_err(|e| Failure::Refused(ApplyError::Unknown(e)))?;
+            match self.kernel.between(before, now) {
                 Between::Touched(by) => match by.as_slice() {
                     [one] => *one,
                     _ => return Err(Failure::Touched),

@@ -7,6 +7,7 @@ use policy_agent::agent::{Agent, Event};
 use policy_agent::conntrack::Conntrack;
 use policy_agent::denied;
 use policy_agent::enforcer::Enforcer;
+use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
@@ -67,7 +68,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     }
     let options = policy_ruleset::Options { own_node_egress: config.own_node_egress, deny_log: config.deny_log };
     let scope = compile::Options { node: Some(config.node.clone()), own_node_egress: config.own_node_egress };
-    let enforcer = Enforcer::new(scope, options, door, reader, monitor);
+    let enforcer = Enforcer::new(scope, options, door, Box::new(RealKernel::new(reader, monitor)));
     let conntrack = Conntrack::open().context("cannot open a netlink socket")?;
     let metrics = Metrics::new().context("cannot set up metrics")?;
     if let Some(socket) = &config.socket {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use policy_agent::agent::{Agent, Event, Question};
 use policy_agent::conntrack::Conntrack;
 use policy_agent::enforcer::Enforcer;
+use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::NetlinkDoor;
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
@@ -56,7 +57,8 @@ fn start(node: &str) -> Handle {
     let door = Box::new(NetlinkDoor::open().expect("netlink"));
     let scope = compile::Options { node: Some(node.to_owned()), ..compile::Options::default() };
     let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
-    let enforcer = Enforcer::new(scope, options, door, Reader::open().expect("netlink"), monitor);
+    let kernel = Box::new(RealKernel::new(Reader::open().expect("netlink"), monitor));
+    let enforcer = Enforcer::new(scope, options, door, kernel);
     let parts = (node.to_owned(), "netlink");
     let agent = Agent::new(
         enforcer,
