@@ -30,9 +30,11 @@ check: ## The fast checks: format, clippy with warnings denied, documentation
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
-bench: ## Measure the targets of the design
+bench: ## Measure the targets of the design (the dataplane as root)
+	@.ci/install
 	$(CARGO) bench --package policy-core
 	$(CARGO) bench --package policy-cli
+	$(CARGO) bench --package conformance --bench dataplane
 
 fuzz-more: ## The properties over ten times as many clusters
 	NETPOL_CLUSTERS=10 $(CARGO) test --package conformance --test properties --test kernel --locked

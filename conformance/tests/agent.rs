@@ -388,3 +388,65 @@ fn what_others_do_is_repaired() {
         agent.wait(|status| status["drift_repairs"] == damages.len() as u64 && status["is_in_sync"] == true);
     }
 }
+
+#[test]
+fn denials_are_explained_at_a_bounded_rate() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let network = network(Fabric::Routed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests).expect("a folder");
+    write(&manifests.join("all.yaml"), &format!("{}---\n{}", fixture(), allowing(&["bb"])));
+    let arguments = ["--log-format", "json", "--deny-log-rate", "50", "--deny-log-lines", "3"];
+    let mut agent = AgentProcess::start(&agent_binary, network.node("n1"), &manifests, folder.path(), &arguments);
+    agent.wait_in_sync();
+    let start = Instant::now();
+    let heard = under_fire(&network, || std::thread::sleep(Duration::from_millis(1200)));
+    assert!(heard.is_empty(), "x/a is closed to both");
+    // Whatever is still on its way has come when the agent answers.
+    let _ = agent.ask(&["status"]);
+    let seconds = start.elapsed().as_secs() + 1;
+    let log = agent.log();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .filter(|l: &serde_json::Value| l["message"] == "denied")
+        .collect();
+    assert!(!lines.is_empty(), "nothing was explained: {log}");
+    assert!(lines.len() as u64 <= 3 * (seconds + 1), "{} lines in {seconds} s", lines.len());
+    for line in &lines {
+        assert_eq!(line["direction"], "ingress");
+        assert_eq!(line["destination_pod"], "x/a");
+        assert_eq!(line["policies"], "x/guard");
+        let source = line["source_pod"].as_str().expect("a pod");
+        assert!(["y/a", "y/b"].contains(&source), "{line}");
+        assert!(["TCP/80", "UDP/80"].contains(&line["port"].as_str().expect("a port")), "{line}");
+        assert!(line["nearest_miss"].as_str().is_some_and(|miss| miss.contains("x/guard")), "{line}");
+    }
+    agent.stop(Signal::SIGTERM);
+
+    // Off means that the kernel copies nothing.
+    let quiet = AgentProcess::start(&agent_binary, network.node("n1"), &manifests, folder.path(), &["--deny-log", "off"]);
+    quiet.wait_in_sync();
+    assert!(!table(network.node("n1")).contains(" log "));
+}
+
+#[test]
+fn settings_come_from_the_environment_too() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let agent_binary = binary("policy-agent", "policy-agent");
+    let node = Namespace::new("n1");
+    let run = |variable: &'static str, value: &'static str, flags: &'static [&'static str]| {
+        let mut command = Command::new(&agent_binary);
+        command.env("NETPOL_NODE", "n1").env("NETPOL_MANIFESTS", "/nowhere").env(variable, value).args(flags);
+        text(&node.run(move || command.output().expect("it runs")))
+    };
+    assert!(run("NETPOL_LISTEN", "off", &[]).contains("`/nowhere` is no folder"));
+    assert!(run("NETPOL_APPLIER", "iptables", &[]).contains("iptables"));
+    assert!(run("NETPOL_MANIFESTS", "/a", &["--manifests", "/b"]).contains("`/b` is no folder"), "flags come first");
+}

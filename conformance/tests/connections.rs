@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use conformance::case::folder;
 use conformance::engine;
-use conformance::lab::packets::Payload;
-use conformance::lab::{self, Agents, Fabric, Namespace, Network, Place, Probe, arrived};
+use conformance::lab::packets::{self, Payload};
+use conformance::lab::{self, Agents, Ears, Fabric, Namespace, Network, Place, Probe, arrived, send};
 use policy_agent::agent::Question;
 use policy_core::manifest::Syntax;
 use policy_core::model::{Addresses, Placement};
@@ -395,4 +395,64 @@ fn node_ports_show_the_entry_node() {
     cluster.policies(&[from_entry]);
     assert!(client(&cluster, "192.0.2.1:30080"));
     assert!(!client(&cluster, "192.0.2.2:30080"));
+}
+
+/// S3.9: a TCP flow of an isolated pod opens with a SYN or not at all. S1.65: what cannot be read is denied, and fragments
+/// follow their datagram. S6.1: nothing of this concerns pods that no policy isolates.
+#[test]
+fn odd_packets_do_not_get_around_a_policy() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::new();
+    let any_from_y = "{podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{namespaceSelector: {matchLabels: {ns: 'y'}}}], ports: [{port: 80}, {port: 80, protocol: UDP}]}]}";
+    cluster.policies(&[any_from_y]);
+    let tcp = |source: &str, destination: &str, flags| Probe {
+        source: ip(source),
+        destination: ip(destination),
+        payload: Payload::Tcp { port: 80, flags },
+    };
+    let (y_a, x_a, x_b) = ("10.244.2.1", "10.244.1.1", "10.244.1.2");
+    let mut expected = BTreeMap::from([
+        (tcp(y_a, x_a, packets::SYN), true),
+        // x/b is not isolated, so nobody asks how its connections start.
+        (tcp(y_a, x_b, packets::ACK), true),
+    ]);
+    for flags in [0, packets::ACK, packets::SYN | packets::ACK, 0x01, 0x04, 0x29] {
+        expected.insert(tcp(y_a, x_a, flags), false);
+        // Its own packets neither, although nothing isolates it for egress.
+        expected.insert(tcp(x_a, y_a, flags), false);
+    }
+    cluster.network.forget_connections();
+    let probes: Vec<Probe> = expected.keys().copied().collect();
+    // Each on its own: a segment after a SYN would belong to its connection.
+    for probe in &probes {
+        cluster.network.forget_connections();
+        let came =
+            !arrived(&cluster.network, std::slice::from_ref(probe), &mut 0, |_| expected.get(probe) == Some(&true)).is_empty();
+        assert_eq!(Some(&came), expected.get(probe), "{probe:?}");
+    }
+
+    // A TCP header that ends before the flags, and one that ends before the port.
+    for length in [20 + 3, 20 + 12] {
+        let mut ears = cluster.at(x_a).run(Ears::open);
+        let (from, to) = (ip(y_a), ip(x_a));
+        cluster.at(y_a).run(move || {
+            let mut short = packets::packet(from, 40_000, to, Payload::Tcp { port: 80, flags: packets::SYN }, 7);
+            short.truncate(length);
+            send(vec![(to, short)]);
+        });
+        std::thread::sleep(SILENCE);
+        assert!(!ears.hears_anything(), "{length} bytes of a packet passed");
+    }
+
+    // Datagrams in fragments, to a port that is allowed and to one that is not.
+    for (port, is_allowed) in [(80, true), (81, false)] {
+        let server = cluster.at(x_a).run(move || UdpSocket::bind((ip("10.244.1.1"), port)).expect("a free port"));
+        let client = cluster.at(y_a).run(|| UdpSocket::bind("10.244.2.1:0").expect("a free port"));
+        server.set_read_timeout(Some(if is_allowed { PATIENCE } else { SILENCE })).expect("a socket");
+        client.send_to(&[7; 5000], (ip(x_a), port)).expect("sent");
+        let came = server.recv(&mut [0; 6000]).ok();
+        assert_eq!(came, is_allowed.then_some(5000), "port {port}");
+    }
 }

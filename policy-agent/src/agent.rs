@@ -343,7 +343,7 @@ impl Agent {
             let before = self.counted.insert(chain.clone(), packets).unwrap_or(0);
             let more = if packets >= before { packets - before } else { packets };
             let (direction, group) = match about.get(&chain).and_then(|about| about.group.as_ref()) {
-                Some((direction, group)) => (direction.to_string(), group.as_str()),
+                Some(group) => (group.direction.to_string(), group.name.as_str()),
                 None => ("any".to_owned(), "no connection"),
             };
             if more > 0 {

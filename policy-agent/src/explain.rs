@@ -60,7 +60,7 @@ pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Den
     let sides = graph.explain(&source, &destination, false, &asked, [from_text.as_str(), to_text.as_str()]);
     let group = about.and_then(|about| about.group.as_ref());
     let side = match group {
-        Some((direction, _)) => sides.iter().find(|side| side.direction == *direction),
+        Some(group) => sides.iter().find(|side| side.direction == group.direction),
         None => sides.iter().find(|side| side.cause == Cause::Denied),
     };
     let policies = side.map(|s| s.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect::<Vec<_>>());
@@ -73,7 +73,7 @@ pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Den
         },
         source: (sample.flow.source.to_string(), from.to_owned()),
         destination: (sample.flow.destination.to_string(), to.to_owned()),
-        workload: group.map(|(_, group)| group.clone()).unwrap_or_default(),
+        workload: group.map(|group| group.name.clone()).unwrap_or_default(),
         port: sample.flow.protocol.to_string(),
         policies: policies.unwrap_or_default().join(", "),
         nearest_miss: nearest_miss.unwrap_or_default(),
@@ -102,11 +102,13 @@ pub fn chain(ruleset: &Ruleset, name: &str) -> String {
         return text;
     };
     let mut text = format!("{name}\n  {}\n", about.text);
-    for pod in &about.pods {
-        let _ = writeln!(text, "  pod {pod}");
-    }
-    for policy in &about.policies {
-        let _ = writeln!(text, "  policy {policy}");
+    if let Some(group) = &about.group {
+        for pod in &group.pods {
+            let _ = writeln!(text, "  pod {pod}");
+        }
+        for policy in &group.policies {
+            let _ = writeln!(text, "  policy {policy}");
+        }
     }
     if let Some(chain) = ruleset.chains.get(name) {
         let _ = writeln!(text, "  {} rules: nft list chain inet {TABLE} {name}", chain.rules.len());

@@ -50,6 +50,13 @@ impl Ears {
         Self(v4.into_iter().chain(v6).collect())
     }
 
+    /// Whether anything at all has come, ours or not, but for ICMP.
+    pub fn hears_anything(&mut self) -> bool {
+        let mut buffer = [0; 2048];
+        let others = self.0.iter_mut().filter(|(protocol, _)| ![1, 58].contains(protocol));
+        others.fold(false, |any, (_, socket)| socket.read(&mut buffer).is_ok() || any)
+    }
+
     /// The marks of what has come.
     pub fn hear(&mut self) -> BTreeSet<u32> {
         let mut marks = BTreeSet::new();

@@ -19,7 +19,7 @@ mod text;
 mod transaction;
 
 pub use render::{DenyLog, Options, render};
-pub use ruleset::{About, Chain, Contents, Element, Hook, Ruleset, Set, SetKind};
+pub use ruleset::{About, Chain, Contents, Element, GroupAbout, Hook, Ruleset, Set, SetKind};
 pub use transaction::{Op, Transaction};
 
 /// The one table that netpol owns (S6.2).

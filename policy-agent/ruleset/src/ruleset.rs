@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use nftables::schema::Rule;
 use policy_core::graph::{AllowGraph, NamedAtom, PeerSetId};
@@ -24,18 +25,27 @@ pub struct Ruleset {
 pub struct About {
     /// In words.
     pub text: String,
-    /// For chains of a group: the direction, and the group as `namespace/app`.
-    pub group: Option<(Direction, String)>,
-    /// The pods behind it, as `namespace/name`.
+    /// For chains of a group: the group. Its chains share it.
+    pub group: Option<Arc<GroupAbout>>,
+}
+
+/// What the chains of a group and direction stand for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupAbout {
+    /// The direction.
+    pub direction: Direction,
+    /// The group, as `namespace/app`.
+    pub name: String,
+    /// Its pods on this node, as `namespace/name`.
     pub pods: Vec<String>,
-    /// The policies behind it.
+    /// The policies that isolate it.
     pub policies: Vec<ObjectKey>,
 }
 
 impl About {
     /// Something that stands for no pod in particular.
     pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), group: None, pods: Vec::new(), policies: Vec::new() }
+        Self { text: text.into(), group: None }
     }
 }
 

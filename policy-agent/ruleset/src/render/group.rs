@@ -1,6 +1,7 @@
 //! The chains of one group and direction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nftables::expr::{Expression, MetaKey, Range};
 use nftables::schema::Rule;
@@ -13,7 +14,10 @@ use policy_core::sets::{Family, Transport};
 use super::{Names, Options, sets};
 use crate::names;
 use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
-use crate::ruleset::{About, Chain, Ruleset};
+use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
+
+/// Policies that a text names.
+const NAMED: usize = 5;
 
 /// Bytes of a denied packet that user space sees: headers, and nothing of what follows them.
 const SNAPLEN: u32 = 128;
@@ -29,8 +33,15 @@ pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, (place, gro
     for direction in Direction::ALL {
         if let Some(side) = group.side(direction) {
             let chain = chain_name(names, place, direction);
-            let builder = Builder { plan, names, group, direction, side, slug: names.group(place).0, chain };
-            builder.add(options, out);
+            let slug = names.group(place).0;
+            let about = Arc::new(GroupAbout {
+                direction,
+                name: slug.to_owned(),
+                pods: group.pods.iter().map(|pod| format!("{}/{pod}", group.namespace)).collect(),
+                policies: side.policies.clone(),
+            });
+            let headline = headline(&about);
+            Builder { plan, names, group, direction, side, about, headline, chain }.add(options, out);
         }
     }
 }
@@ -41,7 +52,8 @@ struct Builder<'a> {
     group: &'a GroupPlan,
     direction: Direction,
     side: &'a Isolation,
-    slug: &'a str,
+    about: Arc<GroupAbout>,
+    headline: String,
     chain: String,
 }
 
@@ -59,13 +71,17 @@ impl Builder<'_> {
         }
         rules.extend(self.peer_rules(&self.chain, self.side.any));
         rules.push(rule(&self.chain, vec![goto(&deny)], ""));
-        self.insert(self.chain.clone(), rules, &self.headline(), out);
+        self.insert(self.chain.clone(), rules, self.headline.clone(), out);
 
+        let mut ports: BTreeMap<PeerSetId, Vec<String>> = BTreeMap::new();
+        for atom in &self.side.atoms {
+            ports.entry(atom.peers).or_default().push(ports_text(atom));
+        }
         for (peers, name) in &subchains {
             let mut rules = self.peer_rules(name, *peers);
             rules.push(rule(name, vec![goto(&deny)], ""));
-            let ports: Vec<String> = self.side.atoms.iter().filter(|a| a.peers == *peers).map(ports_text).collect();
-            self.insert(name.clone(), rules, &format!("{}, {}", self.headline(), ports.join(", ")), out);
+            let ports = ports.get(peers).map(|list| list.join(", ")).unwrap_or_default();
+            self.insert(name.clone(), rules, format!("{ports} of {}", self.headline), out);
         }
         let mut rules = Vec::new();
         if let Some(deny_log) = options.deny_log {
@@ -74,8 +90,8 @@ impl Builder<'_> {
             rules.push(rule(&deny, vec![limit(deny_log.rate, deny_log.rate), log], "a sample, so that netpol can say why"));
         }
         // nft: counter drop
-        rules.push(rule(&deny, vec![counter(), Statement::Drop(None)], &self.headline()));
-        self.insert(deny, rules, &format!("what is denied: {}", self.headline()), out);
+        rules.push(rule(&deny, vec![counter(), Statement::Drop(None)], &self.headline));
+        self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
     }
 
     /// One chain for each peer set that atoms refer to, named after the first port.
@@ -88,24 +104,8 @@ impl Builder<'_> {
         out
     }
 
-    /// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.
-    fn headline(&self) -> String {
-        let pods = match self.group.pods.as_slice() {
-            [one] => format!("pod {one}"),
-            many => format!("{} pods", many.len()),
-        };
-        let policies = self.side.policies.iter().map(ObjectKey::to_string).collect::<Vec<_>>().join(", ");
-        format!("{} of {} ({pods}), isolated by {policies}", self.direction, self.slug)
-    }
-
-    fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: &str, out: &mut Ruleset) {
-        let about = About {
-            text: text.to_owned(),
-            group: Some((self.direction, self.slug.to_owned())),
-            pods: self.group.pods.iter().map(|pod| format!("{}/{pod}", self.group.namespace)).collect(),
-            policies: self.side.policies.clone(),
-        };
-        out.about.insert(name.clone(), about);
+    fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: String, out: &mut Ruleset) {
+        out.about.insert(name.clone(), About { text, group: Some(self.about.clone()) });
         out.chains.insert(name, Chain { hook: None, rules });
     }
 
@@ -192,4 +192,17 @@ fn ports_text(atom: &Atom) -> String {
     } else {
         format!("{}/{}-{}", atom.transport, atom.low, atom.high)
     }
+}
+
+/// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.
+fn headline(about: &GroupAbout) -> String {
+    let pods = match about.pods.as_slice() {
+        [one] => format!("pod {}", one.rsplit('/').next().unwrap_or(one)),
+        many => format!("{} pods", many.len()),
+    };
+    let mut policies: Vec<String> = about.policies.iter().take(NAMED).map(ObjectKey::to_string).collect();
+    if about.policies.len() > NAMED {
+        policies.push(format!("and {} more", about.policies.len() - NAMED));
+    }
+    format!("{} of {} ({pods}), isolated by {}", about.direction, about.name, policies.join(", "))
 }
