@@ -4,6 +4,7 @@
 //!
 //! - `namespace`: one network namespace, and work to be done in it.
 //! - `network`: nodes, pods behind them, and the world outside.
+//! - `fixture`: the network of the specification's fixture.
 //! - `packets`: packets, byte by byte.
 //! - `probe`: sends first packets and sees which arrive.
 //! - `agents`: an agent for each node, as threads of the test.
@@ -11,6 +12,7 @@
 //! - `truth`: verdicts beside what happens to packets.
 
 mod agents;
+pub mod fixture;
 mod namespace;
 mod network;
 pub mod packets;

@@ -4,28 +4,20 @@
 
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use conformance::case::folder;
-use conformance::engine;
 use conformance::lab::packets::{Payload, SYN, packet};
-use conformance::lab::{self, AgentProcess, Ears, Fabric, Namespace, Network, Place, binary, send};
+use conformance::lab::{self, AgentProcess, Ears, Fabric, Namespace, Network, binary, fixture, send};
 use nix::sys::signal::Signal;
-use policy_core::manifest::Syntax;
-use policy_core::model::{Addresses, Placement};
 
 const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
-}
-
-fn fixture() -> String {
-    std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture")
 }
 
 /// A policy for `x/a` that allows ingress from these pods of namespace y.
@@ -57,18 +49,33 @@ fn table(node: &Namespace) -> String {
     node.command("nft", &["list", "table", "inet", "netpol"])
 }
 
-/// The nodes and pods of the fixture.
-fn network(fabric: Fabric) -> Network {
-    let nodes = [("n1", [ip("192.0.2.1")]), ("n2", [ip("192.0.2.2")]), ("n3", [ip("192.0.2.3")])];
-    let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(name, list)| (*name, list.as_slice())).collect();
-    let mut network = Network::new(&nodes, fabric);
-    let snapshot = engine::load_text(&fixture(), Syntax::Strict);
-    let pods = snapshot.pods.values().filter(|pod| pod.is_endpoint()).flat_map(|pod| match (&pod.addresses, &pod.placement) {
-        (Addresses::Known(list), Placement::Node(node)) => list.iter().map(|a| (*a, Place::Pod(node.clone()))).collect(),
-        _ => Vec::new(),
-    });
-    network.settle(&pods.collect());
-    network
+/// A folder of its own for an agent, with manifests in it.
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    /// The fixture, and another file.
+    fn new(name: &str, text: &str) -> Self {
+        let files = Self { folder: tempfile::tempdir().expect("a folder") };
+        std::fs::create_dir(files.manifests()).expect("a folder");
+        files.write("fixture.yaml", &fixture::manifests());
+        files.write(name, text);
+        files
+    }
+
+    fn manifests(&self) -> PathBuf {
+        self.folder.path().join("manifests")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        write(&self.manifests().join(name), text);
+    }
+
+    fn start(&self, node: &Namespace, arguments: &[&str]) -> AgentProcess {
+        let agent_binary = binary("policy-agent", "policy-agent");
+        AgentProcess::start(&agent_binary, node, &self.manifests(), self.folder.path(), arguments)
+    }
 }
 
 #[test]
@@ -76,21 +83,15 @@ fn it_is_operated_as_documented() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
     let node = Namespace::new("n1");
-    let folder = tempfile::tempdir().expect("a folder");
-    let manifests = folder.path().join("manifests");
-    std::fs::create_dir(&manifests).expect("a folder");
-    write(&manifests.join("fixture.yaml"), &fixture());
-    write(&manifests.join("guard.yaml"), &allowing(&["b"]));
-    let arguments = ["--listen", "127.0.0.1:9180", "--log-format", "json"];
-    let mut agent = AgentProcess::start(&agent_binary, &node, &manifests, folder.path(), &arguments[2..]);
+    let files = Files::new("guard.yaml", &allowing(&["b"]));
+    let mut agent = files.start(&node, &["--log-format", "json"]);
     agent.wait_in_sync();
     let before = table(&node);
     assert!(before.contains("isolated by x/guard"), "{before}");
 
     // A manifest that breaks changes nothing, and is told about.
-    write(&manifests.join("guard.yaml"), &allowing(&[]).replace("podSelector: {", "podSelector: {{"));
+    files.write("guard.yaml", &allowing(&[]).replace("podSelector: {", "podSelector: {{"));
     agent.wait(|status| status["problems"].as_array().is_some_and(|p| !p.is_empty()));
     let status = text(&agent.ask(&["status"]));
     assert!(status.starts_with("in sync: yes"), "{status}");
@@ -102,7 +103,7 @@ fn it_is_operated_as_documented() {
     }
 
     // Mended, it is in force again.
-    write(&manifests.join("guard.yaml"), &allowing(&["c"]));
+    files.write("guard.yaml", &allowing(&["c"]));
     agent.wait(|status| status["problems"].as_array().is_some_and(Vec::is_empty));
     agent.wait(|_| table(&node) != before);
 
@@ -124,7 +125,7 @@ fn it_is_operated_as_documented() {
     let gone = agent.ask(&["status"]);
     assert_eq!(gone.status.code(), Some(2));
     assert!(text(&gone).contains("no agent answers"), "{}", text(&gone));
-    let cleanup = agent_binary.clone();
+    let cleanup = binary("policy-agent", "policy-agent");
     let cleaned = node.run(move || Command::new(cleanup).arg("cleanup").output().expect("it runs"));
     assert!(cleaned.status.success(), "{}", text(&cleaned));
     assert_eq!(node.command("nft", &["list", "tables"]), "");
@@ -149,17 +150,11 @@ fn metrics_are_those_of_the_documentation() {
         return;
     }
     let node = Namespace::new("n1");
-    let folder = tempfile::tempdir().expect("a folder");
-    let manifests = folder.path().join("manifests");
-    std::fs::create_dir(&manifests).expect("a folder");
-    write(&manifests.join("fixture.yaml"), &format!("{}---\n{}", fixture(), allowing(&["b"])));
+    let files = Files::new("guard.yaml", &allowing(&["b"]));
+    let (folder, manifests) = (files.folder.path(), files.manifests());
     let agent_binary = binary("policy-agent", "policy-agent");
-    let agent = AgentProcess::start(&agent_binary, &node, &manifests, folder.path(), &["--deny-log", "off"]);
-    agent.wait_in_sync();
-    drop(agent);
-    // The flag for the address is given twice; clap takes the last one only with an environment or a file.
-    let config = folder.path().join("agent.toml");
-    let socket = folder.path().join("n1.sock");
+    let config = folder.join("agent.toml");
+    let socket = folder.join("n1.sock");
     std::fs::write(
         &config,
         format!("node = \"n1\"\nmanifests = {manifests:?}\nlisten = \"127.0.0.1:9180\"\nsocket = {socket:?}\n"),
@@ -300,23 +295,16 @@ fn nothing_ever_opens_a_pod() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
-    let network = network(Fabric::Routed);
-    let folder = tempfile::tempdir().expect("a folder");
-    let manifests = folder.path().join("manifests");
-    std::fs::create_dir(&manifests).expect("a folder");
-    write(&manifests.join("fixture.yaml"), &fixture());
-    let guard = manifests.join("guard.yaml");
-    write(&guard, &allowing(&["b"]));
-    // The namespace's mode of counting connections is not what is tested.
-    let start = || AgentProcess::start(&agent_binary, network.node("n1"), &manifests, folder.path(), &[]);
+    let network = fixture::network(Fabric::Routed);
+    let files = Files::new("guard.yaml", &allowing(&["b"]));
+    let start = || files.start(network.node("n1"), &[]);
     let mut agent = start();
     agent.wait_in_sync();
 
     // C160: a policy is replaced in place by one that allows others; what neither allows never passes.
     let heard = under_fire(&network, || {
         for i in 0..8u64 {
-            write(&guard, &allowing(if i % 2 == 0 { &["c"] } else { &["b"] }));
+            files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b"] }));
             agent.wait(|status| status["news_in_force"].as_u64() >= Some(i + 2));
         }
     });
@@ -326,7 +314,7 @@ fn nothing_ever_opens_a_pod() {
     // C159: killed at any moment, and started again while policies change.
     let heard = under_fire(&network, || {
         for i in 0..6u64 {
-            write(&guard, &allowing(if i % 2 == 0 { &["c"] } else { &["b", "c"] }));
+            files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b", "c"] }));
             std::thread::sleep(Duration::from_millis(37 * i));
             agent.stop(Signal::SIGKILL);
             agent = start();
@@ -353,15 +341,10 @@ fn what_others_do_is_repaired() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
     for applier in ["netlink", "nft"] {
         let node = Namespace::new("n1");
-        let folder = tempfile::tempdir().expect("a folder");
-        let manifests = folder.path().join("manifests");
-        std::fs::create_dir(&manifests).expect("a folder");
-        write(&manifests.join("all.yaml"), &format!("{}---\n{}", fixture(), allowing(&["b"])));
-        let arguments = ["--applier", applier, "--protect-table", "off"];
-        let agent = AgentProcess::start(&agent_binary, &node, &manifests, folder.path(), &arguments);
+        let files = Files::new("guard.yaml", &allowing(&["b"]));
+        let agent = files.start(&node, &["--applier", applier, "--protect-table", "off"]);
         agent.wait_in_sync();
         let right = table(&node);
         let chain = right.lines().find_map(|l| l.trim().strip_prefix("chain ")?.strip_suffix(".deny {").map(str::to_owned));
@@ -383,7 +366,7 @@ fn what_others_do_is_repaired() {
         for name in ["a", "b", "c"] {
             node.command("nft", &["add", "table", "inet", name]);
         }
-        write(&manifests.join("all.yaml"), &format!("{}---\n{}", fixture(), allowing(&["c"])));
+        files.write("guard.yaml", &allowing(&["c"]));
         agent.wait(|status| status["news_in_force"] == 2);
         agent.wait(|status| status["drift_repairs"] == damages.len() as u64 && status["is_in_sync"] == true);
     }
@@ -394,14 +377,10 @@ fn denials_are_explained_at_a_bounded_rate() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
-    let network = network(Fabric::Routed);
-    let folder = tempfile::tempdir().expect("a folder");
-    let manifests = folder.path().join("manifests");
-    std::fs::create_dir(&manifests).expect("a folder");
-    write(&manifests.join("all.yaml"), &format!("{}---\n{}", fixture(), allowing(&["bb"])));
+    let network = fixture::network(Fabric::Routed);
+    let files = Files::new("guard.yaml", &allowing(&["bb"]));
     let arguments = ["--log-format", "json", "--deny-log-rate", "50", "--deny-log-lines", "3"];
-    let mut agent = AgentProcess::start(&agent_binary, network.node("n1"), &manifests, folder.path(), &arguments);
+    let mut agent = files.start(network.node("n1"), &arguments);
     agent.wait_in_sync();
     let start = Instant::now();
     let heard = under_fire(&network, || std::thread::sleep(Duration::from_millis(1200)));
@@ -429,7 +408,7 @@ fn denials_are_explained_at_a_bounded_rate() {
     agent.stop(Signal::SIGTERM);
 
     // Off means that the kernel copies nothing.
-    let quiet = AgentProcess::start(&agent_binary, network.node("n1"), &manifests, folder.path(), &["--deny-log", "off"]);
+    let quiet = files.start(network.node("n1"), &["--deny-log", "off"]);
     quiet.wait_in_sync();
     assert!(!table(network.node("n1")).contains(" log "));
 }

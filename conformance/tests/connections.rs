@@ -7,13 +7,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use conformance::case::folder;
 use conformance::engine;
 use conformance::lab::packets::{self, Payload};
-use conformance::lab::{self, Agents, Ears, Fabric, Namespace, Network, Place, Probe, arrived, send};
+use conformance::lab::{self, Agents, Ears, Fabric, Namespace, Network, Probe, arrived, fixture, send};
 use policy_agent::agent::Question;
 use policy_core::manifest::Syntax;
-use policy_core::model::{Addresses, Placement};
 
 const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
 /// What is allowed comes within this time, on the busiest machine.
@@ -34,19 +32,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let nodes = [("n1", [ip("192.0.2.1")]), ("n2", [ip("192.0.2.2")]), ("n3", [ip("192.0.2.3")])];
-        let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(name, list)| (*name, list.as_slice())).collect();
-        let mut network = Network::new(&nodes, Fabric::Routed);
-        let fixture = std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture");
-        let snapshot = engine::load_text(&fixture, Syntax::Strict);
-        let pods =
-            snapshot.pods.values().filter(|pod| pod.is_endpoint()).flat_map(|pod| match (&pod.addresses, &pod.placement) {
-                (Addresses::Known(list), Placement::Node(node)) => list.iter().map(|a| (*a, Place::Pod(node.clone()))).collect(),
-                _ => Vec::new(),
-            });
-        let mut places: BTreeMap<IpAddr, Place> = pods.collect();
-        places.insert(ip("203.0.113.9"), Place::Outside);
-        network.settle(&places);
+        let (network, fixture) = (fixture::network(Fabric::Routed), fixture::manifests());
         let agents = Agents::start(&network);
         Self { network, agents, fixture }
     }

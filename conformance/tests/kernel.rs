@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use conformance::case::{folder, is_verdicts, latest, manifests, read_all, to_json};
 use conformance::engine;
 use conformance::generate::cluster;
-use conformance::lab::{self, Agents, Fabric, Network, truth};
+use conformance::lab::{self, Agents, Fabric, Network, fixture, truth};
 use conformance::oracle::{Oracle, Protocol};
 use policy_core::manifest::Syntax;
 use proptest::prelude::*;
@@ -26,9 +26,7 @@ fn corpus(fabric: Fabric, is_wanted: impl Fn(usize) -> bool) {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let nodes = [("n1", [ip("192.0.2.1")]), ("n2", [ip("192.0.2.2")]), ("n3", [ip("192.0.2.3")])];
-    let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(name, list)| (*name, list.as_slice())).collect();
-    let mut network = Network::new(&nodes, fabric);
+    let mut network = fixture::nodes(fabric);
     let mut agents = Agents::start(&network);
     let (mut sections, mut packets, mut round) = (0, 0, 0);
     for (number, case) in read_all(&folder()).iter().enumerate() {
