@@ -102,10 +102,20 @@ fn it_is_operated_as_documented() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{line}: {e}"));
     }
 
+    // Started again, the agent does not know what the broken file said, so the rules that are there stay.
+    agent.stop(Signal::SIGKILL);
+    agent = files.start(&node, &["--log-format", "json"]);
+    agent.wait(|status| status["problems"].as_array().is_some_and(|p| !p.is_empty()));
+    let status = agent.ask(&["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status).contains("the rules of an earlier run stay"), "{}", text(&status));
+    let body = |listing: &str| listing.lines().skip_while(|l| !l.contains("set ")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(body(&table(&node)), body(&before));
+
     // Mended, it is in force again.
     files.write("guard.yaml", &allowing(&["c"]));
     agent.wait(|status| status["problems"].as_array().is_some_and(Vec::is_empty));
-    agent.wait(|_| table(&node) != before);
+    agent.wait(|_| body(&table(&node)) != body(&before));
 
     // Kernel objects are explained.
     let chain = table(&node).lines().find_map(|l| l.trim().strip_prefix("chain in-")?.strip_suffix(" {").map(str::to_owned));
@@ -120,7 +130,6 @@ fn it_is_operated_as_documented() {
     let left = table(&node);
     agent.stop(Signal::SIGTERM);
     assert!(agent.log().contains("the rules stay in force"), "{}", agent.log());
-    let body = |listing: &str| listing.lines().skip_while(|l| !l.contains("set ")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(body(&table(&node)), body(&left));
     let gone = agent.ask(&["status"]);
     assert_eq!(gone.status.code(), Some(2));

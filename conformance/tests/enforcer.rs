@@ -72,7 +72,7 @@ fn trouble() -> impl Strategy<Value = Option<Trouble>> {
 fn any_sequence_of_troubles_ends_with_the_right_table() {
     let states = prop::collection::vec((cluster(), prop::collection::vec(trouble(), 0..4), any::<bool>()), 1..6);
     let is_new = prop::collection::vec(prop::bool::weighted(0.2), 23);
-    check(1_000, (states, is_new, any::<bool>()), |(states, is_new, is_bound)| {
+    check(2_000, (states, is_new, any::<bool>()), |(states, is_new, is_bound)| {
         let (mut enforcer, kernel) = enforcer(is_bound);
         let mut before = Snapshot::default();
         let mut last: Option<Cluster> = None;
@@ -88,7 +88,7 @@ fn any_sequence_of_troubles_ends_with_the_right_table() {
                 enforcer.doubt();
             }
             // A refusal of everything is an error, and the table is as it was; the next flush tries again.
-            for _ in 0..6 {
+            for _ in 0..20 {
                 let was = kernel.table();
                 match enforcer.flush() {
                     Ok(_) => break,

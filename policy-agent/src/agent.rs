@@ -173,7 +173,8 @@ impl Agent {
     fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::News(news) => {
-                self.has_all = true;
+                // Rules of an earlier run are worth more than a part of what should be; a part is worth more than none.
+                self.has_all = self.has_all || news.is_complete || !self.enforcer.kernel().is_present().unwrap_or(true);
                 self.news_taken += 1;
                 self.take_problems(news.problems);
                 let is_first = !self.is_in_force;
@@ -385,15 +386,23 @@ impl Agent {
                 self.metrics.text().unwrap_or_else(|error| format!("# {error}\n"))
             }
             Question::Ready if self.is_in_force => "ready".to_owned(),
-            Question::Ready if !self.has_all => "the source has not told everything yet".to_owned(),
+            Question::Ready if !self.has_all => self.waiting(),
             Question::Ready => self.errors.back().map_or("no ruleset is in force yet".to_owned(), |(_, error)| error.clone()),
+        }
+    }
+
+    /// Why nothing is put in force yet.
+    fn waiting(&self) -> String {
+        match self.problems.first() {
+            Some(problem) => format!("the rules of an earlier run stay until everything can be read: {problem}"),
+            None => "the source has not told everything yet".to_owned(),
         }
     }
 
     fn status(&self) -> Status {
         let ruleset = self.enforcer.ruleset();
         let why_not = if !self.has_all {
-            Some("the source has not told everything yet".to_owned())
+            Some(self.waiting())
         } else if self.enforcer.generation().is_none() {
             Some(self.errors.back().map_or("the table is about to be replaced".to_owned(), |(_, error)| error.clone()))
         } else {

@@ -183,7 +183,7 @@ impl Enforcer {
         self.generation = None;
         self.next_kind = kind;
         // A table from scratch is right whatever happened since.
-        loop {
+        for _ in 0..TRIES {
             let generation = self.kernel.generation().map_err(ApplyError::Unknown)?;
             let is_present = self.kernel.is_present().map_err(ApplyError::Unknown)?;
             let transaction = Transaction::restart(&self.ruleset, self.compiler.graph(), is_present);
@@ -197,6 +197,8 @@ impl Enforcer {
                 Err(Failure::Refused(error)) => return Err(error),
             }
         }
+        self.generation = None;
+        Err(ApplyError::Contended)
     }
 
     /// Applies a transaction to the table of `generation`. Others may change other tables meanwhile.

@@ -11,6 +11,9 @@ pub struct News {
     pub changes: Vec<Change>,
     /// What is wrong with the objects at the moment; all of it, each time.
     pub problems: Vec<String>,
+    /// Whether everything could be read that was never read before. If not, objects may be missing of which nothing is known,
+    /// and what is in force from an earlier run is kept until they are there.
+    pub is_complete: bool,
 }
 
 /// A place where objects come from.

@@ -56,7 +56,7 @@ pub struct Isolation {
     pub any: PeerSetId,
     /// Port ranges with the peers that get them, those of `any` included. Sorted, disjoint.
     pub atoms: Vec<Atom>,
-    /// Ports by the name that the destination gives them.
+    /// Ports by the name that the destination gives them. Sorted by name, protocol and peers.
     pub named: Vec<NamedAtom>,
 }
 
@@ -193,7 +193,13 @@ impl AllowGraph {
         match self.decision(group, direction) {
             Some(Decision::Open) => None,
             Some(Decision::Isolated { any, atoms, named }) => {
-                Some(Isolation { policies: policies(), any: *any, atoms: atoms.to_vec(), named: named.to_vec() })
+                // Symbols and sets are numbered in the order of arrival, which must not show.
+                let mut named = named.to_vec();
+                named.sort_by_cached_key(|atom| {
+                    let (name, transport) = self.named_port(atom);
+                    (name.to_owned(), transport, self.peers_plan(atom.peers).to_string())
+                });
+                Some(Isolation { policies: policies(), any: *any, atoms: atoms.to_vec(), named })
             }
             // Not compiled: nothing is known, so nothing is allowed.
             None => Some(Isolation { policies: policies(), any: PeerSetId::NOBODY, atoms: Vec::new(), named: Vec::new() }),

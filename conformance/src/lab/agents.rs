@@ -91,7 +91,7 @@ impl Agents {
     /// When one of them does not get there.
     pub fn tell(&mut self, snapshot: Snapshot) {
         for handle in self.by_node.values() {
-            let news = News { changes: self.snapshot.difference(&snapshot), problems: Vec::new() };
+            let news = News { changes: self.snapshot.difference(&snapshot), problems: Vec::new(), is_complete: true };
             handle.news.send(news).expect("the agent runs");
         }
         self.snapshot = snapshot;

@@ -1,6 +1,6 @@
 //! The nftables ruleset of one node, as data.
 //!
-//! [`render`] turns a [`NodePlan`](policy_core::plan::NodePlan) into a [`Ruleset`], and [`Transaction`] is the difference of
+//! [`render()`] turns a [`NodePlan`](policy_core::plan::NodePlan) into a [`Ruleset`], and [`Transaction`] is the difference of
 //! two of them. Nothing here talks to a kernel: the agent applies transactions, `netpol render` prints them.
 //!
 //! - `ruleset`: sets, chains and rules; rules are objects of the `nftables` crate.

@@ -1,6 +1,6 @@
 //! Rulesets in nft's own language, for people and for `nft -f`.
 //!
-//! It writes what [`crate::render`] makes, and nothing else of the schema; whatever it does not know is written as a comment
+//! It writes what [`crate::render()`] makes, and nothing else of the schema; whatever it does not know is written as a comment
 //! that nft refuses, so that it cannot get lost.
 
 use std::fmt::Write;

@@ -39,6 +39,9 @@ pub enum ApplyError {
     /// nft could not be run.
     #[error("cannot run `nft`: {0}; install nftables, or use the netlink applier, which needs no nft")]
     NoNft(io::Error),
+    /// Somebody else changes the table as fast as we do.
+    #[error("somebody else keeps changing the table; find out who: `nft monitor`")]
+    Contended,
     /// The transaction cannot be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),

@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessa
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::encode::Batch;
@@ -76,7 +76,8 @@ impl Netlink {
     /// The next datagram, as its messages; those that cannot be read are errors.
     pub(crate) fn receive(&mut self) -> io::Result<Vec<io::Result<NetlinkMessage<NetfilterMessage>>>> {
         self.buffer.clear();
-        let length = self.socket.recv(&mut self.buffer, 0)?;
+        // With this flag the kernel tells the true length of a message that does not fit.
+        let length = self.socket.recv(&mut self.buffer, MsgFlags::MSG_TRUNC.bits())?;
         if length > self.buffer.len() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a netlink message longer than the buffer"));
         }

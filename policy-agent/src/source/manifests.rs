@@ -1,7 +1,8 @@
 //! A folder of manifests as source: the agent without an API server.
 //!
-//! The folder is looked at again and again; only names, sizes and times are compared, so that a file that is only touched
-//! costs one reading. A file that is broken keeps what it said when it was last good.
+//! The folder is looked at again and again; only names, sizes and times are compared. A file counts as changed, or as gone, when
+//! two looks in a row see it so: what is being written is not read by halves. A file that is broken keeps what it said when it
+//! was last good.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,81 +14,111 @@ use policy_core::manifest::{Loader, Snapshot, Syntax};
 use super::{News, Source};
 
 /// How often the folder is looked at.
-const EVERY: Duration = Duration::from_millis(200);
+const EVERY: Duration = Duration::from_millis(150);
 /// Files larger than this are refused.
 const LARGEST: u64 = 1 << 30;
+
+/// When a file was last written, and its size.
+type Stamp = (SystemTime, u64);
 
 /// A folder of manifests.
 pub struct Manifests {
     folder: PathBuf,
     files: BTreeMap<PathBuf, File>,
+    /// What the last look saw.
+    seen: Option<BTreeMap<PathBuf, Stamp>>,
+    /// Why the folder cannot be read.
+    trouble: Option<String>,
     snapshot: Snapshot,
+    has_told: bool,
 }
 
 /// What is known of one file.
 struct File {
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Stamp,
     /// What it said when it was last good, or what it says if it never was.
     bytes: Vec<u8>,
     /// Why what it says now is not used.
     problems: Vec<String>,
+    /// Whether it never was good, and says something that could not be read as any object.
+    is_lost: bool,
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 impl Manifests {
     /// The manifests in a folder and below it.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, files: BTreeMap::new(), snapshot: Snapshot::default() }
+        Self { folder, files: BTreeMap::new(), seen: None, trouble: None, snapshot: Snapshot::default(), has_told: false }
     }
 
-    /// Looks at the folder; `None` when nothing is different.
+    /// Looks at the folder; `None` when there is nothing to tell.
     fn look(&mut self) -> Option<News> {
         let paths = match manifest_files::manifests_below(&self.folder) {
             Ok(paths) => paths,
             // What was there is kept: a folder that cannot be read says nothing about its files.
-            Err(error) => return self.complain(error.to_string()),
+            Err(error) => {
+                let trouble = Some(error.to_string());
+                let is_news = self.trouble != trouble;
+                self.trouble = trouble;
+                return is_news.then(|| self.news());
+            }
         };
-        let mut is_changed = self.files.keys().any(|path| !paths.contains(path));
-        self.files.retain(|path, _| paths.contains(path));
-        for path in paths {
-            is_changed |= self.read(path);
+        let mut is_news = self.trouble.take().is_some();
+        let now: BTreeMap<PathBuf, Stamp> = paths.into_iter().filter_map(|path| Some((path.clone(), stamp(&path)?))).collect();
+        let before = self.seen.replace(now.clone())?;
+        let gone: Vec<PathBuf> =
+            self.files.keys().filter(|path| !now.contains_key(*path) && !before.contains_key(*path)).cloned().collect();
+        for path in &gone {
+            self.files.remove(path);
+            is_news = true;
         }
-        is_changed.then(|| self.news())
+        for (path, stamp) in &now {
+            let is_known = self.files.get(path).is_some_and(|file| file.stamp == *stamp);
+            if !is_known && before.get(path) == Some(stamp) {
+                is_news |= self.read(path, *stamp);
+            }
+        }
+        // The first news is everything.
+        let must_tell = if self.has_told { is_news } else { now == before };
+        must_tell.then(|| self.news())
     }
 
-    fn complain(&self, problem: String) -> Option<News> {
-        let is_news = self.files.is_empty();
-        is_news.then(|| News { changes: Vec::new(), problems: vec![problem] })
-    }
-
-    /// Reads a file if it is new or changed; whether it was.
-    fn read(&mut self, path: PathBuf) -> bool {
-        let stamp = std::fs::metadata(&path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-        let before = self.files.get(&path);
-        if before.is_some_and(|file| file.stamp == stamp && stamp.is_some()) {
+    /// Reads a file; false when it changed meanwhile, so that a later look must read it.
+    fn read(&mut self, path: &Path, before: Stamp) -> bool {
+        let content = manifest_files::content(path, LARGEST);
+        if stamp(path) != Some(before) {
             return false;
         }
-        let kept = before.map(|file| file.bytes.clone());
-        let file = match manifest_files::content(&path, LARGEST) {
+        let kept = self.files.remove(path).filter(|file| !file.is_lost);
+        let mut file = File { stamp: before, bytes: Vec::new(), problems: Vec::new(), is_lost: false };
+        match content {
             Ok(bytes) => {
-                let problems = problems_of(&path, &bytes);
-                match kept {
-                    Some(kept) if !problems.is_empty() => File { stamp, bytes: kept, problems },
-                    // A file that never was good is used as far as it can be read, and what cannot fails closed (S1.20).
-                    _ => File { stamp, bytes, problems },
-                }
+                let diagnostics = errors_of(path, &bytes);
+                file.problems = diagnostics.iter().map(describe).collect();
+                // A file that never was good is used as far as it can be read, and what cannot fails closed (S1.20).
+                file.is_lost = kept.is_none() && diagnostics.iter().any(|d| d.object.is_empty());
+                file.bytes = bytes;
             }
             Err(error) => {
-                let problems = vec![format!("{}: cannot read the file: {error}", path.display())];
-                File { stamp, bytes: kept.unwrap_or_default(), problems }
+                file.problems = vec![format!("{}: cannot read the file: {error}", path.display())];
+                file.is_lost = kept.is_none();
             }
-        };
-        self.files.insert(path, file);
+        }
+        if let Some(kept) = kept.filter(|_| !file.problems.is_empty()) {
+            file.bytes = kept.bytes;
+        }
+        self.files.insert(path.to_owned(), file);
         true
     }
 
     /// The difference to what was told before.
     fn news(&mut self) -> News {
+        self.has_told = true;
         // Objects that an old API server took are still there, so they are read as it did (S1.19).
         let mut loader = Loader::new(Syntax::Legacy);
         for (path, file) in &self.files {
@@ -95,22 +126,24 @@ impl Manifests {
         }
         let snapshot = loader.finish();
         let changes = self.snapshot.difference(&snapshot);
-        let mut problems: Vec<String> = self.files.values().flat_map(|file| file.problems.iter().cloned()).collect();
+        let mut problems: Vec<String> = self.trouble.iter().cloned().collect();
+        problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
         for problem in snapshot.diagnostics.iter().filter(|d| d.is_error()).map(describe) {
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
         }
         self.snapshot = snapshot;
-        News { changes, problems }
+        let is_complete = self.trouble.is_none() && !self.files.values().any(|file| file.is_lost);
+        News { changes, problems, is_complete }
     }
 }
 
 /// What is wrong with one file alone.
-fn problems_of(path: &Path, bytes: &[u8]) -> Vec<String> {
+fn errors_of(path: &Path, bytes: &[u8]) -> Vec<Diagnostic> {
     let mut loader = Loader::new(Syntax::Legacy);
     loader.read(&path.display().to_string(), bytes);
-    loader.finish().diagnostics.iter().filter(|d| d.is_error()).map(describe).collect()
+    loader.finish().diagnostics.into_iter().filter(Diagnostic::is_error).collect()
 }
 
 /// `file:line:column: object: path: message (S1.20)`
@@ -131,17 +164,13 @@ impl Source for Manifests {
     }
 
     fn run(mut self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
-        let first = self.look().unwrap_or_else(|| self.news());
-        if !tell(first) {
-            return;
-        }
         loop {
-            std::thread::sleep(EVERY);
             if let Some(news) = self.look()
                 && !tell(news)
             {
                 return;
             }
+            std::thread::sleep(EVERY);
         }
     }
 }
@@ -158,30 +187,66 @@ mod tests {
         std::fs::write(folder.join(name), text).unwrap();
     }
 
+    /// The last thing to tell when nothing changes any more.
+    fn settled(source: &mut Manifests) -> Option<News> {
+        (0..3).filter_map(|_| source.look()).last()
+    }
+
     #[test]
     fn a_broken_file_keeps_what_it_said() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "a.yaml", GOOD);
         let mut source = Manifests::new(folder.path().to_owned());
+        assert!(source.look().is_none(), "one look is not enough");
         let first = source.look().unwrap();
-        assert!(first.changes.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
-        assert!(source.look().is_none(), "nothing changed");
+        assert!(first.is_complete && first.changes.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
+        assert!(settled(&mut source).is_none(), "nothing changed");
 
         write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelector: {"));
-        let broken = source.look().unwrap();
-        assert!(broken.changes.is_empty(), "{broken:?}");
+        let broken = settled(&mut source).unwrap();
+        assert!(broken.changes.is_empty() && broken.is_complete, "{broken:?}");
         assert!(broken.problems.iter().any(|p| p.contains("a.yaml:4")), "{broken:?}");
 
         // Another file may change meanwhile.
         write(folder.path(), "b.yaml", &GOOD.replace("name: a", "name: b"));
-        let other = source.look().unwrap();
+        let other = settled(&mut source).unwrap();
         assert_eq!(other.changes.len(), 1, "{other:?}");
         assert_eq!(other.problems, broken.problems);
 
         std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
-        let gone = source.look().unwrap();
+        let gone = settled(&mut source).unwrap();
         assert!(matches!(gone.changes.as_slice(), [Change::PolicyRemoved(_)]), "{gone:?}");
         assert!(gone.problems.is_empty());
+    }
+
+    #[test]
+    fn a_file_is_not_read_by_halves() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "a.yaml", &format!("{GOOD}---\n{}", GOOD.replace("name: a", "name: b")));
+        let mut source = Manifests::new(folder.path().to_owned());
+        assert_eq!(settled(&mut source).unwrap().changes.iter().filter(|c| matches!(c, Change::Policy(_))).count(), 2);
+        // An editor empties the file, deletes it, and writes it again, with a look between every two steps.
+        write(folder.path(), "a.yaml", GOOD);
+        assert!(source.look().is_none());
+        std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
+        assert!(source.look().is_none());
+        write(folder.path(), "a.yaml", &format!("{GOOD}---\n{}---\n", GOOD.replace("name: a", "name: b")));
+        assert!(settled(&mut source).unwrap().changes.is_empty());
+    }
+
+    #[test]
+    fn what_never_was_good_is_not_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "a.yaml", "apiVersion: [\n");
+        let mut source = Manifests::new(folder.path().to_owned());
+        assert!(!settled(&mut source).unwrap().is_complete);
+        // A policy with a fault is known for what it is: it isolates, and allows nothing (S1.20).
+        write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelectors: {}"));
+        let news = settled(&mut source).unwrap();
+        assert!(news.is_complete && !news.problems.is_empty(), "{news:?}");
+        let mut nowhere = Manifests::new(folder.path().join("nowhere"));
+        let news = settled(&mut nowhere).unwrap();
+        assert!(!news.is_complete && news.problems.len() == 1, "{news:?}");
     }
 
     #[test]
@@ -191,8 +256,12 @@ mod tests {
         std::fs::create_dir(&below).unwrap();
         write(&below, "a.yaml", GOOD);
         let mut source = Manifests::new(below.clone());
-        source.look().unwrap();
+        settled(&mut source).unwrap();
         std::fs::remove_dir_all(&below).unwrap();
-        assert!(source.look().is_none());
+        let news = settled(&mut source).unwrap();
+        assert!(news.changes.is_empty() && news.problems.len() == 1, "{news:?}");
+        std::fs::create_dir(&below).unwrap();
+        write(&below, "a.yaml", GOOD);
+        assert!(settled(&mut source).unwrap().problems.is_empty());
     }
 }
