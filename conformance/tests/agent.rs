@@ -182,6 +182,8 @@ fn metrics_are_those_of_the_documentation() {
     let metrics = get(&node, "/metrics");
     let _ = child.kill();
     let _ = child.wait();
+    let elements = metrics.lines().find_map(|l| l.strip_prefix("netpol_set_elements ")?.parse::<u64>().ok());
+    assert!(elements.is_some_and(|n| n > 0), "{elements:?} elements");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let readme = std::fs::read_to_string(root.join("policy-agent/README.md")).expect("the agent's README");
     let documented: Vec<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `netpol_")?.split('`').next()).collect();

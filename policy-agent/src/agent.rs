@@ -336,8 +336,11 @@ impl Agent {
         explain::denied(self.enforcer.graph(), about, sample).log();
     }
 
-    /// Reads the kernel's counters. They start again when a chain is replaced, so what is shown is the sum of what was seen.
+    /// Reads the kernel's counters. Those of packets start again when a chain is replaced, so what is shown is the sum of what was seen.
     fn count(&mut self) {
+        if let Ok(Some(elements)) = self.enforcer.kernel().elements() {
+            self.metrics.set_elements.set(i64::try_from(elements).unwrap_or(i64::MAX));
+        }
         let Ok(packets) = self.enforcer.kernel().packets() else { return };
         let about = &self.enforcer.ruleset().about;
         for (chain, packets) in packets {

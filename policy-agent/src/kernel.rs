@@ -50,6 +50,12 @@ pub trait Kernel: Send {
     /// When the kernel does not say.
     fn packets(&mut self) -> io::Result<BTreeMap<String, u64>>;
 
+    /// Elements in the named sets of our table; `None` when the kernel does not count them.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn elements(&mut self) -> io::Result<Option<u64>>;
+
     /// Which generations after `from`, up to and with `to`, touched our table.
     fn between(&mut self, from: u32, to: u32) -> Between;
 }
@@ -83,6 +89,10 @@ impl Kernel for RealKernel {
 
     fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
         self.reader.packets()
+    }
+
+    fn elements(&mut self) -> io::Result<Option<u64>> {
+        self.reader.elements()
     }
 
     fn between(&mut self, from: u32, to: u32) -> Between {

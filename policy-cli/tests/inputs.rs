@@ -576,3 +576,31 @@ fn the_outside_is_split_where_policies_distinguish_it() {
     assert_eq!(answer["outside"][1], serde_json::json!({"cidrs": ["10.128.0.0/10"], "allowed": []}));
     assert_eq!(answer["ingress"]["rule"]["index"], 1);
 }
+
+#[test]
+fn rulesets_are_the_same_whatever_the_order_of_the_input() {
+    let rules =
+        "ingress: [{from: [{podSelector: {matchLabels: {app: b}}}, {ipBlock: {cidr: 192.0.2.0/24}}], ports: [{port: 80}]}]";
+    let egress = "egress: [{ports: [{port: http}, {port: dns, protocol: UDP}]}]";
+    let policy = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: a}}}}, {rules}, {egress}}}\n");
+    let (a, b) = (pod("x", "a", "a", "10.0.0.1"), pod("x", "b", "b", "10.0.0.2"));
+    let orders = [format!("{policy}{a}{b}"), format!("{b}{a}---\n{policy}")];
+    for format in ["nft", "json"] {
+        let [one, other] =
+            orders.each_ref().map(|input| piped(&["render", "--node", "n1", "-f", "-", "-o", format], input.as_bytes()));
+        assert!(one.status.success(), "{}", text(&one));
+        assert_eq!(one.stdout, other.stdout, "{format}");
+    }
+    let rendered = text(&piped(&["render", "--node", "n1", "-f", "-"], orders[0].as_bytes()));
+    for expected in ["pods app=b in x", "192.0.2.0/24", "isolated by x/np", "tcp . 80 : goto in-x/a-", "elements = { 10.0.0.2 }"]
+    {
+        assert!(rendered.contains(expected), "{expected} is not in\n{rendered}");
+    }
+
+    // Whoever mistypes the node is told which there are, and whoever gives faulty input gets no ruleset.
+    let unknown = piped(&["render", "--node", "n2", "-f", "-"], orders[0].as_bytes());
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown).contains("no node `n2`") && text(&unknown).contains("nodes are n1"), "{}", text(&unknown));
+    let faulty = piped(&["render", "--node", "n1", "-f", "-"], orders[0].replace("port: 80", "port: 0").as_bytes());
+    assert_eq!((faulty.status.code(), faulty.stdout.len()), (Some(2), 0));
+}

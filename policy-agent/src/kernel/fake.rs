@@ -171,6 +171,10 @@ impl Kernel for FakeKernel {
         Ok(BTreeMap::new())
     }
 
+    fn elements(&mut self) -> io::Result<Option<u64>> {
+        Ok(self.lock().table.as_ref().map(|table| table.sets.values().map(|set| set.len() as u64).sum()))
+    }
+
     fn between(&mut self, from: u32, to: u32) -> Between {
         Between::Touched(self.lock().touched.iter().copied().filter(|g| *g > from && *g <= to).collect())
     }

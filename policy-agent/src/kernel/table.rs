@@ -6,7 +6,7 @@ use std::io;
 use netlink_packet_core::Nla;
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
-    TableAttribute, TableMessage,
+    SetAttribute, SetMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
@@ -68,11 +68,7 @@ impl Reader {
     /// # Errors
     /// When it cannot; says why, and what to do.
     pub fn check(&mut self) -> Result<(), Unusable> {
-        self.netlink.generation().map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EPERM) => Unusable::NotPermitted,
-            Some(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => Unusable::NoNfTables(error),
-            _ => Unusable::Io(error),
-        })?;
+        self.netlink.generation().map_err(why_unusable)?;
         let Some(flags) = self.table_flags()? else { return Ok(()) };
         if flags & OWNED != 0 {
             return Err(Unusable::Owned);
@@ -131,6 +127,30 @@ impl Reader {
         Ok(out)
     }
 
+    /// Elements in the named sets of our table; `None` when the kernel does not count them (before Linux 6.16).
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn elements(&mut self) -> io::Result<Option<u64>> {
+        let mut out = None;
+        let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
+        let result = self.dump(NfTablesMessage::GetSet(SetMessage { attributes }), |message| {
+            let NfTablesMessage::NewSet(set) = message else { return };
+            let is_named = set.attributes.iter().any(|a| matches!(a, SetAttribute::Name(name) if !name.starts_with("__")));
+            let count = set.attributes.iter().find_map(|a| match a {
+                SetAttribute::Count(count) => Some(u64::from(*count)),
+                _ => None,
+            });
+            if let Some(count) = count.filter(|_| is_named) {
+                *out.get_or_insert(0) += count;
+            }
+        });
+        match result {
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(None),
+            other => other.map(|()| out),
+        }
+    }
+
     /// Packets counted in each chain of our table, since the chain was last replaced.
     ///
     /// # Errors
@@ -160,6 +180,16 @@ impl Reader {
     }
 }
 
+/// What it means that the kernel does not tell its generation.
+fn why_unusable(error: io::Error) -> Unusable {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EPERM) => Unusable::NotPermitted,
+        // nfnetlink answers so for a subsystem that is not there.
+        Some(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => Unusable::NoNfTables(error),
+        _ => Unusable::Io(error),
+    }
+}
+
 /// What the counters of a rule say.
 fn counted(expressions: &[ListAttribute<ExpressionAttribute>]) -> Option<u64> {
     let parts = expressions.iter().filter_map(|item| match item {
@@ -176,4 +206,17 @@ fn counted(expressions: &[ListAttribute<ExpressionAttribute>]) -> Option<u64> {
         _ => None,
     });
     packets.reduce(|a, b| a + b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_cannot_start_is_told_what_to_do() {
+        let told = |errno: Errno| why_unusable(errno.into()).to_string();
+        assert!(told(Errno::EPERM).contains("CAP_NET_ADMIN"));
+        assert!(told(Errno::EINVAL).contains("CONFIG_NF_TABLES"));
+        assert!(told(Errno::ENOBUFS).contains("cannot read the ruleset"));
+    }
 }
