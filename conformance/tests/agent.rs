@@ -117,6 +117,8 @@ fn it_is_operated_as_documented() {
     agent.wait(|status| status["problems"].as_array().is_some_and(Vec::is_empty));
     agent.wait(|_| body(&table(&node)) != body(&before));
 
+    assert!(text(&agent.ask(&["status"])).contains("here:    6 pod addresses"), "{}", text(&agent.ask(&["status"])));
+
     // Kernel objects are explained.
     let chain = table(&node).lines().find_map(|l| l.trim().strip_prefix("chain in-")?.strip_suffix(" {").map(str::to_owned));
     let name = format!("in-{}", chain.expect("a chain"));
@@ -125,6 +127,11 @@ fn it_is_operated_as_documented() {
     let unknown = agent.ask(&["explain-chain", "in-x"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown).contains(&name), "{}", text(&unknown));
+
+    // An agent for a node that nobody knows says so.
+    let lost = files.start(&Namespace::new("n9"), &[]);
+    lost.wait_in_sync();
+    assert!(text(&lost.ask(&["status"])).contains("no pod of node `n9` is known"), "{}", text(&lost.ask(&["status"])));
 
     // Stopped, it leaves the rules; cleanup removes them.
     let left = table(&node);

@@ -274,6 +274,9 @@ impl Agent {
     fn done(&mut self, done: &Done, start: Instant) {
         if !self.is_in_force {
             tracing::info!(steps = done.steps, elements = done.elements, "the first ruleset is in force");
+            if self.enforcer.local_addresses() == 0 {
+                tracing::warn!(node = self.node, "no pod of this node is known; is the name as in `spec.nodeName`?");
+            }
         }
         self.is_in_force = true;
         self.retry_at = None;
@@ -394,6 +397,15 @@ impl Agent {
         }
     }
 
+    fn warnings(&self) -> Vec<String> {
+        let mut out = status::warnings();
+        if self.is_in_force && self.enforcer.local_addresses() == 0 {
+            let node = &self.node;
+            out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));
+        }
+        out
+    }
+
     /// Why nothing is put in force yet.
     fn waiting(&self) -> String {
         match self.problems.first() {
@@ -429,7 +441,8 @@ impl Agent {
             rules: ruleset.chains.values().map(|chain| chain.rules.len()).sum(),
             drift_repairs: self.metrics.drift_repairs.get(),
             connections_cut: self.metrics.connections_cut.get(),
-            warnings: status::warnings(),
+            local_addresses: self.enforcer.local_addresses(),
+            warnings: self.warnings(),
             problems: self.problems.clone(),
             errors: self.errors.iter().map(|(at, error)| status::StampedError::new(*at, error)).collect(),
         }

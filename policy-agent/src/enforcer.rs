@@ -74,6 +74,8 @@ pub struct Enforcer {
     own: std::collections::VecDeque<u32>,
     /// The generation in which the table was last replaced.
     replaced: Option<u32>,
+    /// Addresses of pods on this node.
+    local_addresses: usize,
     /// Why the table will be replaced, when it is next.
     next_kind: Kind,
 }
@@ -91,6 +93,7 @@ impl Enforcer {
             generation: None,
             own: std::collections::VecDeque::new(),
             replaced: None,
+            local_addresses: 0,
             next_kind: Kind::Start,
         }
     }
@@ -111,6 +114,12 @@ impl Enforcer {
     #[must_use]
     pub fn generation(&self) -> Option<u32> {
         self.generation
+    }
+
+    /// How many addresses the pods of this node have.
+    #[must_use]
+    pub fn local_addresses(&self) -> usize {
+        self.local_addresses
     }
 
     /// What the kernel tells about itself.
@@ -148,10 +157,13 @@ impl Enforcer {
     pub fn flush(&mut self) -> Result<Option<Done>, ApplyError> {
         let start = Instant::now();
         let delta = self.compiler.flush();
-        let next = delta.is_structural.then(|| render(&self.compiler.graph().node_plan(), &self.options));
+        let next = delta.is_structural.then(|| self.render());
         let Some(generation) = self.generation else {
             // Without a ruleset in force there may be none rendered yet, either.
-            self.ruleset = next.unwrap_or_else(|| render(&self.compiler.graph().node_plan(), &self.options));
+            self.ruleset = match next {
+                Some(next) => next,
+                None => self.render(),
+            };
             return self.replace(self.next_kind, start).map(Some);
         };
         let graph = self.compiler.graph();
@@ -171,6 +183,12 @@ impl Enforcer {
                 self.replace(Kind::Recovery, start).map(Some)
             }
         }
+    }
+
+    fn render(&mut self) -> Ruleset {
+        let plan = self.compiler.graph().node_plan();
+        self.local_addresses = plan.addresses.len();
+        render(&plan, &self.options)
     }
 
     fn done(&self, kind: Kind, transaction: &Transaction, compile: Duration, start: Instant, delta: GraphDelta) -> Done {

@@ -34,6 +34,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Objects held, by kind.
     pub objects: BTreeMap<String, usize>,
+    /// Addresses of pods on this node.
+    pub local_addresses: usize,
     /// Sets in the table.
     pub sets: usize,
     /// Chains in the table.
@@ -84,6 +86,7 @@ impl fmt::Display for Status {
         writeln!(f, "applier: {}, version {}, up {} s", self.applier, self.version, self.uptime_seconds)?;
         let objects: Vec<String> = self.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         writeln!(f, "holds:   {}", objects.join(", "))?;
+        writeln!(f, "here:    {} pod addresses", self.local_addresses)?;
         writeln!(f, "table:   {} sets, {} chains, {} rules", self.sets, self.chains, self.rules)?;
         writeln!(f, "so far:  {} repairs, {} connections cut", self.drift_repairs, self.connections_cut)?;
         let lists = [("warning", self.warnings.clone()), ("problem", self.problems.clone())];
