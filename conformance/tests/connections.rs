@@ -161,9 +161,14 @@ fn replies_pass_and_denials_are_silent() {
     // The own node reaches the pod whatever policies say, and its connection is not cut when they change.
     cluster.policies(&[]);
     let mut own = cluster.connect("192.0.2.1", "10.244.1.1:80").expect("no policy");
+    // From an address that the Node object does not list, too: what counts is where it starts.
+    let mut unlisted = cluster.connect("192.0.2.1", "[fd00:244:1::1]:80").expect("no policy");
+    let source = unlisted.local_addr().expect("an address").ip();
+    assert!(!cluster.fixture.contains(&source.to_string()), "{source} is listed");
     let mut other = cluster.connect("192.0.2.2", "10.244.1.1:80").expect("no policy");
     cluster.policies(&[A_CLOSED]);
-    assert!(is_alive(&mut own, PATIENCE), "the own node is cut off");
+    std::thread::sleep(2 * SILENCE);
+    assert!(is_alive(&mut own, PATIENCE) && is_alive(&mut unlisted, PATIENCE), "the own node is cut off");
     assert!(cluster.can_connect("192.0.2.1", "10.244.1.1:80"), "the own node is kept out");
     assert!(!is_alive(&mut other, SILENCE), "another node's connection goes on");
     assert!(!cluster.can_connect("192.0.2.2", "10.244.1.1:80"), "another node is let in");
