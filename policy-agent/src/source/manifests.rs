@@ -18,8 +18,8 @@ const EVERY: Duration = Duration::from_millis(150);
 /// Files larger than this are refused.
 const LARGEST: u64 = 1 << 30;
 
-/// When a file was last written, and its size.
-type Stamp = (SystemTime, u64);
+/// When a file was last written, and its size; `None` when even that cannot be read, as for a link to nowhere.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// A folder of manifests.
 pub struct Manifests {
@@ -44,7 +44,7 @@ struct File {
     is_lost: bool,
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Stamp {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
@@ -69,7 +69,7 @@ impl Manifests {
             }
         };
         let mut is_news = self.trouble.take().is_some();
-        let now: BTreeMap<PathBuf, Stamp> = paths.into_iter().filter_map(|path| Some((path.clone(), stamp(&path)?))).collect();
+        let now: BTreeMap<PathBuf, Stamp> = paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect();
         let before = self.seen.replace(now.clone())?;
         let gone: Vec<PathBuf> =
             self.files.keys().filter(|path| !now.contains_key(*path) && !before.contains_key(*path)).cloned().collect();
@@ -91,7 +91,7 @@ impl Manifests {
     /// Reads a file; false when it changed meanwhile, so that a later look must read it.
     fn read(&mut self, path: &Path, before: Stamp) -> bool {
         let content = manifest_files::content(path, LARGEST);
-        if stamp(path) != Some(before) {
+        if stamp(path) != before {
             return false;
         }
         let kept = self.files.remove(path).filter(|file| !file.is_lost);
@@ -247,6 +247,21 @@ mod tests {
         let mut nowhere = Manifests::new(folder.path().join("nowhere"));
         let news = settled(&mut nowhere).unwrap();
         assert!(!news.is_complete && news.problems.len() == 1, "{news:?}");
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_no_deletion() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "target", GOOD);
+        std::os::unix::fs::symlink(folder.path().join("target"), folder.path().join("a.yaml")).unwrap();
+        let mut source = Manifests::new(folder.path().to_owned());
+        assert!(settled(&mut source).unwrap().is_complete);
+        std::fs::remove_file(folder.path().join("target")).unwrap();
+        let news = settled(&mut source).unwrap();
+        assert!(news.changes.is_empty() && news.problems.len() == 1, "{news:?}");
+        // A new agent does not know what it said.
+        let mut other = Manifests::new(folder.path().to_owned());
+        assert!(!settled(&mut other).unwrap().is_complete);
     }
 
     #[test]
