@@ -65,6 +65,7 @@ fn trouble() -> impl Strategy<Value = Option<Trouble>> {
         1 => Just(Some(Trouble::LoseRequest)),
         1 => Just(Some(Trouble::OtherTable)),
         1 => Just(Some(Trouble::OurTable)),
+        1 => Just(Some(Trouble::OurChains)),
     ]
 }
 
@@ -92,8 +93,14 @@ fn any_sequence_of_troubles_ends_with_the_right_table() {
                 let was = kernel.table();
                 match enforcer.flush() {
                     Ok(_) => break,
+                    // A door that cannot ask for a generation may add to what somebody else has just changed.
+                    Err(_) if !is_bound => {}
                     Err(_) => {
-                        prop_assert!(kernel.table() == was || kernel.table() == Some(scratch(&after)) || kernel.table().is_none())
+                        // Nothing of ours took effect, or all of it; the rest is what somebody else did.
+                        let mut flushed = was.clone();
+                        flushed.iter_mut().flat_map(|t| t.chains.values_mut()).for_each(|(_, rules)| rules.clear());
+                        let now = kernel.table();
+                        prop_assert!(now == was || now == flushed || now == Some(scratch(&after)) || now.is_none(), "{:?}", now);
                     }
                 }
             }
@@ -148,6 +155,8 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
         assert_eq!(step(&mut enforcer).kind, Kind::Recovery);
         kernel.expect(Trouble::OurTable);
         assert_ne!(step(&mut enforcer).kind, Kind::Update, "the table was gone, and an element is not enough");
+        kernel.expect(Trouble::OurChains);
+        assert_eq!(step(&mut enforcer).kind, Kind::Repair, "an element fits, but the rules are gone");
         enforcer.doubt();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
 

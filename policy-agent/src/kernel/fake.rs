@@ -39,6 +39,8 @@ pub enum Trouble {
     OtherTable,
     /// Somebody deletes our table just before.
     OurTable,
+    /// Somebody flushes the chains of our table just before.
+    OurChains,
 }
 
 #[derive(Default)]
@@ -139,6 +141,10 @@ impl Door for FakeKernel {
             Some(Trouble::OtherTable) => state.generation += 1,
             Some(Trouble::OurTable) => {
                 state.table = None;
+                state.touch();
+            }
+            Some(Trouble::OurChains) => {
+                state.table.iter_mut().flat_map(|table| table.chains.values_mut()).for_each(|(_, rules)| rules.clear());
                 state.touch();
             }
             None => {}
