@@ -418,6 +418,7 @@ fn denials_are_explained_at_a_bounded_rate() {
         assert_eq!(line["direction"], "ingress");
         assert_eq!(line["destination_pod"], "x/a");
         assert_eq!(line["policies"], "x/guard");
+        assert_eq!((&line["source_workload"], &line["destination_workload"]), (&"y".into(), &"x".into()));
         let source = line["source_pod"].as_str().expect("a pod");
         assert!(["y/a", "y/b"].contains(&source), "{line}");
         assert!(["TCP/80", "UDP/80"].contains(&line["port"].as_str().expect("a port")), "{line}");

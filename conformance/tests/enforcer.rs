@@ -97,10 +97,14 @@ fn any_sequence_of_troubles_ends_with_the_right_table() {
                     Err(_) if !is_bound => {}
                     Err(_) => {
                         // Nothing of ours took effect, or all of it; the rest is what somebody else did.
-                        let mut flushed = was.clone();
-                        flushed.iter_mut().flat_map(|t| t.chains.values_mut()).for_each(|(_, rules)| rules.clear());
-                        let now = kernel.table();
-                        prop_assert!(now == was || now == flushed || now == Some(scratch(&after)) || now.is_none(), "{:?}", now);
+                        let flushed = |table: Option<Table>| {
+                            let mut table = table;
+                            table.iter_mut().flat_map(|t| t.chains.values_mut()).for_each(|(_, rules)| rules.clear());
+                            table
+                        };
+                        let (now, right) = (kernel.table(), Some(scratch(&after)));
+                        let possible = [was.clone(), flushed(was), right.clone(), flushed(right), None];
+                        prop_assert!(possible.contains(&now), "{:?}", now);
                     }
                 }
             }
@@ -125,7 +129,8 @@ fn with_peers(count: usize) -> Snapshot {
     for i in 0..count {
         objects.push(serde_json::json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": format!("b{i}"), "namespace": "x", "labels": {"app": "b"}},
-            "spec": {"nodeName": "n2", "containers": []}, "status": {"phase": "Running", "podIP": format!("10.1.0.{i}")}}));
+            "spec": {"nodeName": "n2", "containers": []},
+            "status": {"phase": "Running", "podIP": format!("10.1.{}.{}", i / 256, i % 256)}}));
     }
     engine::load(&objects, Syntax::Legacy)
 }
@@ -172,6 +177,31 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
         assert_eq!(enforcer.flush().expect("it works again").map(|done| done.kind), Some(Kind::Recovery));
         assert_eq!(kernel.table(), Some(scratch(&with_peers(0))));
     }
+}
+
+#[test]
+fn big_fills_come_before_the_switch() {
+    let many = with_peers(12_000);
+    let (mut enforcer, kernel) = enforcer(true);
+    enforcer.take(many.changes().collect());
+    enforcer.flush().expect("applied");
+    assert_eq!((kernel.applied(), kernel.table()), (2, Some(scratch(&many))));
+    // A table that is there is replaced at once: nothing may be missing in between.
+    enforcer.doubt();
+    enforcer.flush().expect("applied");
+    assert_eq!((kernel.applied(), kernel.table()), (3, Some(scratch(&many))));
+
+    // A peer set that comes later is filled before anything refers to it, and a switch that fails leaves the old rules.
+    let (mut enforcer, kernel) = self::enforcer(true);
+    let mut few = with_peers(12_000);
+    let policy = few.policies.keys().next().expect("a policy").clone();
+    few.policies.remove(&policy);
+    enforcer.take(few.changes().collect());
+    enforcer.flush().expect("applied");
+    kernel.expect(Trouble::OtherTable);
+    enforcer.take(few.difference(&many));
+    assert_eq!(enforcer.flush().expect("applied").map(|done| done.kind), Some(Kind::Update));
+    assert_eq!((kernel.applied(), kernel.table()), (3, Some(scratch(&many))));
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::kernel::Kernel;
 use crate::kernel::doors::{ApplyError, Door};
 use crate::kernel::monitor::Between;
 
+/// Elements of new sets that are worth a transaction of their own.
+const BIG_FILL: usize = 10_000;
 /// How often a transaction is tried again because others change other tables meanwhile.
 const TRIES: usize = 20;
 
@@ -175,7 +177,7 @@ impl Enforcer {
             return Ok(None);
         }
         let compile = start.elapsed();
-        match self.apply(&transaction, generation) {
+        match self.apply_in_parts(&transaction, generation) {
             Ok(()) => Ok(Some(self.done(Kind::Update, &transaction, compile, start, delta))),
             Err(Failure::Touched) => self.replace(Kind::Repair, start).map(Some),
             Err(Failure::Refused(error)) => {
@@ -206,7 +208,7 @@ impl Enforcer {
             let is_present = self.kernel.is_present().map_err(ApplyError::Unknown)?;
             let transaction = Transaction::restart(&self.ruleset, self.compiler.graph(), is_present);
             let compile = start.elapsed();
-            match self.apply(&transaction, generation) {
+            match self.apply_in_parts(&transaction, generation) {
                 Ok(()) => {
                     self.replaced = self.generation;
                     return Ok(self.done(kind, &transaction, compile, start, GraphDelta::default()));
@@ -217,6 +219,23 @@ impl Enforcer {
         }
         self.generation = None;
         Err(ApplyError::Contended)
+    }
+
+    /// Applies a transaction; big fills of sets that nothing refers to yet go first, so that the switch itself is short.
+    fn apply_in_parts(&mut self, transaction: &Transaction, generation: u32) -> Result<(), Failure> {
+        if transaction.elements() < BIG_FILL {
+            return self.apply(transaction, generation);
+        }
+        let (fills, switch) = transaction.clone().split_fills(BIG_FILL);
+        let generation = match fills {
+            None => generation,
+            Some(fills) => {
+                self.apply(&fills, generation)?;
+                // Until the switch is through, what is in force is not what `ruleset` says.
+                self.generation.take().unwrap_or(generation)
+            }
+        };
+        self.apply(&switch, generation)
     }
 
     /// Applies a transaction to the table of `generation`. Others may change other tables meanwhile.

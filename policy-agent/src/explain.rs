@@ -1,12 +1,13 @@
 //! The kernel's objects and decisions in the words of Kubernetes.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use policy_core::graph::AllowGraph;
 use policy_core::model::Direction;
 use policy_core::sets::PortSet;
 use policy_core::verdict::{Cause, Party};
-use policy_ruleset::{About, Ruleset, TABLE};
+use policy_ruleset::{About, Ruleset, TABLE, workload_name};
 
 use crate::denied::Sample;
 
@@ -15,12 +16,10 @@ use crate::denied::Sample;
 pub struct Denial {
     /// The side that denies.
     pub direction: &'static str,
-    /// The ends as addresses, and as `namespace/name` where they are pods.
-    pub source: (String, String),
-    /// See `source`.
-    pub destination: (String, String),
-    /// The group of pods that the chain stands for: `namespace/app`.
-    pub workload: String,
+    /// The end that opens.
+    pub source: End,
+    /// The end that it opens to.
+    pub destination: End,
     /// `TCP/80`, or `other protocols`.
     pub port: String,
     /// The policies that isolate.
@@ -29,17 +28,42 @@ pub struct Denial {
     pub nearest_miss: String,
 }
 
+/// One end of a denied flow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Its address.
+    pub address: String,
+    /// `namespace/name` of the pods that have it; empty for an address that is no pod's.
+    pub pod: String,
+    /// `namespace/app`, from the app label.
+    pub workload: String,
+}
+
+impl End {
+    fn new(graph: &AllowGraph, address: IpAddr, party: &Party) -> Self {
+        let first = party.pods().first();
+        let workload = first.map(|pod| workload_name(graph.pod_name(*pod).0, &graph.pod_labels(*pod)));
+        Self { address: address.to_string(), pod: name(graph, party), workload: workload.unwrap_or_default() }
+    }
+
+    /// What it is called in a sentence.
+    fn name(&self) -> &str {
+        if self.pod.is_empty() { &self.address } else { &self.pod }
+    }
+}
+
 impl Denial {
     /// Writes the one line.
     pub fn log(&self) {
         tracing::info!(
             target: "netpol::denied",
             direction = self.direction,
-            source = self.source.0,
-            source_pod = self.source.1,
-            destination = self.destination.0,
-            destination_pod = self.destination.1,
-            workload = self.workload,
+            source = self.source.address,
+            source_pod = self.source.pod,
+            source_workload = self.source.workload,
+            destination = self.destination.address,
+            destination_pod = self.destination.pod,
+            destination_workload = self.destination.workload,
             port = self.port,
             policies = self.policies,
             nearest_miss = self.nearest_miss,
@@ -52,12 +76,10 @@ impl Denial {
 #[must_use]
 pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Denial {
     let (source, destination) = (graph.party(sample.flow.source), graph.party(sample.flow.destination));
-    let names = [name(graph, &source), name(graph, &destination)];
-    let [from, to] = [&names[0], &names[1]].map(String::as_str);
-    let called = |pod: &str, address: std::net::IpAddr| if pod.is_empty() { address.to_string() } else { pod.to_owned() };
-    let (from_text, to_text) = (called(from, sample.flow.source), called(to, sample.flow.destination));
+    let from = End::new(graph, sample.flow.source, &source);
+    let to = End::new(graph, sample.flow.destination, &destination);
     let asked = PortSet::of(sample.flow.protocol);
-    let sides = graph.explain(&source, &destination, false, &asked, [from_text.as_str(), to_text.as_str()]);
+    let sides = graph.explain(&source, &destination, false, &asked, [from.name(), to.name()]);
     let group = about.and_then(|about| about.group.as_ref());
     let side = match group {
         Some(group) => sides.iter().find(|side| side.direction == group.direction),
@@ -71,9 +93,8 @@ pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Den
             Some(Direction::Ingress) => "ingress",
             None => "unknown",
         },
-        source: (sample.flow.source.to_string(), from.to_owned()),
-        destination: (sample.flow.destination.to_string(), to.to_owned()),
-        workload: group.map(|group| group.name.clone()).unwrap_or_default(),
+        source: from,
+        destination: to,
         port: sample.flow.protocol.to_string(),
         policies: policies.unwrap_or_default().join(", "),
         nearest_miss: nearest_miss.unwrap_or_default(),

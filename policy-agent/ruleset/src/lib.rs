@@ -18,6 +18,7 @@ mod ruleset;
 mod text;
 mod transaction;
 
+pub use names::workload_name;
 pub use render::{DenyLog, Options, render};
 pub use ruleset::{About, Chain, Contents, Element, GroupAbout, Hook, Ruleset, Set, SetKind};
 pub use transaction::{Op, Transaction};

@@ -55,8 +55,9 @@ pub(crate) fn group_text(group: &GroupPlan) -> String {
     format!("{:?} {:?} {:?}", group.namespace, group.labels, group.ports)
 }
 
-/// `shop/web`, in letters that nft takes.
-pub(crate) fn slug(namespace: &str, labels: &Labels) -> String {
+/// `shop/web`: the namespace and the app label, in letters that nft takes; the namespace alone without such a label.
+#[must_use]
+pub fn workload_name(namespace: &str, labels: &Labels) -> String {
     let app = APP_LABELS.iter().find_map(|key| labels.get(*key)).map_or("", String::as_str);
     let part = |text: &str| -> String {
         let plain = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' });
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn slugs_have_only_letters_that_nft_takes() {
         let labels = Labels::from([("app".to_owned(), "we\"b x".to_owned())]);
-        assert_eq!(slug("shop", &labels), "shop/we_b_x");
-        assert_eq!(slug("shop", &Labels::new()), "shop");
+        assert_eq!(workload_name("shop", &labels), "shop/we_b_x");
+        assert_eq!(workload_name("shop", &Labels::new()), "shop");
     }
 }

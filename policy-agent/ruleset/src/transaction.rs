@@ -1,6 +1,6 @@
 //! What to change in the kernel, as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nftables::schema::Rule;
 use policy_core::compile::GraphDelta;
@@ -111,6 +111,25 @@ impl Transaction {
         out.change_chains(before, after, &changed);
         out.ops.extend(old_sets.into_iter().map(|name| Op::DeleteSet { name: name.clone() }));
         out
+    }
+
+    /// Takes off the front what only makes new sets and fills them, if that is `many` elements or more. Nothing refers to such
+    /// sets yet, so they may be in the kernel before the rest is, and the rest is small.
+    #[must_use]
+    pub fn split_fills(mut self, many: usize) -> (Option<Self>, Self) {
+        let mut fresh = BTreeSet::new();
+        let length = self.ops.iter().position(|op| match op {
+            Op::AddTable => false,
+            Op::AddSet { name, .. } => !fresh.insert(name.clone()),
+            Op::AddElements { set, .. } => !fresh.contains(set),
+            _ => true,
+        });
+        let rest = self.ops.split_off(length.unwrap_or(self.ops.len()));
+        if rest.is_empty() || self.elements() < many {
+            self.ops.extend(rest);
+            return (None, self);
+        }
+        (Some(self), Self { ops: rest })
     }
 
     /// Whether it changes nothing.
