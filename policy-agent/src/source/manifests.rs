@@ -134,7 +134,11 @@ impl Manifests {
             }
         }
         self.snapshot = snapshot;
-        let is_complete = self.trouble.is_none() && !self.files.values().any(|file| file.is_lost);
+        // A folder without manifests may be one that is not mounted yet.
+        if self.files.is_empty() && self.trouble.is_none() {
+            problems.push(format!("there are no manifests in `{}`", self.folder.display()));
+        }
+        let is_complete = self.trouble.is_none() && !self.files.is_empty() && !self.files.values().any(|file| file.is_lost);
         News { changes, problems, is_complete }
     }
 }
@@ -216,7 +220,7 @@ mod tests {
         std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
         let gone = settled(&mut source).unwrap();
         assert!(matches!(gone.changes.as_slice(), [Change::PolicyRemoved(_)]), "{gone:?}");
-        assert!(gone.problems.is_empty());
+        assert!(gone.problems.is_empty(), "b.yaml is still there");
     }
 
     #[test]
@@ -244,6 +248,10 @@ mod tests {
         write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelectors: {}"));
         let news = settled(&mut source).unwrap();
         assert!(news.is_complete && !news.problems.is_empty(), "{news:?}");
+        std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
+        let mut empty = Manifests::new(folder.path().to_owned());
+        let news = settled(&mut empty).unwrap();
+        assert!(!news.is_complete && news.problems.len() == 1, "{news:?}");
         let mut nowhere = Manifests::new(folder.path().join("nowhere"));
         let news = settled(&mut nowhere).unwrap();
         assert!(!news.is_complete && news.problems.len() == 1, "{news:?}");
