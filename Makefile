@@ -19,7 +19,7 @@ install: ## Install `netpol`, and `kubectl netpol` beside it, into cargo's bin f
 demo: ## The shop on three nodes, enforced on real packets: predicted and measured side by side (root)
 	@.ci/install
 	$(CARGO) build --release --locked --package policy-agent --package conformance --bins
-	@target/release/demo
+	@$(if $(WAIT),WAIT=1) target/release/demo
 
 test: ## Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
 	@.ci/install

@@ -251,6 +251,14 @@ fn main() {
     for chain in chains.take(3) {
         println!("{}\n", chain.trim_end_matches("}\n}"));
     }
+    if std::env::var_os("WAIT").is_some() {
+        println!("The nodes stay until you press Enter. From another terminal, as root:\n");
+        for (agent, (name, _)) in agents.iter().zip(NODES) {
+            println!("  nsenter --net --target {} nft list table inet netpol    # {name}", agent.id());
+        }
+        // At the end of standard input there is nobody to wait for.
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
     drop(agents);
     println!("Everything is cleaned up.");
     std::process::exit(i32::from(differences > 0));
