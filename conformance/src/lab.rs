@@ -8,10 +8,16 @@
 //! - `packets`: packets, byte by byte.
 //! - `probe`: sends first packets and sees which arrive.
 //! - `agents`: an agent for each node, as threads of the test.
+//! - `control_plane`: a real kube-apiserver with its etcd, outside of the nodes.
+//! - `api`: makes the cluster in it hold what a test wants, as a kubelet and controllers would.
+//! - `fire`: packets all the time, while something is disturbed.
 //! - `process`: the agent's binary, run on a node.
 //! - `truth`: verdicts beside what happens to packets.
 
 mod agents;
+mod api;
+mod control_plane;
+pub mod fire;
 pub mod fixture;
 mod namespace;
 mod network;
@@ -21,6 +27,8 @@ mod process;
 pub mod truth;
 
 pub use agents::Agents;
+pub use api::{Api, Refusal};
+pub use control_plane::{ADDRESS, ControlPlane, VERSIONS};
 pub use namespace::Namespace;
 pub use network::{Fabric, Network, Place};
 pub use probe::{Ears, Packets, Probe, arrived, send};

@@ -2,23 +2,16 @@
 
 #![expect(clippy::expect_used, reason = "a failing check panics")]
 
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use conformance::lab::packets::{Payload, SYN, packet};
-use conformance::lab::{self, AgentProcess, Ears, Fabric, Namespace, Network, binary, fixture, send};
+use conformance::lab::fire::{self, under_fire};
+use conformance::lab::{self, AgentProcess, Fabric, Namespace, binary, fixture};
 use nix::sys::signal::Signal;
 
 const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 /// A policy for `x/a` that allows ingress from these pods of namespace y.
 fn allowing(pods: &[&str]) -> String {
@@ -256,57 +249,8 @@ fn bad_starts_say_why_and_touch_nothing() {
     assert!(error.contains("belongs to another program"), "{error}");
 }
 
-/// Sends packets from `source` without a pause, each of a connection of its own, until it is told to stop. Returns how many.
-fn flood(
-    network: &Network,
-    source: IpAddr,
-    destination: IpAddr,
-    mark: u32,
-    stop: &Arc<AtomicBool>,
-) -> std::thread::JoinHandle<u32> {
-    let stop = stop.clone();
-    network.at(source).expect("placed").spawn(move || {
-        let mut sent = 0;
-        let mut port: u16 = 1024;
-        while !stop.load(Ordering::Relaxed) {
-            let burst = (0..64).map(|i| {
-                port = if port == u16::MAX { 1024 } else { port + 1 };
-                let payload = if i % 2 == 0 { Payload::Udp(80) } else { Payload::Tcp { port: 80, flags: SYN } };
-                (destination, packet(source, port, destination, payload, mark))
-            });
-            send(burst.collect());
-            sent += 64;
-        }
-        sent
-    })
-}
-
-const FORBIDDEN: u32 = 1;
-const ALLOWED: u32 = 2;
-
-/// Listens at `x/a` while `disturb` runs under a flood of forbidden packets. Returns what was heard.
-fn under_fire(network: &Network, mut disturb: impl FnMut()) -> std::collections::BTreeSet<u32> {
-    let (victim, forbidden, allowed) = (ip("10.244.1.1"), ip("10.244.2.1"), ip("10.244.2.2"));
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut ears = network.at(victim).expect("placed").run(Ears::open);
-    let listening = stop.clone();
-    let listener = std::thread::spawn(move || {
-        let mut heard = std::collections::BTreeSet::new();
-        while !listening.load(Ordering::Relaxed) {
-            heard.extend(ears.hear());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-        heard.extend(ears.hear());
-        heard
-    });
-    let floods = [flood(network, forbidden, victim, FORBIDDEN, &stop), flood(network, allowed, victim, ALLOWED, &stop)];
-    disturb();
-    stop.store(true, Ordering::Relaxed);
-    for flood in floods {
-        assert!(flood.join().expect("it ends") > 500, "hardly anything was sent");
-    }
-    listener.join().expect("it ends")
-}
+/// Who is fired at, from where in vain, and from where not.
+const WHO: [&str; 3] = ["10.244.1.1", "10.244.2.1", "10.244.2.2"];
 
 #[test]
 fn nothing_ever_opens_a_pod() {
@@ -320,17 +264,17 @@ fn nothing_ever_opens_a_pod() {
     agent.wait_in_sync();
 
     // C160: a policy is replaced in place by one that allows others; what neither allows never passes.
-    let heard = under_fire(&network, || {
+    let heard = under_fire(&network, WHO, || {
         for i in 0..8u64 {
             files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b"] }));
             agent.wait(|status| status["news_in_force"].as_u64() >= Some(i + 2));
         }
     });
-    assert!(!heard.contains(&FORBIDDEN), "a forbidden packet passed while a policy was replaced");
-    assert!(heard.contains(&ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while a policy was replaced");
+    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
 
     // C159: killed at any moment, and started again while policies change.
-    let heard = under_fire(&network, || {
+    let heard = under_fire(&network, WHO, || {
         for i in 0..6u64 {
             files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b", "c"] }));
             std::thread::sleep(Duration::from_millis(37 * i));
@@ -342,16 +286,16 @@ fn nothing_ever_opens_a_pod() {
         }
         agent.wait_in_sync();
     });
-    assert!(!heard.contains(&FORBIDDEN), "a forbidden packet passed while the agent was killed and started");
+    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while the agent was killed and started");
 
     // Somebody flushes everything, and somebody deletes a chain.
-    let heard = under_fire(&network, || {
+    let heard = under_fire(&network, WHO, || {
         for _ in 0..10 {
             network.node("n1").command("nft", &["flush", "ruleset"]);
             std::thread::sleep(Duration::from_millis(30));
         }
     });
-    assert!(!heard.contains(&FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
+    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
 }
 
 #[test]
@@ -401,7 +345,7 @@ fn denials_are_explained_at_a_bounded_rate() {
     let mut agent = files.start(network.node("n1"), &arguments);
     agent.wait_in_sync();
     let start = Instant::now();
-    let heard = under_fire(&network, || std::thread::sleep(Duration::from_millis(1200)));
+    let heard = under_fire(&network, WHO, || std::thread::sleep(Duration::from_millis(1200)));
     assert!(heard.is_empty(), "x/a is closed to both");
     // Whatever is still on its way has come when the agent answers.
     let _ = agent.ask(&["status"]);

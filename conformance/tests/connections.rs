@@ -11,7 +11,11 @@ use conformance::engine;
 use conformance::lab::packets::{self, Payload};
 use conformance::lab::{self, Agents, Ears, Fabric, Namespace, Network, Probe, arrived, fixture, send};
 use policy_agent::agent::Question;
+use policy_core::compile::{Compiler, Options};
 use policy_core::manifest::Syntax;
+use policy_core::model::{Change, Quarantine};
+use policy_core::sets::{Protocol, Transport};
+use policy_core::verdict::Flow;
 
 const TOOLS: [&str; 3] = ["ip", "nft", "conntrack"];
 /// What is allowed comes within this time, on the busiest machine.
@@ -453,5 +457,71 @@ fn odd_packets_do_not_get_around_a_policy() {
         client.send_to(&[7; 5000], (ip(x_a), port)).expect("sent");
         let came = server.recv(&mut [0; 6000]).ok();
         assert_eq!(came, is_allowed.then_some(5000), "port {port}");
+    }
+}
+
+/// C158: a sandbox is there, and nobody knows yet which pod it is. No policy exists.
+#[test]
+fn an_address_of_nobody_knows_whom_is_in_quarantine() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::new();
+    cluster.policies(&[]);
+    let families = [
+        ("10.244.1.1", "10.244.2.1", "10.244.1.1:80", "10.244.2.1:80"),
+        ("fd00:244:1::1", "fd00:244:2::1", "[fd00:244:1::1]:80", "[fd00:244:2::1]:80"),
+    ];
+    for (_, _, to_held, to_other) in families {
+        for listener in [to_held, to_other] {
+            let address: SocketAddr = listener.parse().expect("an address");
+            serve(cluster.at(&address.ip().to_string()), listener);
+        }
+    }
+    serve(cluster.at("192.0.2.1"), "192.0.2.1:80");
+    let held: Vec<IpAddr> = families.iter().map(|(held, ..)| ip(held)).collect();
+    let mut streams: Vec<TcpStream> =
+        families.iter().map(|(_, other, to, _)| cluster.connect(other, to).expect("open")).collect();
+    assert!(streams.iter_mut().all(|stream| is_alive(stream, PATIENCE)));
+
+    let quarantine = |addresses| [Change::Quarantine(Quarantine { holder: "sandbox".to_owned(), addresses })];
+    cluster.agents.change(&quarantine(held.clone()));
+    for (held, other, to_held, to_other) in families {
+        assert!(!cluster.can_connect(other, to_held), "{other} -> {to_held}");
+        assert!(!cluster.can_connect(held, to_other), "{held} -> {to_other}");
+    }
+    assert!(!cluster.can_connect("10.244.1.1", "192.0.2.1:80"), "not even its own node");
+    assert!(cluster.can_connect("192.0.2.1", "10.244.1.1:80"), "its own node reaches it");
+    assert!(streams.iter_mut().all(|stream| !is_alive(stream, SILENCE)), "what was open is cut");
+    assert!(cluster.can_connect("10.244.1.2", "10.244.2.1:80"), "others do not notice");
+
+    // The engine says the same.
+    let mut compiler = Compiler::new(Options { node: Some("n1".to_owned()), ..Options::default() });
+    for change in engine::load_text(&cluster.fixture, Syntax::Strict).changes().chain(quarantine(held)) {
+        compiler.apply(change);
+    }
+    compiler.flush();
+    let flows = [
+        ("10.244.2.1", "10.244.1.1", false),
+        ("10.244.1.1", "10.244.2.1", false),
+        ("10.244.1.1", "192.0.2.1", false),
+        ("192.0.2.1", "10.244.1.1", true),
+        ("192.0.2.2", "10.244.1.1", false),
+        ("10.244.1.1", "10.244.1.1", true),
+        ("10.244.1.2", "10.244.2.1", true),
+    ];
+    for (source, destination, is_allowed) in flows {
+        let flow = Flow { source: ip(source), destination: ip(destination), protocol: Protocol::Port(Transport::Tcp, 80) };
+        let verdict = compiler.graph().verdict(&flow);
+        assert_eq!(verdict.is_allowed(), is_allowed, "{source} -> {destination}: {verdict:?}");
+        let ports = |address| compiler.graph().party(ip(address));
+        let (egress, ingress) = compiler.graph().ports_between(&ports(source), &ports(destination), source == destination);
+        assert_eq!(!egress.intersection(&ingress).is_empty(), is_allowed, "{source} -> {destination}");
+    }
+    assert!(!cluster.can_connect("192.0.2.2", "10.244.1.1:80"), "another node is nobody special");
+
+    cluster.agents.change(&[Change::QuarantineRemoved("sandbox".to_owned())]);
+    for (held, other, to_held, to_other) in families {
+        assert!(cluster.can_connect(other, to_held) && cluster.can_connect(held, to_other), "{held}");
     }
 }

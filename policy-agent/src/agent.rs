@@ -13,7 +13,7 @@ use crate::denied::Sample;
 use crate::enforcer::{Done, Enforcer, Kind};
 use crate::explain;
 use crate::metrics::{Metrics, seconds};
-use crate::source::{News, Source};
+use crate::source::{Extent, Freshness, News, Pulse, Source};
 use crate::status::{self, Status};
 
 /// After a failure, the table is tried again this often.
@@ -64,6 +64,7 @@ pub struct Agent {
     node: String,
     applier: &'static str,
     source: String,
+    pulse: Pulse,
     events: Receiver<Event>,
     sender: Sender<Event>,
     /// Whether the source has told everything once.
@@ -101,6 +102,7 @@ impl Agent {
             node,
             applier,
             source: String::new(),
+            pulse: Box::new(Vec::new),
             events,
             sender,
             has_all: false,
@@ -132,6 +134,7 @@ impl Agent {
     /// When the thread for the source cannot be started.
     pub fn run(mut self, source: Box<dyn Source>) -> std::io::Result<()> {
         self.source = source.describe();
+        self.pulse = source.pulse();
         let sender = self.sender.clone();
         std::thread::Builder::new()
             .name("source".to_owned())
@@ -174,9 +177,16 @@ impl Agent {
         match event {
             Event::News(news) => {
                 // Rules of an earlier run are worth more than a part of what should be; a part is worth more than none.
-                self.has_all = self.has_all || news.is_complete || !self.enforcer.kernel().is_present().unwrap_or(true);
+                self.has_all = self.has_all
+                    || match news.extent {
+                        Extent::Growing => false,
+                        Extent::Readable => !self.enforcer.kernel().is_present().unwrap_or(true),
+                        Extent::All => true,
+                    };
                 self.news_taken += 1;
-                self.take_problems(news.problems);
+                if let Some(problems) = news.problems {
+                    self.take_problems(problems);
+                }
                 let is_first = !self.is_in_force;
                 let has_changes = !news.changes.is_empty();
                 self.enforcer.take(news.changes);
@@ -368,6 +378,9 @@ impl Agent {
         for (kind, count) in self.objects() {
             self.metrics.objects.with_label_values(&[kind]).set(size(count));
         }
+        for Freshness { kind, stale_for, .. } in (self.pulse)() {
+            self.metrics.source_stale.with_label_values(&[kind]).set(seconds(stale_for.unwrap_or_default()));
+        }
         let is_in_sync = self.enforcer.generation().is_some();
         self.metrics.in_sync.set(i64::from(is_in_sync));
         if is_in_sync {
@@ -391,7 +404,7 @@ impl Agent {
                 self.gauge();
                 self.metrics.text().unwrap_or_else(|error| format!("# {error}\n"))
             }
-            Question::Ready if self.is_in_force => "ready".to_owned(),
+            Question::Ready if self.is_in_force => self.ready(),
             Question::Ready if !self.has_all => self.waiting(),
             Question::Ready => self.errors.back().map_or("no ruleset is in force yet".to_owned(), |(_, error)| error.clone()),
         }
@@ -399,6 +412,7 @@ impl Agent {
 
     fn warnings(&self) -> Vec<String> {
         let mut out = status::warnings();
+        out.extend(self.stale());
         if self.is_in_force && self.enforcer.local_addresses() == 0 {
             let node = &self.node;
             out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));
@@ -406,11 +420,35 @@ impl Agent {
         out
     }
 
+    /// `ready`, and what is not as fresh as it should be. Enforcement goes on with what is known, so that is no reason not to be
+    /// ready.
+    fn ready(&self) -> String {
+        let mut text = "ready".to_owned();
+        for line in self.stale() {
+            text.push('\n');
+            text.push_str(&line);
+        }
+        text
+    }
+
+    /// What may have changed unseen.
+    fn stale(&self) -> Vec<String> {
+        let line = |fresh: Freshness| {
+            let age = fresh.stale_for?.as_secs();
+            let why = fresh.trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+            Some(format!("stale: nothing was heard of {} for {age} s; what was known before stays in force{why}", fresh.kind))
+        };
+        (self.pulse)().into_iter().filter_map(line).collect()
+    }
+
     /// Why nothing is put in force yet.
     fn waiting(&self) -> String {
         match self.problems.first() {
             Some(problem) => format!("the rules of an earlier run stay until everything can be read: {problem}"),
-            None => "the source has not told everything yet".to_owned(),
+            None => match (self.pulse)().into_iter().find_map(|fresh| fresh.trouble) {
+                Some(trouble) => format!("the source has not told everything yet: {trouble}"),
+                None => "the source has not told everything yet".to_owned(),
+            },
         }
     }
 

@@ -26,6 +26,8 @@ stops, crashes or is upgraded, and `policy-agent cleanup` removes it.";
 
 const EXAMPLES: &str = "\
 Examples:
+  policy-agent --node n1                             enforce what the API server of this pod says
+  policy-agent --node n1 --kubeconfig /etc/k8s.conf  the same, from outside of the cluster
   policy-agent --node n1 --manifests /etc/netpol     enforce what these files say, and follow their changes
   policy-agent status                                in sync or not, and why
   policy-agent explain-chain in-shop/web-k3j2h1g4f5d6
@@ -74,9 +76,15 @@ pub(crate) struct Settings {
     /// The node whose pods are enforced, as in `spec.nodeName`
     #[arg(long, env = "NETPOL_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// A folder of manifests to enforce, without an API server
+    /// A folder of manifests to enforce, in place of an API server
     #[arg(long, env = "NETPOL_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// How to reach the API server [default: the service account of the pod, or what KUBECONFIG says]
+    #[arg(long, env = "NETPOL_KUBECONFIG", value_name = "PATH", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig [default: its current one]
+    #[arg(long, env = "NETPOL_CONTEXT", value_name = "NAME", conflicts_with = "manifests")]
+    pub context: Option<String>,
     /// How to talk to the kernel [default: netlink]
     #[arg(long, env = "NETPOL_APPLIER", value_enum)]
     pub applier: Option<Applier>,

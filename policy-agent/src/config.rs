@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use policy_agent::source::kubernetes::Access;
 use policy_core::graph::OwnNodeEgress;
 use policy_ruleset::DenyLog;
 
@@ -13,13 +14,24 @@ use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Protection, Settings
 pub(crate) const SOCKET: &str = "/run/netpol/agent.sock";
 const LISTEN: &str = "127.0.0.1:9180";
 const LINES: u32 = 20;
+/// What the API client has to say, the source says with more sense.
+const LOG: &str = "info,kube_client=off,kube_runtime=off";
 const OFF: &str = "off";
+
+/// Where objects come from.
+#[derive(Debug)]
+pub(crate) enum Objects {
+    /// A folder of manifests.
+    Manifests(PathBuf),
+    /// An API server.
+    Cluster(Access),
+}
 
 /// Everything that the agent needs to know.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub node: String,
-    pub manifests: PathBuf,
+    pub objects: Objects,
     pub applier: Applier,
     pub protection: Protection,
     pub own_node_egress: OwnNodeEgress,
@@ -44,12 +56,17 @@ impl Config {
         let Some(node) = flags.node.or(file.node) else {
             bail!("which node is this? Give `--node NAME`, as in the pods' `spec.nodeName`");
         };
-        let Some(manifests) = flags.manifests.or(file.manifests) else {
-            bail!("nothing to enforce: give `--manifests DIR`");
+        let is_cluster = flags.kubeconfig.is_some() || flags.context.is_some();
+        let objects = match flags.manifests.or(file.manifests).filter(|_| !is_cluster) {
+            Some(folder) if !folder.is_dir() => {
+                bail!("`{}` is no folder; `--manifests` names a folder of manifests", folder.display());
+            }
+            Some(folder) => Objects::Manifests(folder),
+            None => Objects::Cluster(Access {
+                kubeconfig: flags.kubeconfig.or(file.kubeconfig),
+                context: flags.context.or(file.context),
+            }),
         };
-        if !manifests.is_dir() {
-            bail!("`{}` is no folder; `--manifests` names a folder of manifests", manifests.display());
-        }
         let listen = flags.listen.or(file.listen).unwrap_or_else(|| LISTEN.to_owned());
         let listen = match listen.as_str() {
             OFF => None,
@@ -63,7 +80,7 @@ impl Config {
         let is_sampled = flags.deny_log.or(file.deny_log).unwrap_or_default() == DenyLogging::Sampled && deny_log.rate > 0;
         Ok(Self {
             node,
-            manifests,
+            objects,
             applier: flags.applier.or(file.applier).unwrap_or_default(),
             protection: flags.protect_table.or(file.protect_table).unwrap_or_default(),
             own_node_egress: match flags.own_node_egress.or(file.own_node_egress).unwrap_or_default() {
@@ -74,7 +91,7 @@ impl Config {
             deny_log_lines: flags.deny_log_lines.or(file.deny_log_lines).unwrap_or(LINES),
             listen,
             socket: (socket != Path::new(OFF)).then_some(socket),
-            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log: flags.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         })
     }

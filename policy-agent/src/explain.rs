@@ -83,10 +83,13 @@ pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Den
     let group = about.and_then(|about| about.group.as_ref());
     let side = match group {
         Some(group) => sides.iter().find(|side| side.direction == group.direction),
-        None => sides.iter().find(|side| side.cause == Cause::Denied),
+        None => sides.iter().find(|side| !side.cause.is_allowed()),
     };
     let policies = side.map(|s| s.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect::<Vec<_>>());
     let nearest_miss = side.and_then(|s| s.nearest_miss.as_ref()).map(|miss| format!("{}: {}", miss.policy, miss.edit));
+    let is_unknown = side.is_some_and(|side| side.cause == Cause::Quarantined);
+    let nearest_miss =
+        if is_unknown { Some("in quarantine until it is known whose address it is".to_owned()) } else { nearest_miss };
     Denial {
         direction: match side.map(|s| s.direction) {
             Some(Direction::Egress) => "egress",

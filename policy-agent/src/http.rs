@@ -30,7 +30,7 @@ pub(crate) async fn serve(address: SocketAddr, events: Sender<Event>) -> Result<
     let router = Router::new()
         .route("/metrics", get(asked(Question::Metrics, |_| true)))
         .route("/healthz", get(asked(Question::Status, |_| true)))
-        .route("/readyz", get(asked(Question::Ready, |text| text == "ready")));
+        .route("/readyz", get(asked(Question::Ready, |text| text.lines().next() == Some("ready"))));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the metrics server stopped");

@@ -31,6 +31,7 @@ pub struct Metrics {
     pub objects: IntGaugeVec,
     pub in_sync: IntGauge,
     pub source_problems: IntGauge,
+    pub source_stale: GaugeVec,
     pub last_success: Gauge,
 }
 
@@ -66,6 +67,14 @@ impl Metrics {
         };
         let objects = IntGaugeVec::new(Opts::new("objects", "Objects that the agent holds, by kind"), &["kind"])?;
         registry.register(Box::new(objects.clone()))?;
+        let source_stale = GaugeVec::new(
+            Opts::new(
+                "source_stale_seconds",
+                "Since when nothing was heard of a kind of objects that should have been; 0 while all is well",
+            ),
+            &["kind"],
+        )?;
+        registry.register(Box::new(source_stale.clone()))?;
         let last_success = Gauge::new("last_success_timestamp_seconds", "When the table was last known to be right")?;
         registry.register(Box::new(last_success.clone()))?;
         Ok(Self {
@@ -92,6 +101,7 @@ impl Metrics {
             objects,
             in_sync: gauge("in_sync", "1 while the kernel holds what the objects say, as far as the agent knows; else 0")?,
             source_problems: gauge("source_problems", "Objects or files that are wrong at the moment")?,
+            source_stale,
             last_success,
             registry,
         })

@@ -12,6 +12,8 @@ use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
 use policy_agent::metrics::Metrics;
+use policy_agent::source::Source;
+use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
 use policy_core::compile;
 use policy_ruleset::Transaction;
@@ -19,8 +21,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Applier, LogFormat, Protection, Settings};
-use crate::config::Config;
+use crate::config::{Config, Objects};
 use crate::{http, local};
+
+const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
+    enforce manifests with `--manifests DIR`";
 
 fn start_logging(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log).with_context(|| format!("`{}` is no log filter", config.log))?;
@@ -96,7 +101,14 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let agent = Agent::new(enforcer, conntrack, metrics, (config.node.clone(), applier), (sender, events));
-    agent.run(Box::new(Manifests::new(config.manifests)))?;
+    let source: Box<dyn Source> = match config.objects {
+        Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
+        Objects::Cluster(access) => {
+            runtime.block_on(access.config()).map_err(|error| anyhow::anyhow!(error)).context(NO_CLUSTER)?;
+            Box::new(Kubernetes::new(access, config.node.clone()))
+        }
+    };
+    agent.run(source)?;
     if let Some(socket) = &config.socket {
         let _ = std::fs::remove_file(socket);
     }

@@ -1,27 +1,75 @@
 //! Where objects come from. What a source says is all that the rest of the agent knows of it.
 
+pub mod kubernetes;
 pub mod manifests;
 
+use std::time::Duration;
+
+use policy_core::diagnostic::Diagnostic;
 use policy_core::model::Change;
 
 /// What a source tells the agent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct News {
     /// What became different.
     pub changes: Vec<Change>,
-    /// What is wrong with the objects at the moment; all of it, each time.
-    pub problems: Vec<String>,
-    /// Whether everything could be read that was never read before. If not, objects may be missing of which nothing is known,
-    /// and what is in force from an earlier run is kept until they are there.
-    pub is_complete: bool,
+    /// What is wrong with the objects at the moment, all of it; `None` when that is as it was.
+    pub problems: Option<Vec<String>>,
+    /// How much has been told, with this.
+    pub extent: Extent,
 }
+
+/// How much of what there is has been told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Extent {
+    /// The source is still reading: what was told is not to be put in force.
+    #[default]
+    Growing,
+    /// Everything that can be read. Objects may be missing of which nothing is known, and what is in force from an earlier run
+    /// is kept until they are there.
+    Readable,
+    /// Everything.
+    All,
+}
+
+/// How old what is known of one kind of objects may be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Freshness {
+    /// The kind, in the plural: `pods`.
+    pub kind: &'static str,
+    /// Since when nothing was heard that should have been; `None` while all is well.
+    pub stale_for: Option<Duration>,
+    /// The last trouble, while it lasts.
+    pub trouble: Option<String>,
+}
+
+/// Asks a source, which runs elsewhere, how fresh its knowledge is.
+pub type Pulse = Box<dyn Fn() -> Vec<Freshness> + Send>;
 
 /// A place where objects come from.
 pub trait Source: Send {
     /// A word and a place, for logs and status.
     fn describe(&self) -> String;
 
-    /// Tells everything there is, then what changes, until `tell` returns false. The first news holds everything: nothing
-    /// reaches the kernel before it.
+    /// How to ask how fresh its knowledge is while it runs.
+    fn pulse(&self) -> Pulse {
+        Box::new(Vec::new)
+    }
+
+    /// Tells everything there is, then what changes, until `tell` returns false. Nothing reaches the kernel before the first
+    /// news that is not [`Extent::Growing`].
     fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool);
+}
+
+/// `file:line:column: object: path: message (S1.20)`
+fn describe(diagnostic: &Diagnostic) -> String {
+    let mut parts = Vec::new();
+    match &diagnostic.position {
+        Some(at) if !diagnostic.file.is_empty() => parts.push(format!("{}:{}:{}", diagnostic.file, at.line, at.column)),
+        _ if !diagnostic.file.is_empty() => parts.push(diagnostic.file.clone()),
+        _ => {}
+    }
+    parts.extend([&diagnostic.object, &diagnostic.path].into_iter().filter(|part| !part.is_empty()).cloned());
+    parts.push(format!("{} ({})", diagnostic.message, diagnostic.rule));
+    parts.join(": ")
 }

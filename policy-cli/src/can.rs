@@ -218,6 +218,7 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: W
         }
         Cause::OwnNode => format!("a node always reaches its own pods, and {end} runs there (S2.11)"),
         Cause::OtherNode => format!("{end} is on another node, which judges its {direction} (S2.7)"),
+        Cause::Quarantined => format!("it is not known yet whose address {end} has (S3.11)"),
         Cause::NotIsolated => format!("no policy isolates {end} for {direction} (S3.1)"),
         Cause::Denied if verdict == Word::Partial => {
             format!(

@@ -98,6 +98,7 @@ impl Compiler {
             addresses: AddressIndex::default(),
             own_node_egress: options.own_node_egress,
             only_node: None,
+            quarantine: std::collections::BTreeMap::new(),
         };
         // INVARIANT: these two uses are never released, so both sets always exist.
         let (nobody, _) = graph.peer_sets.acquire(PeerSetContent::default());
@@ -142,7 +143,18 @@ impl Compiler {
             Change::PodRemoved(key) => self.remove_pod(&key),
             Change::Policy(policy) => self.apply_policy(&policy),
             Change::PolicyRemoved(key) => self.remove_policy(&key),
+            Change::Quarantine(quarantine) => self.set_quarantine(quarantine.holder, quarantine.addresses),
+            Change::QuarantineRemoved(holder) => self.set_quarantine(holder, Vec::new()),
         }
+    }
+
+    fn set_quarantine(&mut self, holder: String, addresses: Vec<IpAddr>) {
+        let before = if addresses.is_empty() {
+            self.graph.quarantine.remove(&holder)
+        } else {
+            self.graph.quarantine.insert(holder.clone(), addresses)
+        };
+        self.delta.is_structural |= before.as_ref() != self.graph.quarantine.get(&holder);
     }
 
     fn apply_namespace(&mut self, namespace: &Namespace) {

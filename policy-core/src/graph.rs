@@ -59,6 +59,8 @@ pub struct AllowGraph {
     pub(crate) own_node_egress: OwnNodeEgress,
     /// The node for whose pods the graph decides; `None` for every pod.
     pub(crate) only_node: Option<NodeId>,
+    /// Addresses of which it is not known whose they are, by what has them (S3.11).
+    pub(crate) quarantine: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// Whether egress rules apply to traffic from a pod to its own node. Kubernetes says both (S2.13).

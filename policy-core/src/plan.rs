@@ -22,6 +22,8 @@ pub struct NodePlan {
     pub self_pairs: BTreeSet<(IpAddr, IpAddr)>,
     /// Groups with a pod in scope. Sorted by namespace, labels and ports.
     pub groups: Vec<GroupPlan>,
+    /// Addresses whose traffic is denied until it is known whose they are (S3.11).
+    pub quarantined: BTreeSet<IpAddr>,
     /// The peers that the groups' sides refer to.
     pub peers: BTreeMap<PeerSetId, PeersPlan>,
     /// The named ports of destinations that they refer to.
@@ -135,6 +137,7 @@ impl AllowGraph {
             plan.addresses.insert(address, own);
         }
         self.add_references(&mut plan);
+        plan.quarantined = self.quarantine.values().flatten().copied().collect();
         plan
     }
 

@@ -12,9 +12,10 @@ use policy_agent::kernel::doors::NetlinkDoor;
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
 use policy_agent::metrics::Metrics;
-use policy_agent::source::{News, Source};
+use policy_agent::source::{Extent, News, Source};
 use policy_core::compile;
 use policy_core::manifest::Snapshot;
+use policy_core::model::Change;
 use policy_ruleset::{DenyLog, Options};
 use serde_json::Value;
 
@@ -91,10 +92,26 @@ impl Agents {
     /// When one of them does not get there.
     pub fn tell(&mut self, snapshot: Snapshot) {
         for handle in self.by_node.values() {
-            let news = News { changes: self.snapshot.difference(&snapshot), problems: Vec::new(), is_complete: true };
+            let news = News { changes: self.snapshot.difference(&snapshot), extent: Extent::All, ..News::default() };
             handle.news.send(news).expect("the agent runs");
         }
         self.snapshot = snapshot;
+        self.wait();
+    }
+
+    /// Tells every agent of changes that no snapshot has, and waits likewise.
+    ///
+    /// # Panics
+    /// When one of them does not get there.
+    pub fn change(&mut self, changes: &[Change]) {
+        for handle in self.by_node.values() {
+            let news = News { changes: changes.to_vec(), extent: Extent::All, ..News::default() };
+            handle.news.send(news).expect("the agent runs");
+        }
+        self.wait();
+    }
+
+    fn wait(&mut self) {
         self.told += 1;
         for node in self.by_node.keys() {
             let deadline = Instant::now() + Duration::from_secs(20);

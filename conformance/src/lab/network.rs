@@ -186,6 +186,12 @@ impl Network {
         &self.nodes.get(name).unwrap_or_else(|| panic!("there is no node {name}")).namespace
     }
 
+    /// The namespace of everybody outside.
+    #[must_use]
+    pub fn outside(&self) -> &Namespace {
+        &self.outside
+    }
+
     /// Makes every node forget its connections.
     pub fn forget_connections(&self) {
         for node in self.nodes.values() {

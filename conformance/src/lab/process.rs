@@ -36,16 +36,27 @@ pub struct AgentProcess {
 }
 
 impl AgentProcess {
-    /// Starts an agent for a node, in the node's namespace, with its files in `folder`.
+    /// Starts an agent for a node that enforces manifests, in the node's namespace, with its files in `folder`.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
     pub fn start(binary: &Path, node: &Namespace, manifests: &Path, folder: &Path, arguments: &[&str]) -> Self {
+        let manifests = manifests.to_str().expect("a path in UTF-8");
+        let arguments: Vec<&str> = ["--manifests", manifests].iter().chain(arguments).copied().collect();
+        Self::start_with(binary, node, folder, &arguments)
+    }
+
+    /// Starts an agent for a node; `arguments` say where objects come from.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with(binary: &Path, node: &Namespace, folder: &Path, arguments: &[&str]) -> Self {
         let name = node.name().to_owned();
         let (socket, log) = (folder.join(format!("{name}.sock")), folder.join(format!("{name}.log")));
         let mut command = Command::new(binary);
-        command.args(["--node", &name, "--listen", "off"]).arg("--manifests").arg(manifests).arg("--socket").arg(&socket);
+        command.args(["--node", &name, "--listen", "off"]).arg("--socket").arg(&socket);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         command.stderr(Stdio::from(file));
@@ -79,7 +90,15 @@ impl AgentProcess {
     /// # Panics
     /// When it does not get there in ten seconds.
     pub fn wait(&self, wanted: impl Fn(&serde_json::Value) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        self.wait_for(Duration::from_secs(10), wanted);
+    }
+
+    /// The same, with more or less patience.
+    ///
+    /// # Panics
+    /// When it does not get there in time.
+    pub fn wait_for(&self, patience: Duration, wanted: impl Fn(&serde_json::Value) -> bool) {
+        let deadline = Instant::now() + patience;
         loop {
             let answer = self.ask(&["status", "--output", "json"]);
             let status: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use policy_core::diagnostic::Diagnostic;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 
-use super::{News, Source};
+use super::{Extent, News, Source, describe};
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_millis(150);
@@ -139,7 +139,8 @@ impl Manifests {
             problems.push(format!("there are no manifests in `{}`", self.folder.display()));
         }
         let is_complete = self.trouble.is_none() && !self.files.is_empty() && !self.files.values().any(|file| file.is_lost);
-        News { changes, problems, is_complete }
+        let extent = if is_complete { Extent::All } else { Extent::Readable };
+        News { changes, problems: Some(problems), extent }
     }
 }
 
@@ -148,18 +149,6 @@ fn errors_of(path: &Path, bytes: &[u8]) -> Vec<Diagnostic> {
     let mut loader = Loader::new(Syntax::Legacy);
     loader.read(&path.display().to_string(), bytes);
     loader.finish().diagnostics.into_iter().filter(Diagnostic::is_error).collect()
-}
-
-/// `file:line:column: object: path: message (S1.20)`
-fn describe(diagnostic: &Diagnostic) -> String {
-    let mut text = diagnostic.file.clone();
-    if let Some(at) = &diagnostic.position {
-        text = format!("{text}:{}:{}", at.line, at.column);
-    }
-    for part in [&diagnostic.object, &diagnostic.path].into_iter().filter(|part| !part.is_empty()) {
-        text = format!("{text}: {part}");
-    }
-    format!("{text}: {} ({})", diagnostic.message, diagnostic.rule)
 }
 
 impl Source for Manifests {
@@ -191,6 +180,10 @@ mod tests {
         std::fs::write(folder.join(name), text).unwrap();
     }
 
+    fn problems(news: &News) -> &[String] {
+        news.problems.as_deref().unwrap()
+    }
+
     /// The last thing to tell when nothing changes any more.
     fn settled(source: &mut Manifests) -> Option<News> {
         (0..3).filter_map(|_| source.look()).last()
@@ -203,24 +196,24 @@ mod tests {
         let mut source = Manifests::new(folder.path().to_owned());
         assert!(source.look().is_none(), "one look is not enough");
         let first = source.look().unwrap();
-        assert!(first.is_complete && first.changes.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
+        assert!(first.extent == Extent::All && first.changes.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
         assert!(settled(&mut source).is_none(), "nothing changed");
 
         write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelector: {"));
         let broken = settled(&mut source).unwrap();
-        assert!(broken.changes.is_empty() && broken.is_complete, "{broken:?}");
-        assert!(broken.problems.iter().any(|p| p.contains("a.yaml:4")), "{broken:?}");
+        assert!(broken.changes.is_empty() && broken.extent == Extent::All, "{broken:?}");
+        assert!(problems(&broken).iter().any(|p| p.contains("a.yaml:4")), "{broken:?}");
 
         // Another file may change meanwhile.
         write(folder.path(), "b.yaml", &GOOD.replace("name: a", "name: b"));
         let other = settled(&mut source).unwrap();
         assert_eq!(other.changes.len(), 1, "{other:?}");
-        assert_eq!(other.problems, broken.problems);
+        assert_eq!(problems(&other), problems(&broken));
 
         std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
         let gone = settled(&mut source).unwrap();
         assert!(matches!(gone.changes.as_slice(), [Change::PolicyRemoved(_)]), "{gone:?}");
-        assert!(gone.problems.is_empty(), "b.yaml is still there");
+        assert!(problems(&gone).is_empty(), "b.yaml is still there");
     }
 
     #[test]
@@ -243,18 +236,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "a.yaml", "apiVersion: [\n");
         let mut source = Manifests::new(folder.path().to_owned());
-        assert!(!settled(&mut source).unwrap().is_complete);
+        assert!(settled(&mut source).unwrap().extent == Extent::Readable);
         // A policy with a fault is known for what it is: it isolates, and allows nothing (S1.20).
         write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelectors: {}"));
         let news = settled(&mut source).unwrap();
-        assert!(news.is_complete && !news.problems.is_empty(), "{news:?}");
+        assert!(news.extent == Extent::All && !problems(&news).is_empty(), "{news:?}");
         std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
         let mut empty = Manifests::new(folder.path().to_owned());
         let news = settled(&mut empty).unwrap();
-        assert!(!news.is_complete && news.problems.len() == 1, "{news:?}");
+        assert!(news.extent == Extent::Readable && problems(&news).len() == 1, "{news:?}");
         let mut nowhere = Manifests::new(folder.path().join("nowhere"));
         let news = settled(&mut nowhere).unwrap();
-        assert!(!news.is_complete && news.problems.len() == 1, "{news:?}");
+        assert!(news.extent == Extent::Readable && problems(&news).len() == 1, "{news:?}");
     }
 
     #[test]
@@ -263,13 +256,13 @@ mod tests {
         write(folder.path(), "target", GOOD);
         std::os::unix::fs::symlink(folder.path().join("target"), folder.path().join("a.yaml")).unwrap();
         let mut source = Manifests::new(folder.path().to_owned());
-        assert!(settled(&mut source).unwrap().is_complete);
+        assert!(settled(&mut source).unwrap().extent == Extent::All);
         std::fs::remove_file(folder.path().join("target")).unwrap();
         let news = settled(&mut source).unwrap();
-        assert!(news.changes.is_empty() && news.problems.len() == 1, "{news:?}");
+        assert!(news.changes.is_empty() && problems(&news).len() == 1, "{news:?}");
         // A new agent does not know what it said.
         let mut other = Manifests::new(folder.path().to_owned());
-        assert!(!settled(&mut other).unwrap().is_complete);
+        assert!(settled(&mut other).unwrap().extent == Extent::Readable);
     }
 
     #[test]
@@ -282,9 +275,9 @@ mod tests {
         settled(&mut source).unwrap();
         std::fs::remove_dir_all(&below).unwrap();
         let news = settled(&mut source).unwrap();
-        assert!(news.changes.is_empty() && news.problems.len() == 1, "{news:?}");
+        assert!(news.changes.is_empty() && problems(&news).len() == 1, "{news:?}");
         std::fs::create_dir(&below).unwrap();
         write(&below, "a.yaml", GOOD);
-        assert!(settled(&mut source).unwrap().problems.is_empty());
+        assert!(problems(&settled(&mut source).unwrap()).is_empty());
     }
 }

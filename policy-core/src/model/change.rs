@@ -1,5 +1,7 @@
 //! What can happen to the snapshot.
 
+use std::net::IpAddr;
+
 use super::{Labels, Node, ObjectKey, Pod, Policy};
 
 /// A Namespace: a name and the labels that namespace selectors look at (S1.34).
@@ -9,6 +11,16 @@ pub struct Namespace {
     pub name: String,
     /// Labels, `kubernetes.io/metadata.name` included (S1.35).
     pub labels: Labels,
+}
+
+/// Addresses on the compiler's node that somebody has, and of which it is not known whose they are (S3.11): all their traffic is
+/// denied, except what their own node opens towards them (S2.11).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantine {
+    /// What has the addresses. A holder has one quarantine at a time; a later one takes its place.
+    pub holder: String,
+    /// The addresses; possibly none.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// One change of the snapshot. An object that is there already is replaced as a whole; removing one that is not there
@@ -31,4 +43,8 @@ pub enum Change {
     Policy(Policy),
     /// A NetworkPolicy is gone.
     PolicyRemoved(ObjectKey),
+    /// Addresses are in quarantine, whoever claims them.
+    Quarantine(Quarantine),
+    /// What this holder has is no longer in quarantine.
+    QuarantineRemoved(String),
 }

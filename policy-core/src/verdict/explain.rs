@@ -132,6 +132,10 @@ impl AllowGraph {
             side.cause = Cause::SamePod;
             return side;
         }
+        if let Some(cause) = self.quarantine_side(subject, direction, other) {
+            side.cause = cause;
+            return side;
+        }
         // With several claimants, the one that denies is the one to explain.
         let denies = |pod: &&PodId| {
             let alone = Party { pods: [**pod].into_iter().collect(), ..subject.clone() };

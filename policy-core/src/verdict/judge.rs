@@ -113,13 +113,15 @@ pub enum Cause {
     Allowed,
     /// Isolated, and no rule allows it (S3.3).
     Denied,
+    /// It is not known whose address it is (S3.11).
+    Quarantined,
 }
 
 impl Cause {
     /// Whether this side lets the flow pass.
     #[must_use]
     pub fn is_allowed(self) -> bool {
-        self != Self::Denied
+        !matches!(self, Self::Denied | Self::Quarantined)
     }
 
     /// The rule of the semantics behind it.
@@ -132,6 +134,7 @@ impl Cause {
             Self::OtherNode => "S2.7",
             Self::NotIsolated => "S3.1",
             Self::Allowed | Self::Denied => "S3.3",
+            Self::Quarantined => "S3.11",
         }
     }
 }
@@ -245,6 +248,9 @@ impl AllowGraph {
     }
 
     fn side(&self, subject: &Party, direction: Direction, other: &Party, protocol: Protocol) -> Cause {
+        if let Some(cause) = self.quarantine_side(subject, direction, other) {
+            return cause;
+        }
         let mut cause = Cause::NotAnEndpoint;
         // S2.5: the policies of every claimant apply, so each of them must let the flow pass.
         for pod in &subject.pods {
@@ -284,6 +290,14 @@ impl AllowGraph {
                 if is_listed || is_named() { Cause::Allowed } else { Cause::Denied }
             }
         }
+    }
+
+    /// What becomes of an end of which it is not known whose address it is (S3.11); `None` for all others.
+    pub(crate) fn quarantine_side(&self, subject: &Party, direction: Direction, other: &Party) -> Option<Cause> {
+        let is_held = subject.address.is_some_and(|address| self.quarantine.values().any(|held| held.contains(&address)));
+        let is_own_node = self.only_node.is_some_and(|node| other.nodes.contains(&node));
+        let is_exempt = is_own_node && direction == Direction::Ingress;
+        is_held.then_some(if is_exempt { Cause::OwnNode } else { Cause::Quarantined })
     }
 
     /// Whether the other end is the subject's own node, and policies have no say about it (S2.11, S2.13).
@@ -333,6 +347,11 @@ impl AllowGraph {
     }
 
     pub(crate) fn side_ports(&self, subject: &Party, direction: Direction, other: &Party) -> PortSet {
+        match self.quarantine_side(subject, direction, other) {
+            Some(Cause::Quarantined) => return PortSet::none(),
+            Some(_) => return PortSet::all(),
+            None => {}
+        }
         let mut ports: Option<PortSet> = None;
         for pod in &subject.pods {
             let of_pod = self.pod_ports(*pod, direction, other);

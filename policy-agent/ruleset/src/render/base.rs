@@ -13,7 +13,7 @@ use policy_core::sets::Family;
 use super::{Names, Options, group, sets};
 use crate::MARKER;
 use crate::rule::{
-    concat, counter, ct_state, equal, jump, jump_verdict, meta, opens_no_connection, payload, rule, set, text, verdict_map,
+    concat, counter, ct_state, equal, goto, jump, jump_verdict, meta, opens_no_connection, payload, rule, set, text, verdict_map,
 };
 use crate::ruleset::{About, Chain, Hook, Ruleset};
 
@@ -30,13 +30,22 @@ const NEVER_FILTERED: [&str; 9] = [
     "mld2-listener-report",
 ];
 
+/// Where packets of addresses in quarantine end.
+const QUARANTINE: &str = "quarantine.deny";
+
 pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, out: &mut Ruleset) {
     insert(out, MARKER, None, first_packets(), "what cannot be the first packet of a connection is dropped for isolated pods");
     let forward = dispatch("forward", &Direction::ALL, plan, names, out);
     insert(out, "forward", Some(Hook::Forward), forward, "packets to and from local pods");
+    if !plan.quarantined.is_empty() {
+        let rules = group::deny_rules(QUARANTINE, options, "nobody knows yet whose address it is (S3.11)");
+        insert(out, QUARANTINE, None, rules, "what is denied to addresses of which it is not known whose they are (S3.11)");
+    }
     // What a pod sends to its own node never meets the forward hook. What the node sends is not filtered at all (S2.11).
-    if options.own_node_egress == OwnNodeEgress::Enforce {
-        let input = dispatch("input", &[Direction::Egress], plan, names, out);
+    let is_enforced = options.own_node_egress == OwnNodeEgress::Enforce;
+    if is_enforced || !plan.quarantined.is_empty() {
+        let directions: &[Direction] = if is_enforced { &[Direction::Egress] } else { &[] };
+        let input = dispatch("input", directions, plan, names, out);
         insert(out, "input", Some(Hook::Input), input, "packets from local pods to this node");
     }
 }
@@ -80,9 +89,19 @@ fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, names: &Name
     ];
     let families: Vec<Family> =
         [Family::V4, Family::V6].into_iter().filter(|f| out.sets.contains_key(&sets::isolated_name(*f))).collect();
-    if families.contains(&Family::V6) {
+    let quarantines = [Family::V4, Family::V6].map(|f| (f, sets::quarantine_name(f)));
+    let quarantines = quarantines.into_iter().filter(|(_, name)| out.sets.contains_key(name));
+    let quarantines: Vec<(Family, String)> = quarantines.collect();
+    if families.contains(&Family::V6) || quarantines.iter().any(|(family, _)| *family == Family::V6) {
         let types = equal(payload("icmpv6", "type"), set(NEVER_FILTERED.map(text)));
         rules.push(accept(chain, vec![types], "neighbours, routers and listeners (S1.63)"));
+    }
+    for (family, set) in quarantines {
+        let fields: &[&'static str] = if chain == "forward" { &["saddr", "daddr"] } else { &["saddr"] };
+        for field in fields {
+            let is_held = equal(address(family, field), text(format!("@{set}")));
+            rules.push(rule(chain, vec![is_held, goto(QUARANTINE)], "in quarantine (S3.11)"));
+        }
     }
     for family in &families {
         let field = |direction: &Direction| if *direction == Direction::Egress { "saddr" } else { "daddr" };

@@ -57,6 +57,19 @@ struct Builder<'a> {
     chain: String,
 }
 
+/// A chain that counts and drops.
+pub(crate) fn deny_rules(chain: &str, options: &Options, comment: &str) -> Vec<Rule<'static>> {
+    let mut rules = Vec::new();
+    if let Some(deny_log) = options.deny_log {
+        // nft: limit rate 1/second burst 1 packets log prefix "in-shop/web-….deny" group 100 snaplen 128
+        let log = log(chain.to_owned(), u32::from(deny_log.group), SNAPLEN);
+        rules.push(rule(chain, vec![limit(deny_log.rate, deny_log.rate), log], "a sample, so that netpol can say why"));
+    }
+    // nft: counter drop
+    rules.push(rule(chain, vec![counter(), Statement::Drop(None)], comment));
+    rules
+}
+
 impl Builder<'_> {
     fn add(&self, options: &Options, out: &mut Ruleset) {
         let deny = format!("{}.deny", self.chain);
@@ -83,14 +96,7 @@ impl Builder<'_> {
             let ports = ports.get(peers).map(|list| list.join(", ")).unwrap_or_default();
             self.insert(name.clone(), rules, format!("{ports} of {}", self.headline), out);
         }
-        let mut rules = Vec::new();
-        if let Some(deny_log) = options.deny_log {
-            // nft: limit rate 1/second burst 1 packets log prefix "in-shop/web-….deny" group 100 snaplen 128
-            let log = log(deny.clone(), u32::from(deny_log.group), SNAPLEN);
-            rules.push(rule(&deny, vec![limit(deny_log.rate, deny_log.rate), log], "a sample, so that netpol can say why"));
-        }
-        // nft: counter drop
-        rules.push(rule(&deny, vec![counter(), Statement::Drop(None)], &self.headline));
+        let rules = deny_rules(&deny, options, &self.headline);
         self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
     }
 

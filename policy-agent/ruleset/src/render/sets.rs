@@ -37,6 +37,11 @@ pub(crate) fn isolated_name(family: Family) -> String {
     format!("isolated{}", digit(family))
 }
 
+/// Addresses of which it is not known whose they are.
+pub(crate) fn quarantine_name(family: Family) -> String {
+    format!("quarantine{}", digit(family))
+}
+
 /// Pods and themselves.
 pub(crate) fn self_name(family: Family) -> String {
     format!("self{}", digit(family))
@@ -44,10 +49,21 @@ pub(crate) fn self_name(family: Family) -> String {
 
 pub(crate) fn add(plan: &NodePlan, names: &Names, out: &mut Ruleset) {
     for family in [Family::V4, Family::V6] {
+        add_quarantined(plan, family, out);
         add_isolated(plan, family, out);
         for group in plan.groups.iter().filter(|group| group.families.contains(&family)) {
             add_peers(plan, names, group, family, out);
         }
+    }
+}
+
+fn add_quarantined(plan: &NodePlan, family: Family, out: &mut Ruleset) {
+    let addresses = plan.quarantined.iter().filter(|a| Family::of(**a) == family).map(|a| Element::Address(*a));
+    let addresses: BTreeSet<Element> = addresses.collect();
+    if !addresses.is_empty() {
+        let name = quarantine_name(family);
+        out.about.insert(name.clone(), About::text("addresses on this node of which it is not known yet whose they are (S3.11)"));
+        out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(addresses) });
     }
 }
 

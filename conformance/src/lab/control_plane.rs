@@ -1,0 +1,214 @@
+//! A real kube-apiserver with its etcd.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Namespace;
+
+/// The versions that can be built, newest first.
+pub const VERSIONS: [&str; 2] = ["1.37", "1.35"];
+/// Where it listens: the address of a network's outside, or that of a host.
+pub const ADDRESS: &str = "198.18.0.2";
+const PORT: u16 = 6443;
+const ADMIN: &str = "the-admin-of-the-tests";
+const AGENT: &str = "the-agent-of-the-tests";
+
+/// A control plane in a network namespace. It is killed when this goes, and its data with it.
+pub struct ControlPlane {
+    programs: PathBuf,
+    folder: tempfile::TempDir,
+    extra: Vec<String>,
+    etcd: Option<Child>,
+    apiserver: Option<Child>,
+}
+
+/// The folder with kube-apiserver, etcd and kubectl: `KUBEBUILDER_ASSETS`, or what `conformance/apiserver/build` builds.
+fn programs(version: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS") {
+        return folder.into();
+    }
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("apiserver/build");
+    let output = Command::new(build).arg(version).stderr(Stdio::inherit()).output().expect("bash runs");
+    assert!(output.status.success(), "Kubernetes {version} does not build");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+impl ControlPlane {
+    /// Starts etcd and an API server of this version in a namespace that has [`ADDRESS`], and waits until it is ready. `extra`
+    /// are more arguments for the API server.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[must_use]
+    pub fn start(version: &str, namespace: &Namespace, extra: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let tokens = format!("{ADMIN},admin,admin,system:masters\n{AGENT},system:serviceaccount:netpol:netpol,agent,\n");
+        std::fs::write(path("tokens.csv"), tokens).expect("writable");
+        let made = Command::new("openssl").args(["genrsa", "-out"]).arg(path("sa.key")).stderr(Stdio::null()).status();
+        assert!(made.is_ok_and(|status| status.success()), "openssl makes no key");
+        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut plane = Self { programs: programs(version), folder, extra, etcd: None, apiserver: None };
+        for (name, token) in [("admin.conf", ADMIN), ("agent.conf", AGENT)] {
+            std::fs::write(plane.path(name), plane.kubeconfig_text(token)).expect("writable");
+        }
+        plane.start_etcd(namespace);
+        plane.start_apiserver(namespace);
+        plane.wait_ready(namespace);
+        plane
+    }
+
+    fn kubeconfig_text(&self, token: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
+             clusters:\n- {{name: lab, cluster: {{server: 'https://{ADDRESS}:{PORT}', certificate-authority: '{}'}}}}\n\
+             users:\n- {{name: me, user: {{token: {token}}}}}\ncontexts:\n- {{name: lab, context: {{cluster: lab, user: me}}}}\n",
+            self.path("certs/apiserver.crt").display()
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The kubeconfig of somebody who may do everything.
+    #[must_use]
+    pub fn admin(&self) -> PathBuf {
+        self.path("admin.conf")
+    }
+
+    /// The kubeconfig of an agent, who may do what the deployment says.
+    #[must_use]
+    pub fn agent(&self) -> PathBuf {
+        self.path("agent.conf")
+    }
+
+    /// The folder of `kubectl`.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    fn spawn(&self, namespace: &Namespace, mut command: Command, log: &str) -> Child {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.path(log)).expect("a log file");
+        let errors = file.try_clone().expect("a log file");
+        command.stdin(Stdio::null()).stdout(Stdio::from(file)).stderr(Stdio::from(errors)).process_group(0);
+        namespace.run(move || command.spawn().expect("the program starts"))
+    }
+
+    /// Starts etcd, on the data that is there.
+    pub fn start_etcd(&mut self, namespace: &Namespace) {
+        let mut command = Command::new(self.programs.join("etcd"));
+        command.arg("--data-dir").arg(self.path("etcd")).args([
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+            "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+            "--initial-cluster=default=http://127.0.0.1:2380",
+            // The data is thrown away; a disk that is slow would only slow the tests.
+            "--unsafe-no-fsync=true",
+            "--log-level=warn",
+        ]);
+        self.etcd = Some(self.spawn(namespace, command, "etcd.log"));
+    }
+
+    /// Starts the API server.
+    pub fn start_apiserver(&mut self, namespace: &Namespace) {
+        let mut command = Command::new(self.programs.join("kube-apiserver"));
+        command.args(["--etcd-servers=http://127.0.0.1:2379", "--service-cluster-ip-range=10.96.0.0/16"]);
+        command.args([format!("--bind-address={ADDRESS}"), format!("--secure-port={PORT}")]);
+        command.args([format!("--advertise-address={ADDRESS}")]);
+        command.arg("--cert-dir").arg(self.path("certs")).arg("--token-auth-file").arg(self.path("tokens.csv"));
+        command.arg("--service-account-key-file").arg(self.path("sa.key"));
+        command.arg("--service-account-signing-key-file").arg(self.path("sa.key"));
+        command.args(["--service-account-issuer=https://lab", "--authorization-mode=RBAC"]);
+        // Nobody makes service accounts and their tokens here.
+        command.args(["--disable-admission-plugins=ServiceAccount,TaintNodesByCondition", "--allow-privileged=true"]);
+        command.args(&self.extra);
+        self.apiserver = Some(self.spawn(namespace, command, "apiserver.log"));
+    }
+
+    /// Waits until the API server answers that it is ready.
+    ///
+    /// # Panics
+    /// When it does not get there in two minutes.
+    pub fn wait_ready(&self, namespace: &Namespace) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let config = self.admin();
+        while !self.kubectl_in(namespace, &["get", "--raw", "/readyz"], &config).0 {
+            assert!(Instant::now() < deadline, "the API server does not get ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The last lines that the API server logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.path("apiserver.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+    }
+
+    fn kubectl_in(&self, namespace: &Namespace, arguments: &[&str], config: &Path) -> (bool, String) {
+        let mut command = Command::new(self.programs.join("kubectl"));
+        command.arg("--kubeconfig").arg(config).args(arguments).stdin(Stdio::null());
+        command.env("HOME", self.folder.path());
+        let output = namespace.run(move || command.output().expect("kubectl runs"));
+        (
+            output.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    }
+
+    /// Runs kubectl as the admin, and returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn kubectl(&self, namespace: &Namespace, arguments: &[&str]) -> String {
+        let (is_good, text) = self.kubectl_in(namespace, arguments, &self.admin());
+        assert!(is_good, "kubectl {arguments:?}: {text}");
+        text
+    }
+
+    /// Forgets what happened before now, so that watches that are behind cannot go on.
+    pub fn compact(&self, namespace: &Namespace) {
+        // etcd's HTTP gateway: the revision of an answer, then a compaction up to it.
+        let ask = |path: &str, body: &str| {
+            let url = format!("http://127.0.0.1:2379/v3/kv/{path}");
+            namespace.command("curl", &["-sS", "-X", "POST", &url, "-d", body])
+        };
+        let answer: serde_json::Value = serde_json::from_str(&ask("range", r#"{"key":"AA=="}"#)).expect("JSON");
+        let revision = answer["header"]["revision"].as_str().expect("a revision").to_owned();
+        ask("compaction", &format!(r#"{{"revision":"{revision}","physical":true}}"#));
+    }
+
+    /// Kills the API server.
+    pub fn kill_apiserver(&mut self) {
+        end(&mut self.apiserver);
+    }
+
+    /// Kills etcd.
+    pub fn kill_etcd(&mut self) {
+        end(&mut self.etcd);
+    }
+}
+
+fn end(child: &mut Option<Child>) {
+    if let Some(mut child) = child.take() {
+        let id = i32::try_from(child.id()).expect("a process id");
+        let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+        let _ = child.wait();
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        end(&mut self.apiserver);
+        end(&mut self.etcd);
+    }
+}

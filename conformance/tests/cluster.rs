@@ -1,0 +1,352 @@
+//! The agent's binary against a real API server: the corpus, changes, and every kind of trouble.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use conformance::case::{folder, is_verdicts, latest, manifests, read_all, to_json};
+use conformance::engine;
+use conformance::lab::fire::{self, under_fire};
+use conformance::lab::{self, AgentProcess, Api, ControlPlane, Fabric, Network, VERSIONS, binary, fixture, truth};
+use conformance::oracle::{Oracle, Protocol};
+use nix::sys::signal::Signal;
+use policy_core::manifest::Syntax;
+use serde_json::{Value, json};
+
+const TOOLS: [&str; 6] = ["ip", "bridge", "conntrack", "openssl", "curl", "unzip"];
+
+/// An agent on every node, with the API server as source.
+fn agents(network: &Network, plane: &ControlPlane, folder: &Path, arguments: &[&str]) -> Vec<AgentProcess> {
+    let agent = binary("policy-agent", "policy-agent");
+    let config = plane.agent();
+    let config = config.to_str().expect("a path in UTF-8");
+    let arguments: Vec<&str> = ["--deny-log", "off", "--kubeconfig", config].iter().chain(arguments).copied().collect();
+    network.nodes().map(|node| AgentProcess::start_with(&agent, network.node(node), folder, &arguments)).collect()
+}
+
+/// Measures until engine, oracle and kernel agree; the cluster converges, but not at once (S3.10).
+fn agree(
+    network: &mut Network,
+    objects: &str,
+    protocols: &[Protocol],
+    extra: &[IpAddr],
+    round: &mut u16,
+) -> Result<usize, String> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let snapshot = engine::load_text(objects, Syntax::Legacy);
+    let addresses = truth::addresses(&snapshot, extra);
+    loop {
+        let truth = truth::measure(network, &snapshot, &addresses, protocols, round);
+        match truth.check(&Oracle::new(latest(to_json(objects)))) {
+            Ok(()) => return Ok(truth.verdicts.len()),
+            Err(difference) if Instant::now() > deadline => return Err(difference),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn corpus(version: &str, extra: &[&str], is_wanted: impl Fn(usize) -> bool, least: usize) {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut network = fixture::nodes(Fabric::Routed);
+    let plane = ControlPlane::start(version, network.outside(), extra);
+    plane.kubectl(network.outside(), &["apply", "-f", DEPLOYED]);
+    let mut api = Api::new(network.outside(), plane.admin());
+    let folder_of_agents = tempfile::tempdir().expect("a folder");
+    let agents = agents(&network, &plane, folder_of_agents.path(), &[]);
+    agents.iter().for_each(AgentProcess::wait_in_sync);
+    let (mut sections, mut packets, mut left_out, mut round) = (0, 0, 0, 0);
+    for (number, case) in read_all(&folder()).iter().enumerate() {
+        for section in case.sections.iter().filter(|section| is_verdicts(section) && is_wanted(number)) {
+            let text = manifests(section);
+            let place = format!("{} [{}]", case.path.display(), section.name);
+            // What is faulty can only be in a cluster since earlier times, and a namespace that is not there holds nothing; the
+            // other tests have them.
+            let strict = engine::load_text(&text, Syntax::Strict);
+            if strict.diagnostics.iter().any(|d| d.is_error() || d.rule == "S1.36") {
+                left_out += 1;
+                continue;
+            }
+            let refusals = api.hold(&latest(to_json(&text)));
+            assert!(refusals.is_empty(), "{place}: good for us, and refused by the API server: {refusals:?}");
+            let rows = section.table.iter().skip(1);
+            let asked: Vec<&str> = rows.clone().flat_map(|row| [row[0].as_str(), row[1].as_str()]).collect();
+            let literal = asked.into_iter().filter_map(|text| text.parse::<IpAddr>().ok()).filter(|a| !a.is_loopback());
+            let mut extra: Vec<IpAddr> = literal.collect();
+            extra.push("203.0.113.9".parse().expect("an address"));
+            let mut ports: BTreeSet<(&'static str, u16)> = [("TCP", 80), ("UDP", 80)].into();
+            for row in rows {
+                if let Some((name, port)) = row[2].split_once('/') {
+                    let name = ["TCP", "UDP", "SCTP"].into_iter().find(|t| *t == name).expect("a transport");
+                    ports.insert((name, port.parse().expect("a port")));
+                }
+            }
+            let protocols: Vec<Protocol> = ports.into_iter().map(|(name, port)| Protocol::Port(name, port)).collect();
+            packets += agree(&mut network, &text, &protocols, &extra, &mut round).unwrap_or_else(|difference| {
+                let logs: String = agents.iter().map(AgentProcess::log).collect();
+                panic!("{place}: {difference}\n{logs}")
+            });
+            sections += 1;
+        }
+    }
+    println!("{sections} sections, {packets} packets, {left_out} left out");
+    assert!(sections >= least, "{sections} sections");
+}
+
+const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-agent/deploy/netpol.yaml");
+
+#[test]
+fn the_corpus_is_true_through_the_newest_api_server() {
+    corpus(VERSIONS[0], &[], |_| true, 150);
+}
+
+#[test]
+fn the_corpus_is_true_through_an_older_api_server_that_cannot_list_by_watching() {
+    corpus(VERSIONS[1], &["--feature-gates=WatchList=false"], |number| number % 5 == 0, 20);
+}
+
+/// The fixture as objects.
+fn fixture_objects() -> Vec<Value> {
+    latest(to_json(&fixture::manifests()))
+}
+
+/// A policy for `x/a` that allows ingress from these pods of namespace y, and one that is always there.
+fn guards(from: &[&str]) -> Vec<Value> {
+    let peer =
+        |pod: &&str| json!({"namespaceSelector": {"matchLabels": {"ns": "y"}}, "podSelector": {"matchLabels": {"pod": pod}}});
+    let policy = |name: &str, spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "x"}, "spec": spec});
+    let from: Vec<Value> = from.iter().map(peer).collect();
+    let ingress = if from.is_empty() { json!([]) } else { json!([{"from": from}]) };
+    vec![
+        policy("guard", json!({"podSelector": {"matchLabels": {"pod": "a"}}, "ingress": ingress})),
+        policy("silence", json!({"podSelector": {"matchLabels": {"pod": "c"}}, "policyTypes": ["Egress"]})),
+    ]
+}
+
+fn list(objects: &[Value]) -> String {
+    objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
+}
+
+/// The fixture under a control plane, with agents that are in sync.
+struct Cluster {
+    network: Network,
+    plane: ControlPlane,
+    api: Api,
+    agents: Vec<AgentProcess>,
+    folder: tempfile::TempDir,
+    round: u16,
+}
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Port("TCP", 80), Protocol::Port("UDP", 80)];
+/// `x/a`; `y/a`, which may never reach it; `y/b`, which may now and then.
+const WHO: [&str; 3] = ["10.244.1.1", "10.244.2.1", "10.244.2.2"];
+
+impl Cluster {
+    fn start(version: &str) -> Self {
+        let network = fixture::network(Fabric::Routed);
+        let plane = ControlPlane::start(version, network.outside(), &[]);
+        plane.kubectl(network.outside(), &["apply", "-f", DEPLOYED]);
+        let mut api = Api::new(network.outside(), plane.admin());
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(api.hold(&[fixture_objects(), guards(&["b"])].concat()).is_empty());
+        let agents = agents(&network, &plane, folder.path(), &[]);
+        agents.iter().for_each(AgentProcess::wait_in_sync);
+        Self { network, plane, api, agents, folder, round: 0 }
+    }
+
+    /// Checks that the kernel does what these objects say.
+    fn agree(&mut self, objects: &[Value]) {
+        let result = agree(&mut self.network, &list(objects), &PROTOCOLS, &[], &mut self.round);
+        result.unwrap_or_else(|difference| panic!("{difference}\n{}", self.logs()));
+    }
+
+    fn logs(&self) -> String {
+        self.agents.iter().map(AgentProcess::log).collect()
+    }
+
+    fn hold(&mut self, objects: &[Value]) {
+        let refused = self.api.hold(objects);
+        assert!(refused.is_empty(), "{refused:?}");
+    }
+
+    fn restart_apiserver(&mut self) {
+        self.plane.start_apiserver(self.network.outside());
+        self.plane.wait_ready(self.network.outside());
+    }
+}
+
+#[test]
+fn without_the_api_server_enforcement_goes_on() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    let before = [fixture_objects(), guards(&["b"])].concat();
+    cluster.agree(&before);
+    for agent in &cluster.agents {
+        agent.wait(|status| status["warnings"].as_array().is_some_and(Vec::is_empty));
+    }
+
+    // The API server is killed: what was known stays in force, and everybody is told how old it is.
+    cluster.plane.kill_apiserver();
+    for agent in &cluster.agents {
+        agent.wait(|status| {
+            status["is_in_sync"] == true && status["warnings"].to_string().contains("stale: nothing was heard of pods")
+        });
+    }
+    cluster.agree(&before);
+    cluster.restart_apiserver();
+    for agent in &cluster.agents {
+        agent.wait_for(Duration::from_secs(60), |status| !status["warnings"].to_string().contains("stale"));
+    }
+    let after = [fixture_objects(), guards(&["c"])].concat();
+    cluster.hold(&after);
+    cluster.agree(&after);
+
+    // A node is cut off. Policies, pods and namespaces come and go meanwhile, and history is forgotten: when the node is back, it
+    // must list again, and find out what it never saw go.
+    let node = cluster.network.node("n1");
+    let cut = "add table inet cut\nadd chain inet cut out { type filter hook output priority 0; }\nadd rule inet cut out tcp dport 6443 drop\n";
+    node.command_with("nft", &["-f", "-"], cut);
+    let mut objects = fixture_objects();
+    objects.retain(|object| {
+        !(object["kind"] == "Pod" && object["metadata"]["namespace"] == "y" && object["metadata"]["name"] == "c")
+    });
+    for object in &mut objects {
+        if object["kind"] == "Namespace" && object["metadata"]["name"] == "z" {
+            object["metadata"]["labels"]["ns"] = json!("y");
+        }
+    }
+    // The egress policy is gone as well.
+    objects.push(guards(&["a", "b"]).remove(0));
+    cluster.hold(&objects);
+    cluster.plane.compact(cluster.network.outside());
+    cluster.plane.kill_apiserver();
+    cluster.restart_apiserver();
+    cluster.network.node("n1").command("nft", &["delete", "table", "inet", "cut"]);
+    cluster.agree(&objects);
+    let log = cluster.agents.first().expect("three agents").log();
+    assert!(log.contains("too old resource version"), "history was not forgotten: {log}");
+}
+
+#[test]
+fn killed_in_any_order_nothing_is_lost_and_nothing_opens() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    let objects = |round: usize| {
+        let from: &[&str] = if round.is_multiple_of(2) { &["b", "c"] } else { &["b"] };
+        [fixture_objects(), guards(from)].concat()
+    };
+    cluster.agree(&[fixture_objects(), guards(&["b"])].concat());
+    let agent = binary("policy-agent", "policy-agent");
+    let config = cluster.plane.agent().to_str().expect("a path in UTF-8").to_owned();
+    for round in 0..10 {
+        let Cluster { network, plane, api, agents, folder, .. } = &mut cluster;
+        let heard = under_fire(network, WHO, || {
+            // Three things in one of six orders; what was killed comes back at once or after the others.
+            let order = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]][round % 6];
+            for what in order {
+                match what {
+                    0 => agents.iter_mut().for_each(|agent| agent.stop(Signal::SIGKILL)),
+                    1 => plane.kill_apiserver(),
+                    _ => plane.kill_etcd(),
+                }
+                std::thread::sleep(Duration::from_millis(17 * round as u64));
+            }
+            let start =
+                |node: &str| AgentProcess::start_with(&agent, network.node(node), folder.path(), &["--kubeconfig", &config]);
+            if round.is_multiple_of(3) {
+                *agents = network.nodes().map(start).collect();
+            }
+            plane.start_etcd(network.outside());
+            plane.start_apiserver(network.outside());
+            if round % 3 == 1 {
+                *agents = network.nodes().map(start).collect();
+            }
+            plane.wait_ready(network.outside());
+            let refused = api.hold(&objects(round));
+            assert!(refused.is_empty(), "{refused:?}");
+            if round % 3 == 2 {
+                *agents = network.nodes().map(start).collect();
+            }
+        });
+        assert!(!heard.contains(&fire::FORBIDDEN), "round {round}: a forbidden packet passed");
+        assert!(heard.contains(&fire::ALLOWED), "round {round}: nothing passed at all");
+        cluster.agree(&objects(round));
+    }
+}
+
+/// Pods in namespaces of their own, most of them on a node that is far away, with policies; and policies for `x/a` that let some
+/// of them in.
+const NEAR: usize = 20;
+
+fn crowd(pods: usize, policies: usize, turn: usize) -> Vec<Value> {
+    const NAMESPACES: usize = 50;
+    let namespace = |i: usize| format!("crowd-{}", i % NAMESPACES);
+    let mut out: Vec<Value> = (0..NAMESPACES)
+        .map(|i| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(i), "labels": {"crowd": (i % 5).to_string()}}}))
+        .collect();
+    out.extend((0..pods).map(|i| {
+        let node = if i >= NEAR { "far" } else if i.is_multiple_of(2) { "n2" } else { "n3" };
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("p{i}"), "namespace": namespace(i), "labels": {"app": format!("a{}", (i + turn) % 40), "node": node}},
+            "spec": {"nodeName": node, "containers": [{}]},
+            "status": {"phase": "Running", "podIP": format!("10.{}.{}.{}", 100 + i / 40_000, (i / 200) % 200, 1 + i % 200)}})
+    }));
+    out.extend((0..policies).map(|i| {
+        let far = !i.is_multiple_of(20);
+        let (name, home) = (format!("np{i}"), if far { namespace(i) } else { "x".to_owned() });
+        let pods = if far { json!({"app": format!("a{}", i % 40), "node": "far"}) } else { json!({"pod": "a"}) };
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": home},
+            "spec": {"podSelector": {"matchLabels": pods}, "ingress": [{
+                "from": [{"namespaceSelector": {"matchLabels": {"crowd": ((i + turn) % 5).to_string()}},
+                          "podSelector": {"matchLabels": {"app": format!("a{}", (i / 20 + turn) % 40)}}}],
+                "ports": [{"port": 1000 + i}]}]}})
+    }));
+    out
+}
+
+#[test]
+fn thousands_of_objects_come_change_and_go_under_fire() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    let calm = [fixture_objects(), guards(&["b"])].concat();
+    let stages: Vec<Vec<Value>> =
+        vec![[calm.clone(), crowd(5000, 2000, 0)].concat(), [calm.clone(), crowd(5000, 2000, 1)].concat(), calm.clone()];
+    for stage in stages {
+        let Cluster { network, api, .. } = &mut cluster;
+        let heard = under_fire(network, WHO, || {
+            let refused = api.hold(&stage);
+            assert!(refused.is_empty(), "{refused:?}");
+        });
+        assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed");
+        assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+        cluster.agents.iter().for_each(AgentProcess::wait_in_sync);
+        let count = |kind: &str| stage.iter().filter(|object| object["kind"] == kind).count();
+        for agent in &cluster.agents {
+            agent.wait(|status| {
+                status["objects"]["pods"] == count("Pod") && status["objects"]["policies"] == count("NetworkPolicy")
+            });
+        }
+        // The crowd's own policies are for those far away.
+        let objects: Vec<Value> = stage
+            .iter()
+            .filter(|o| {
+                let is_crowd = o["metadata"]["namespace"].as_str().is_some_and(|name| name.starts_with("crowd-"));
+                !is_crowd || (o["kind"] == "Pod" && o["spec"]["nodeName"] != "far")
+            })
+            .cloned()
+            .collect();
+        let ports = [1000, 1020, 2980].map(|port| Protocol::Port("TCP", port));
+        let result = agree(&mut cluster.network, &list(&objects), &ports, &[], &mut cluster.round);
+        println!("{} objects: {} packets", stage.len(), result.unwrap_or_else(|difference| panic!("{difference}")));
+    }
+}

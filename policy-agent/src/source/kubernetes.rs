@@ -1,0 +1,305 @@
+//! The Kubernetes API as source: one watch for each kind, and nothing else asked of the API server.
+//!
+//! Watches start one after the other, in the order of `Kind`, each when the one before has told everything; so pods come when
+//! their namespaces and the policies are there. A watch that breaks goes on where it was, after a pause with jitter; one that
+//! cannot go on lists again, and what the list says is compared with what was known. What was known stays meanwhile.
+//!
+//! - `object`, `shape`: objects, cut down while they are read.
+//! - `store`: what is known, and what an event changes about it.
+//! - `heard`: how long ago each watch heard anything.
+
+mod heard;
+mod object;
+mod shape;
+mod store;
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::stream::{self, AbortHandle, BoxStream, SelectAll, StreamExt};
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, InitialListStrategy};
+use kube::{Api, Client, Config, Resource};
+use serde_json::Value;
+
+use self::heard::Heard;
+use self::object::{Kind, Object, Watched, key_of};
+use self::store::Store;
+use super::{Extent, News, Pulse, Source};
+
+/// The API server ends watches after this time, so that connections spread over its replicas again.
+const WATCH: Duration = Duration::from_secs(290);
+/// Nothing read from a connection for this long means that it is dead: bookmarks come every 60 to 75 seconds.
+const SILENCE: Duration = Duration::from_secs(100);
+const CONNECT: Duration = Duration::from_secs(10);
+/// This many changes are told at once at most.
+const BATCH: usize = 1024;
+/// A connection that cannot even be described is tried again this often.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How to reach the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// A kubeconfig; without one, the service account of the pod, or what `KUBECONFIG` says.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it; without one, its current one.
+    pub context: Option<String>,
+}
+
+impl Access {
+    /// The address of the API server and how to prove who is asking.
+    ///
+    /// # Errors
+    /// When the files of a kubeconfig or of a service account are missing or wrong.
+    pub async fn config(&self) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let config = match &self.kubeconfig {
+            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
+            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
+            None => Config::infer().await?,
+        };
+        Ok(config)
+    }
+}
+
+/// The Kubernetes API.
+pub struct Kubernetes {
+    access: Access,
+    node: String,
+    heard: Heard,
+}
+
+/// What a watch says.
+enum Said {
+    Begin,
+    There(String, Value),
+    Gone(String),
+    End,
+    /// It cannot go on as it is, and is to be begun anew.
+    Lost(String),
+    /// The API server cannot list by watching.
+    CannotStream,
+    /// Something went wrong; the watch tries again by itself.
+    Trouble(String),
+}
+
+type Watch = BoxStream<'static, (Kind, Said)>;
+
+impl Kubernetes {
+    /// The API as this node sees it.
+    #[must_use]
+    pub fn new(access: Access, node: String) -> Self {
+        Self { access, node, heard: Heard::new() }
+    }
+
+    async fn connect(&self) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+        let mut config = self.access.config().await?;
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(SILENCE);
+        config.reset_reader_on_write = true;
+        Ok(ClientBuilder::try_from(config)?.with_layer(&self.heard).build())
+    }
+
+    async fn watch(&self, tell: &mut dyn FnMut(News) -> bool) {
+        let client = loop {
+            match self.connect().await {
+                Ok(client) => break client,
+                Err(error) => {
+                    self.heard.trouble(Kind::Namespace, error.to_string());
+                    tracing::error!(error, "cannot tell how to reach the API server");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        let mut session = Session::new(client, self.heard.clone(), Store::new(self.node.clone()));
+        loop {
+            session.next().await;
+            if let Some(news) = session.news()
+                && !tell(news)
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl Source for Kubernetes {
+    fn describe(&self) -> String {
+        "the Kubernetes API".to_owned()
+    }
+
+    fn pulse(&self) -> Pulse {
+        let heard = self.heard.clone();
+        Box::new(move || heard.freshness())
+    }
+
+    fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.watch(tell)),
+            Err(error) => tracing::error!(%error, "cannot watch the API server"),
+        }
+    }
+}
+
+/// The watches that run, and what they have said.
+struct Session {
+    client: Client,
+    heard: Heard,
+    store: Store,
+    watches: SelectAll<Watch>,
+    /// Ends the watch of a kind.
+    running: [Option<AbortHandle>; 4],
+    has_ended: [bool; 4],
+    /// How lists are asked for; by watching, unless the API server cannot.
+    strategy: InitialListStrategy,
+    was_complete: bool,
+}
+
+impl Session {
+    fn new(client: Client, heard: Heard, store: Store) -> Self {
+        let mut session = Self {
+            client,
+            heard,
+            store,
+            watches: SelectAll::new(),
+            running: [const { None }; 4],
+            has_ended: [false; 4],
+            strategy: InitialListStrategy::StreamingList,
+            was_complete: false,
+        };
+        session.begin(Kind::Namespace, Duration::ZERO);
+        session
+    }
+
+    /// Begins the watch of a kind after a pause, in place of one that may be running.
+    fn begin(&mut self, kind: Kind, pause: Duration) {
+        let watch = match kind {
+            Kind::Namespace => self.watch::<object::Namespace>(),
+            Kind::Node => self.watch::<object::Node>(),
+            Kind::NetworkPolicy => self.watch::<object::NetworkPolicy>(),
+            Kind::Pod => self.watch::<object::Pod>(),
+        };
+        let paused = stream::once(tokio::time::sleep(pause)).filter_map(|()| std::future::ready(None)).chain(watch);
+        let (watch, handle) = stream::abortable(paused);
+        if let Some(before) = self.running.get_mut(kind as usize).and_then(|running| running.replace(handle)) {
+            before.abort();
+        }
+        self.watches.push(watch.boxed());
+    }
+
+    fn watch<K: Watched>(&self) -> Watch {
+        let config = watcher::Config {
+            // All of it from the API server's memory in one answer; pages would be read from etcd, for every node.
+            page_size: None,
+            initial_list_strategy: self.strategy.clone(),
+            timeout: Some(u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX)),
+            ..watcher::Config::default()
+        };
+        let api: Api<Object<K>> = Api::all(self.client.clone());
+        watcher::watcher(api, config).default_backoff().map(|event| (K::KIND, said(event))).boxed()
+    }
+
+    /// Waits until something is said, and takes it with what else there is.
+    async fn next(&mut self) {
+        let mut said = self.watches.next().await;
+        while let Some((kind, what)) = said {
+            self.take(kind, what);
+            if self.store.waiting() >= BATCH {
+                return;
+            }
+            said = self.watches.next().now_or_never().flatten();
+        }
+    }
+
+    fn take(&mut self, kind: Kind, said: Said) {
+        match said {
+            Said::Begin => self.store.begin(kind),
+            Said::There(key, value) => self.store.apply(kind, &key, &value),
+            Said::Gone(key) => self.store.remove(kind, &key),
+            Said::End => {
+                self.store.end(kind);
+                let is_first = self.has_ended.get_mut(kind as usize).is_some_and(|ended| !std::mem::replace(ended, true));
+                if let Some(next) = kind.next().filter(|_| is_first) {
+                    self.begin(next, Duration::ZERO);
+                }
+            }
+            Said::Trouble(what) => {
+                tracing::warn!(kind = kind.plural(), what, "the watch of the API server failed, and is tried again");
+                self.heard.trouble(kind, what);
+            }
+            Said::CannotStream => {
+                tracing::info!("the API server cannot list by watching; lists are asked for instead");
+                self.strategy = InitialListStrategy::ListWatch;
+                self.begin(kind, Duration::ZERO);
+            }
+            Said::Lost(what) => {
+                tracing::warn!(kind = kind.plural(), what, "the watch of the API server cannot go on, and lists again");
+                self.heard.trouble(kind, what);
+                self.begin(kind, pause());
+            }
+        }
+        if self.store.must_list_pods() {
+            self.begin(Kind::Pod, pause());
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.has_ended.iter().all(|ended| *ended)
+    }
+
+    /// What there is to tell.
+    fn news(&mut self) -> Option<News> {
+        let is_complete = self.is_complete();
+        let is_first = is_complete && !std::mem::replace(&mut self.was_complete, is_complete);
+        let mut news = self.store.news().or_else(|| is_first.then(News::default))?;
+        news.extent = if is_complete { Extent::All } else { Extent::Growing };
+        Some(news)
+    }
+}
+
+/// One to two seconds: nodes that lost their watches together do not come back together.
+fn pause() -> Duration {
+    let random = RandomState::new().hash_one(0);
+    Duration::from_millis(1000 + random % 1000)
+}
+
+fn said<K: Watched>(event: Result<Event<Object<K>>, watcher::Error>) -> Said {
+    match event {
+        Ok(Event::Init) => Said::Begin,
+        Ok(Event::InitApply(object) | Event::Apply(object)) => Said::There(key_of(object.meta()), object.value),
+        Ok(Event::Delete(object)) => Said::Gone(key_of(object.meta())),
+        Ok(Event::InitDone) => Said::End,
+        Err(error) => {
+            let code = match &error {
+                watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+                _ => 0,
+            };
+            let text = full_text(&error);
+            match code {
+                400 | 422 if text.contains("sendInitialEvents") => Said::CannotStream,
+                410 => Said::Lost(text),
+                // The API server was restored from a backup, and is behind what was seen before.
+                _ if text.contains("Too large resource version") => Said::Lost(text),
+                _ => Said::Trouble(text),
+            }
+        }
+    }
+}
+
+/// An error with what is behind it.
+fn full_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
