@@ -61,6 +61,7 @@ fn selector(key: &str, value: &str) -> Selector {
 
 fn pod(name: &str, app: &str, node: &str, address: IpAddr) -> Change {
     Change::Pod(Pod {
+        uid: None,
         key: ObjectKey::new("x", name),
         labels: labels(&[("app", app)]),
         placement: Placement::Node(node.to_owned()),

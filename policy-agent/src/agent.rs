@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use netpol_cni::protocol::{Answer, Task, code};
 use policy_core::compile::GraphDelta;
 use policy_core::verdict::Flow;
 
@@ -13,6 +14,7 @@ use crate::denied::Sample;
 use crate::enforcer::{Done, Enforcer, Kind};
 use crate::explain;
 use crate::metrics::{Metrics, seconds};
+use crate::sandboxes::Sandboxes;
 use crate::source::{Extent, Freshness, News, Pulse, Source};
 use crate::status::{self, Status};
 
@@ -37,6 +39,8 @@ pub enum Event {
     Denied(Sample),
     /// Somebody wants to know something.
     Ask(Question, Sender<String>),
+    /// The CNI plugin has something to be done.
+    Sandbox(Task, Sender<Answer>),
     /// Stop. The table stays in force (S3.12).
     Stop,
 }
@@ -65,6 +69,9 @@ pub struct Agent {
     applier: &'static str,
     source: String,
     pulse: Pulse,
+    sandboxes: Sandboxes,
+    /// Plugins that wait until the kernel has what they told.
+    waiting: Vec<Sender<Answer>>,
     events: Receiver<Event>,
     sender: Sender<Event>,
     /// Whether the source has told everything once.
@@ -99,6 +106,8 @@ impl Agent {
             enforcer,
             conntrack,
             metrics,
+            sandboxes: Sandboxes::new(node.clone(), None),
+            waiting: Vec::new(),
             node,
             applier,
             source: String::new(),
@@ -122,6 +131,13 @@ impl Agent {
         }
     }
 
+    /// The same agent, with what an earlier one was told of sandboxes.
+    #[must_use]
+    pub fn with_sandboxes(mut self, sandboxes: Sandboxes) -> Self {
+        self.sandboxes = sandboxes;
+        self
+    }
+
     /// The queue of an agent that is yet to be made.
     #[must_use]
     pub fn queue() -> (Sender<Event>, Receiver<Event>) {
@@ -131,10 +147,12 @@ impl Agent {
     /// Runs until it is told to stop.
     ///
     /// # Errors
-    /// When the thread for the source cannot be started.
+    /// When the thread for the source cannot be started, or what was told of sandboxes cannot be read.
     pub fn run(mut self, source: Box<dyn Source>) -> std::io::Result<()> {
         self.source = source.describe();
         self.pulse = source.pulse();
+        let held = self.sandboxes.load()?;
+        self.enforcer.take(held);
         let sender = self.sender.clone();
         std::thread::Builder::new()
             .name("source".to_owned())
@@ -161,6 +179,7 @@ impl Agent {
             if must_flush && self.has_all {
                 self.flush(start);
             }
+            self.answer_plugins();
             self.cut_due();
         }
     }
@@ -189,7 +208,8 @@ impl Agent {
                 }
                 let is_first = !self.is_in_force;
                 let has_changes = !news.changes.is_empty();
-                self.enforcer.take(news.changes);
+                let changes = self.sandboxes.take(news.changes);
+                self.enforcer.take(changes);
                 if !has_changes && !is_first && self.enforcer.generation().is_some() {
                     self.news_in_force = self.news_taken;
                 }
@@ -208,9 +228,55 @@ impl Agent {
                 // Whoever asked may have gone.
                 let _ = answer.send(text);
             }
+            Event::Sandbox(task, answer) => return self.handle_sandbox(task, answer),
             Event::Stop => {}
         }
         false
+    }
+
+    /// Does what the plugin asks; whether that makes a flush necessary.
+    fn handle_sandbox(&mut self, task: Task, answer: Sender<Answer>) -> bool {
+        let is_ready = self.is_in_force && self.enforcer.generation().is_some();
+        let (reply, changes) = match task {
+            // Nothing is known yet, or nothing can be put in force: the runtime tries again.
+            Task::Add(_) if !is_ready => (Some(Answer::refused(code::TRY_AGAIN, self.not_ready())), Vec::new()),
+            Task::Add(sandbox) => match self.sandboxes.add(sandbox) {
+                Ok(changes) => (None, changes),
+                Err(error) => (Some(Answer::refused(code::TRY_AGAIN, format!("cannot keep a record: {error}"))), Vec::new()),
+            },
+            Task::Del(attachment) => (Some(Answer::done()), self.sandboxes.remove(&attachment)),
+            Task::Gc(listed) => (Some(Answer::done()), self.sandboxes.keep(&listed)),
+            Task::Check(attachment) if is_ready && self.sandboxes.contains(&attachment) => (Some(Answer::done()), Vec::new()),
+            Task::Check(attachment) => {
+                let what = format!("interface {} of {} has no rules", attachment.interface, attachment.container);
+                (Some(Answer::refused(code::RULES_MISSING, what)), Vec::new())
+            }
+            Task::Status if is_ready => (Some(Answer::done()), Vec::new()),
+            Task::Status => (Some(Answer::refused(code::NOT_AVAILABLE, self.not_ready())), Vec::new()),
+        };
+        match reply {
+            // Whoever asked may have gone.
+            Some(reply) => drop(answer.send(reply)),
+            None => self.waiting.push(answer),
+        }
+        let must_flush = !changes.is_empty();
+        self.enforcer.take(changes);
+        must_flush
+    }
+
+    fn not_ready(&self) -> String {
+        if self.has_all { "the rules of this node are not in force".to_owned() } else { self.untold() }
+    }
+
+    /// Answers plugins when the kernel has what they told, or could not take it.
+    fn answer_plugins(&mut self) {
+        let is_in_force = self.enforcer.generation().is_some();
+        for answer in std::mem::take(&mut self.waiting) {
+            let why = || self.errors.back().map_or("the kernel does not have the rules", |(_, error)| error.as_str());
+            let reply = if is_in_force { Answer::done() } else { Answer::refused(code::TRY_AGAIN, why()) };
+            // Whoever asked may have gone.
+            let _ = answer.send(reply);
+        }
     }
 
     fn take_problems(&mut self, problems: Vec<String>) {
@@ -405,7 +471,7 @@ impl Agent {
                 self.metrics.text().unwrap_or_else(|error| format!("# {error}\n"))
             }
             Question::Ready if self.is_in_force => self.ready(),
-            Question::Ready if !self.has_all => self.waiting(),
+            Question::Ready if !self.has_all => self.untold(),
             Question::Ready => self.errors.back().map_or("no ruleset is in force yet".to_owned(), |(_, error)| error.clone()),
         }
     }
@@ -442,7 +508,7 @@ impl Agent {
     }
 
     /// Why nothing is put in force yet.
-    fn waiting(&self) -> String {
+    fn untold(&self) -> String {
         match self.problems.first() {
             Some(problem) => format!("the rules of an earlier run stay until everything can be read: {problem}"),
             None => match (self.pulse)().into_iter().find_map(|fresh| fresh.trouble) {
@@ -455,7 +521,7 @@ impl Agent {
     fn status(&self) -> Status {
         let ruleset = self.enforcer.ruleset();
         let why_not = if !self.has_all {
-            Some(self.waiting())
+            Some(self.untold())
         } else if self.enforcer.generation().is_none() {
             Some(self.errors.back().map_or("the table is about to be replaced".to_owned(), |(_, error)| error.clone()))
         } else {

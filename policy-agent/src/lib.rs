@@ -7,6 +7,7 @@
 //! - `explain`: kernel objects and denials in the words of Kubernetes.
 //! - `kernel`: the table in the kernel, and the ways to change it.
 //! - `metrics`: what Prometheus sees.
+//! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API says so.
 //! - `source`: where objects come from.
 //! - `status`: how the agent is.
 
@@ -17,5 +18,6 @@ pub mod enforcer;
 pub mod explain;
 pub mod kernel;
 pub mod metrics;
+pub mod sandboxes;
 pub mod source;
 pub mod status;

@@ -10,14 +10,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use netpol_cni::protocol::{Answer, LONGEST, Request, VERSION, code};
 use policy_agent::agent::{Event, Question};
 
 use crate::args::Output;
 
 /// Whoever connects must ask, and the agent must answer, in this time.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longer questions are none.
-const LONGEST: u64 = 1024;
 
 /// Serves questions on a socket that only its owner may use.
 pub(crate) fn serve(path: &Path, events: Sender<Event>) -> Result<()> {
@@ -32,8 +31,13 @@ pub(crate) fn serve(path: &Path, events: Sender<Event>) -> Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     std::thread::Builder::new().name("local".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A question that fails is its asker's business.
-            let _ = answer(&stream, &events);
+            let events = events.clone();
+            // Pods start at the same time, and one that waits must not keep others waiting. A question that fails is its asker's
+            // business.
+            let answering = std::thread::Builder::new().name("answer".to_owned()).spawn(move || drop(answer(&stream, &events)));
+            if let Err(error) = answering {
+                tracing::error!(%error, "a question at the socket cannot be answered");
+            }
         }
     })?;
     Ok(())
@@ -44,6 +48,9 @@ fn answer(stream: &UnixStream, events: &Sender<Event>) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream).take(LONGEST).read_line(&mut line)?;
+    if line.starts_with('{') {
+        return answer_plugin(stream, &line, events);
+    }
     let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
         ("status", "json") => Question::StatusJson,
         ("status", _) => Question::Status,
@@ -52,6 +59,20 @@ fn answer(stream: &UnixStream, events: &Sender<Event>) -> io::Result<()> {
     };
     let mut out = stream;
     out.write_all(ask(events, question).unwrap_or_else(|| "the agent does not answer\n".to_owned()).as_bytes())
+}
+
+/// A line of the CNI plugin.
+fn answer_plugin(mut stream: &UnixStream, line: &str, events: &Sender<Event>) -> io::Result<()> {
+    let answer = match serde_json::from_str::<Request>(line) {
+        Ok(request) if request.version == VERSION => {
+            let (tell, told) = channel();
+            let answer = events.send(Event::Sandbox(request.task, tell)).ok().and_then(|()| told.recv_timeout(2 * PATIENCE).ok());
+            answer.unwrap_or_else(|| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer"))
+        }
+        // A plugin of another version is about to be replaced, or this agent is.
+        _ => Answer::refused(code::TRY_AGAIN, format!("this agent speaks version {VERSION}")),
+    };
+    stream.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes())
 }
 
 /// Asks the agent's loop.

@@ -12,6 +12,7 @@ use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
 use policy_agent::metrics::Metrics;
+use policy_agent::sandboxes::Sandboxes;
 use policy_agent::source::Source;
 use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
@@ -100,7 +101,9 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     for warning in policy_agent::status::warnings() {
         tracing::warn!("{warning}");
     }
-    let agent = Agent::new(enforcer, conntrack, metrics, (config.node.clone(), applier), (sender, events));
+    let records = config.socket.as_deref().map(netpol_cni::plugin::records);
+    let agent = Agent::new(enforcer, conntrack, metrics, (config.node.clone(), applier), (sender, events))
+        .with_sandboxes(Sandboxes::new(config.node.clone(), records));
     let source: Box<dyn Source> = match config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
         Objects::Cluster(access) => {

@@ -60,6 +60,7 @@ impl Shape {
             ("pod-template-hash", format!("{:x}", (ns * 31 + app) * 2_654_435_761 % 0xffff_ffff)),
         ];
         Pod {
+            uid: None,
             key: ObjectKey::new(format!("team-{ns}"), format!("app-{app}-7d9c5b6f4-{i:x}")),
             labels: labels.map(|(k, v)| (k.to_owned(), v)).into_iter().collect::<Labels>(),
             placement: Placement::Node(if i < self.local { "node-0".to_owned() } else { format!("node-{}", 1 + i % 1000) }),

@@ -8,6 +8,8 @@ use crate::sets::Transport;
 /// A Pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pod {
+    /// What tells it from its predecessors of the same name, where that is known. Nothing is decided by it.
+    pub uid: Option<String>,
     /// Namespace and name.
     pub key: ObjectKey,
     /// `metadata.labels`.

@@ -11,7 +11,7 @@ use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Quarantine};
 use serde_json::Value;
 
-use super::object::Kind;
+use super::object::{Kind, MIRROR};
 use crate::source::{News, describe};
 
 /// What is known of one kind.
@@ -122,10 +122,10 @@ impl Store {
         loader.read("", &bytes);
         let snapshot = loader.finish();
         self.note_problems(kind, key, snapshot.diagnostics.iter().filter(|d| d.is_error()));
-        self.take(kind, key, snapshot);
+        self.take(kind, key, snapshot, uid_of(value));
     }
 
-    fn take(&mut self, kind: Kind, key: &str, snapshot: Snapshot) {
+    fn take(&mut self, kind: Kind, key: &str, snapshot: Snapshot, uid: Option<String>) {
         match kind {
             Kind::Namespace => {
                 let namespace = snapshot.namespaces.into_values().next();
@@ -146,7 +146,7 @@ impl Store {
                 None => self.add_problem(kind, key, "cannot be read at all".to_owned()),
             },
             Kind::Pod => match snapshot.pods.into_values().next() {
-                Some(pod) => self.take_pod(as_stored(pod)),
+                Some(pod) => self.take_pod(Pod { uid, ..as_stored(pod) }),
                 None => self.add_problem(kind, key, "cannot be read at all".to_owned()),
             },
         }
@@ -276,6 +276,13 @@ impl Store {
         let has_news = !changes.is_empty() || problems.is_some();
         has_news.then(|| News { changes, problems, ..News::default() })
     }
+}
+
+/// The UID of a pod as the container runtime knows it; for a static pod that is the kubelet's own (S6.5).
+fn uid_of(value: &Value) -> Option<String> {
+    let metadata = value.get("metadata")?;
+    let mirrored = metadata.get("annotations").and_then(|annotations| annotations.get(MIRROR));
+    mirrored.or(metadata.get("uid"))?.as_str().map(str::to_owned)
 }
 
 fn holder(pod: &ObjectKey) -> String {

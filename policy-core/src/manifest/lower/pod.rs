@@ -31,6 +31,7 @@ pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, report: &mut Report<'_
         _ => Phase::Live,
     };
     Pod {
+        uid: None,
         key,
         labels: wire.metadata.labels.clone(),
         placement,
@@ -130,6 +131,7 @@ pub(crate) fn lower_workload(kind: &str, wire: &wire::Workload, namespace: &str)
         let mut labels = template.metadata.labels.clone();
         labels.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         Pod {
+            uid: None,
             key: ObjectKey::new(namespace, pod_name),
             labels,
             placement: match template.spec.node_name.as_str() {
