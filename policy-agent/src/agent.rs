@@ -41,6 +41,8 @@ pub enum Event {
     Ask(Question, Sender<String>),
     /// The CNI plugin has something to be done.
     Sandbox(Task, Sender<Answer>),
+    /// The CNI plugin is in the node's chain, or why it is not.
+    Chain(Option<String>),
     /// Stop. The table stays in force (S3.12).
     Stop,
 }
@@ -80,6 +82,8 @@ pub struct Agent {
     news_taken: u64,
     news_in_force: u64,
     problems: Vec<String>,
+    /// Why the CNI plugin is not in the node's chain.
+    unchained: Option<String>,
     errors: VecDeque<(SystemTime, String)>,
     to_cut: Scope,
     cut_at: Option<Instant>,
@@ -119,6 +123,7 @@ impl Agent {
             news_taken: 0,
             news_in_force: 0,
             problems: Vec::new(),
+            unchained: None,
             errors: VecDeque::new(),
             to_cut: Scope::none(),
             cut_at: None,
@@ -229,6 +234,13 @@ impl Agent {
                 let _ = answer.send(text);
             }
             Event::Sandbox(task, answer) => return self.handle_sandbox(task, answer),
+            Event::Chain(trouble) => {
+                if let Some(trouble) = &trouble {
+                    tracing::warn!(trouble, "pods start without being isolated first");
+                }
+                self.metrics.cni_chained.set(i64::from(trouble.is_none()));
+                self.unchained = trouble;
+            }
             Event::Stop => {}
         }
         false
@@ -447,6 +459,10 @@ impl Agent {
         for Freshness { kind, stale_for, .. } in (self.pulse)() {
             self.metrics.source_stale.with_label_values(&[kind]).set(seconds(stale_for.unwrap_or_default()));
         }
+        let (all, quarantined) = self.sandboxes.counts();
+        for (state, count) in [("known", all - quarantined), ("quarantine", quarantined)] {
+            self.metrics.sandboxes.with_label_values(&[state]).set(size(count));
+        }
         let is_in_sync = self.enforcer.generation().is_some();
         self.metrics.in_sync.set(i64::from(is_in_sync));
         if is_in_sync {
@@ -479,6 +495,7 @@ impl Agent {
     fn warnings(&self) -> Vec<String> {
         let mut out = status::warnings();
         out.extend(self.stale());
+        out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
         if self.is_in_force && self.enforcer.local_addresses() == 0 {
             let node = &self.node;
             out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));

@@ -32,6 +32,9 @@ Examples:
   policy-agent status                                in sync or not, and why
   policy-agent explain-chain in-shop/web-k3j2h1g4f5d6
   policy-agent cleanup                               remove the table: nothing is isolated any more
+  policy-agent install-cni                           isolate pods before their containers start, from now on
+  policy-agent uninstall-cni                         and no more
+  policy-agent report                                write Events on policies that cannot be fully honoured
 
 Settings come from flags, else from the environment (NETPOL_NODE, NETPOL_MANIFESTS, …), else from the file of --config \
 (TOML, keys as the flags, with `_` for `-`), else from the defaults above.
@@ -55,6 +58,51 @@ pub(crate) enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Copy the CNI plugin to the node, and put it into the chain that the container runtime runs for each pod
+    ///
+    /// The first configuration of the folder is changed, in one step, and nothing in it but the plugin's entry. A
+    /// configuration of a single plugin stays as it is, and a list with both comes before it. Where there is none yet, the
+    /// running agent (`--cni-conf-dir`) chains the plugin as soon as there is one.
+    InstallCni {
+        #[command(flatten)]
+        place: CniArgs,
+        /// The folder in which the runtime looks for plugins
+        #[arg(long, env = "NETPOL_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
+        bin_dir: PathBuf,
+        /// The plugin's program [default: `netpol-cni` beside this program]
+        #[arg(long, env = "NETPOL_CNI_PLUGIN", value_name = "PATH")]
+        plugin: Option<PathBuf>,
+        /// The socket of the agent
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        socket: PathBuf,
+    },
+    /// Take the CNI plugin out of every chain of the node, so that pods start without an agent
+    ///
+    /// The program stays where it is: runtimes call it once more for each pod that was made with it.
+    UninstallCni {
+        #[command(flatten)]
+        place: CniArgs,
+        /// Keep running afterwards, as a DaemonSet wants it
+        #[arg(long)]
+        stay: bool,
+    },
+    /// Write Events on NetworkPolicies that cannot be fully honoured; one is enough for a cluster
+    ///
+    /// Events say that a policy cannot be read as it is, selects hostNetwork pods only, or names a port that nobody has. It needs
+    /// no rights on a node.
+    Report {
+        /// How to reach the API server [default: the service account of the pod, or what KUBECONFIG says]
+        #[arg(long, env = "NETPOL_KUBECONFIG", value_name = "PATH")]
+        kubeconfig: Option<PathBuf>,
+        /// The context in the kubeconfig [default: its current one]
+        #[arg(long, env = "NETPOL_CONTEXT", value_name = "NAME")]
+        context: Option<String>,
+        /// Who the Events say has written them
+        #[arg(long, env = "POD_NAME", value_name = "NAME")]
+        instance: Option<String>,
+        #[command(flatten)]
+        logging: LoggingArgs,
+    },
     /// Say which pods and policies a chain or set of the table stands for
     ExplainChain {
         /// The name, as `nft list table inet netpol` shows it
@@ -63,6 +111,25 @@ pub(crate) enum Command {
         #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
         socket: PathBuf,
     },
+}
+
+/// What is logged, and how.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LoggingArgs {
+    /// Which messages are logged, as of the agent
+    #[arg(long, env = "NETPOL_LOG", value_name = "FILTER", default_value = crate::config::LOG)]
+    pub log: String,
+    /// How messages are logged
+    #[arg(long, env = "NETPOL_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Where the container runtime keeps its configuration.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CniArgs {
+    /// The folder of CNI configurations
+    #[arg(long, env = "NETPOL_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub conf_dir: PathBuf,
 }
 
 /// What the agent may be told. Every flag has a variable and a key in the file.
@@ -85,6 +152,9 @@ pub(crate) struct Settings {
     /// The context in the kubeconfig [default: its current one]
     #[arg(long, env = "NETPOL_CONTEXT", value_name = "NAME", conflicts_with = "manifests")]
     pub context: Option<String>,
+    /// The folder of CNI configurations in which the plugin is kept chained, as `install-cni` does it [default: none]
+    #[arg(long, env = "NETPOL_CNI_CONF_DIR", value_name = "DIR")]
+    pub cni_conf_dir: Option<PathBuf>,
     /// How to talk to the kernel [default: netlink]
     #[arg(long, env = "NETPOL_APPLIER", value_enum)]
     pub applier: Option<Applier>,

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use policy_agent::source::kubernetes::Access;
+use cluster_objects::Access;
+use policy_agent::install::Chain;
 use policy_core::graph::OwnNodeEgress;
 use policy_ruleset::DenyLog;
 
@@ -15,7 +16,7 @@ pub(crate) const SOCKET: &str = "/run/netpol/agent.sock";
 const LISTEN: &str = "127.0.0.1:9180";
 const LINES: u32 = 20;
 /// What the API client has to say, the source says with more sense.
-const LOG: &str = "info,kube_client=off,kube_runtime=off";
+pub(crate) const LOG: &str = "info,kube_client=off,kube_runtime=off";
 const OFF: &str = "off";
 
 /// Where objects come from.
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub deny_log_lines: u32,
     pub listen: Option<SocketAddr>,
     pub socket: Option<PathBuf>,
+    /// The chain in which the CNI plugin is kept.
+    pub chain: Option<Chain>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -46,6 +49,15 @@ pub(crate) struct Config {
 fn read(path: &Path) -> Result<Settings> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings in `{}`", path.display()))?;
     toml::from_str(&text).with_context(|| format!("cannot understand the settings in `{}`", path.display()))
+}
+
+/// `[10.0.0.1]:9180` without the brackets, so that deployments need not know of which family a node's address is.
+fn bare(address: &str) -> String {
+    let inner = address.strip_prefix('[').and_then(|rest| rest.split_once("]:"));
+    match inner {
+        Some((host, port)) if host.parse::<std::net::Ipv4Addr>().is_ok() => format!("{host}:{port}"),
+        _ => address.to_owned(),
+    }
 }
 
 impl Config {
@@ -70,9 +82,15 @@ impl Config {
         let listen = flags.listen.or(file.listen).unwrap_or_else(|| LISTEN.to_owned());
         let listen = match listen.as_str() {
             OFF => None,
-            text => Some(text.parse().with_context(|| format!("`{text}` is no address with a port, like {LISTEN}"))?),
+            text => Some(bare(text).parse().with_context(|| format!("`{text}` is no address with a port, like {LISTEN}"))?),
         };
         let socket = flags.socket.or(file.socket).unwrap_or_else(|| SOCKET.into());
+        let chain = match flags.cni_conf_dir.or(file.cni_conf_dir) {
+            Some(_) if socket == Path::new(OFF) => {
+                bail!("the CNI plugin asks the agent through its socket, so `--cni-conf-dir` cannot go with `--socket off`");
+            }
+            configurations => configurations.map(|configurations| Chain { configurations, socket: socket.clone() }),
+        };
         let deny_log = DenyLog {
             group: flags.deny_log_group.or(file.deny_log_group).unwrap_or(DenyLog::DEFAULT.group),
             rate: flags.deny_log_rate.or(file.deny_log_rate).unwrap_or(DenyLog::DEFAULT.rate),
@@ -91,6 +109,7 @@ impl Config {
             deny_log_lines: flags.deny_log_lines.or(file.deny_log_lines).unwrap_or(LINES),
             listen,
             socket: (socket != Path::new(OFF)).then_some(socket),
+            chain,
             log: flags.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         })
@@ -116,6 +135,12 @@ mod tests {
         assert_eq!((config.node.as_str(), config.listen, config.applier), ("flag", None, Applier::Nft));
         assert_eq!((config.deny_log, config.socket.as_deref()), (None, Some(Path::new(SOCKET))));
 
+        for (text, address) in
+            [("[10.0.0.1]:9180", "10.0.0.1:9180"), ("[fd00::1]:9180", "[fd00::1]:9180"), ("10.0.0.1:1", "10.0.0.1:1")]
+        {
+            let flags = Settings { listen: Some(text.to_owned()), ..flags.clone() };
+            assert_eq!(Config::new(&flags).unwrap().listen, address.parse().ok());
+        }
         std::fs::write(&path, "nod = \"file\"\n").unwrap();
         let error = format!("{:#}", Config::new(&flags).unwrap_err());
         assert!(error.contains("agent.toml") && error.contains("nod"), "{error}");

@@ -5,8 +5,10 @@
 //! - `denied`: samples of what was denied.
 //! - `enforcer`: the compiler, what is in force, and the step from one to the other.
 //! - `explain`: kernel objects and denials in the words of Kubernetes.
+//! - `install`: the CNI plugin in the node's chain.
 //! - `kernel`: the table in the kernel, and the ways to change it.
 //! - `metrics`: what Prometheus sees.
+//! - `reporter`: Events on policies that cannot be fully honoured.
 //! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API says so.
 //! - `source`: where objects come from.
 //! - `status`: how the agent is.
@@ -16,8 +18,10 @@ pub mod conntrack;
 pub mod denied;
 pub mod enforcer;
 pub mod explain;
+pub mod install;
 pub mod kernel;
 pub mod metrics;
+pub mod reporter;
 pub mod sandboxes;
 pub mod source;
 pub mod status;

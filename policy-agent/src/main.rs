@@ -9,6 +9,7 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser;
+use cluster_objects::Access;
 
 use args::{Args, Command};
 
@@ -17,6 +18,12 @@ fn main() -> ExitCode {
     let result = match &args.command {
         None => run::run(&args.settings),
         Some(Command::Cleanup { applier }) => run::cleanup(*applier),
+        Some(Command::InstallCni { place, bin_dir, plugin, socket }) => run::install(place, bin_dir, plugin.as_deref(), socket),
+        Some(Command::UninstallCni { place, stay }) => run::uninstall(place, *stay),
+        Some(Command::Report { kubeconfig, context, instance, logging }) => {
+            let access = Access { kubeconfig: kubeconfig.clone(), context: context.clone() };
+            run::report(access, instance.clone(), logging)
+        }
         Some(Command::Status { socket, output }) => local::status(socket, *output),
         Some(Command::ExplainChain { name, socket }) => local::explain(socket, name),
     };

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub objects: IntGaugeVec,
     pub in_sync: IntGauge,
     pub source_problems: IntGauge,
+    pub cni_chained: IntGauge,
+    pub sandboxes: IntGaugeVec,
     pub source_stale: GaugeVec,
     pub last_success: Gauge,
 }
@@ -67,6 +69,8 @@ impl Metrics {
         };
         let objects = IntGaugeVec::new(Opts::new("objects", "Objects that the agent holds, by kind"), &["kind"])?;
         registry.register(Box::new(objects.clone()))?;
+        let sandboxes = IntGaugeVec::new(Opts::new("sandboxes", "Sandboxes that the CNI plugin told of, by state"), &["state"])?;
+        registry.register(Box::new(sandboxes.clone()))?;
         let source_stale = GaugeVec::new(
             Opts::new(
                 "source_stale_seconds",
@@ -101,6 +105,8 @@ impl Metrics {
             objects,
             in_sync: gauge("in_sync", "1 while the kernel holds what the objects say, as far as the agent knows; else 0")?,
             source_problems: gauge("source_problems", "Objects or files that are wrong at the moment")?,
+            cni_chained: gauge("cni_chained", "1 while the CNI plugin is in the node's chain; 0 if it is not, or not wanted")?,
+            sandboxes,
             source_stale,
             last_success,
             registry,

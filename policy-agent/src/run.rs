@@ -1,17 +1,23 @@
 //! Starting and stopping.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::Sender;
 
 use anyhow::{Context, Result};
+use cluster_objects::Access;
 use policy_agent::agent::{Agent, Event};
 use policy_agent::conntrack::Conntrack;
 use policy_agent::denied;
 use policy_agent::enforcer::Enforcer;
+use policy_agent::install::conflist::PLUGIN;
+use policy_agent::install::{Chain, InstallError, Outcome, copy_plugin};
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
 use policy_agent::metrics::Metrics;
+use policy_agent::reporter;
 use policy_agent::sandboxes::Sandboxes;
 use policy_agent::source::Source;
 use policy_agent::source::kubernetes::Kubernetes;
@@ -21,17 +27,17 @@ use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Applier, LogFormat, Protection, Settings};
+use crate::args::{Applier, CniArgs, LogFormat, LoggingArgs, Protection, Settings};
 use crate::config::{Config, Objects};
 use crate::{http, local};
 
 const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
     enforce manifests with `--manifests DIR`";
 
-fn start_logging(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log).with_context(|| format!("`{}` is no log filter", config.log))?;
+fn start_logging(log: &str, format: LogFormat) -> Result<()> {
+    let filter = EnvFilter::try_new(log).with_context(|| format!("`{log}` is no log filter"))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    match config.log_format {
+    match format {
         LogFormat::Text => logger.init(),
         LogFormat::Json => logger.json().flatten_event(true).init(),
     }
@@ -55,7 +61,7 @@ fn door(applier: Applier, protection: Protection) -> Result<(Box<dyn Door>, &'st
 /// Enforces until a signal comes.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let config = Config::new(settings)?;
-    start_logging(&config)?;
+    start_logging(&config.log, config.log_format)?;
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
     let (door, applier) = door(config.applier, config.protection)?;
@@ -87,19 +93,16 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     }
     let stop = sender.clone();
     runtime.spawn(async move {
-        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        if let (Ok(mut terminate), Ok(mut interrupt)) = signals {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            drop(stop.send(Event::Stop));
-        }
+        stopped().await;
+        drop(stop.send(Event::Stop));
     });
 
     tracing::info!(node = config.node, applier, version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in policy_agent::status::warnings() {
         tracing::warn!("{warning}");
+    }
+    if let Some(chain) = config.chain {
+        keep_chained(chain, sender.clone())?;
     }
     let records = config.socket.as_deref().map(netpol_cni::plugin::records);
     let agent = Agent::new(enforcer, conntrack, metrics, (config.node.clone(), applier), (sender, events))
@@ -114,6 +117,89 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     agent.run(source)?;
     if let Some(socket) = &config.socket {
         let _ = std::fs::remove_file(socket);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until somebody wants this process to stop.
+async fn stopped() {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Writes Events until a signal comes.
+pub(crate) fn report(access: Access, instance: Option<String>, logging: &LoggingArgs) -> Result<ExitCode> {
+    start_logging(&logging.log, logging.log_format)?;
+    // One of them waits for news.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let config = runtime.block_on(access.config()).map_err(|error| anyhow::anyhow!(error)).context(NO_CLUSTER)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "reporting what cannot be honoured");
+    // No pod is on a node without a name.
+    let source = Box::new(Kubernetes::new(access, String::new()));
+    let is_over = runtime.block_on(async {
+        let client = kube::Client::try_from(config)?;
+        let reporting = tokio::spawn(reporter::run(source, client, instance));
+        tokio::select! {
+            () = stopped() => anyhow::Ok(false),
+            _ = reporting => Ok(true),
+        }
+    })?;
+    runtime.shutdown_background();
+    Ok(if is_over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Keeps the CNI plugin where it was installed, however often the network plugin writes its configuration again.
+fn keep_chained(chain: Chain, events: Sender<Event>) -> Result<()> {
+    let keep = move || {
+        let mut last = None;
+        chain.keep(|result| {
+            if let Ok(Outcome::Written(path)) = result {
+                tracing::info!(path = %path.display(), "the CNI plugin is chained");
+            }
+            let trouble = result.as_ref().err().map(ToString::to_string);
+            let is_new = last.as_ref() != Some(&trouble);
+            last = Some(trouble.clone());
+            !is_new || events.send(Event::Chain(trouble)).is_ok()
+        });
+    };
+    std::thread::Builder::new().name("cni".to_owned()).spawn(keep).context("cannot watch the CNI configuration")?;
+    Ok(())
+}
+
+/// Installs the CNI plugin.
+pub(crate) fn install(place: &CniArgs, bin_dir: &Path, plugin: Option<&Path>, socket: &Path) -> Result<ExitCode> {
+    let own = std::env::current_exe().context("cannot tell where this program is; give `--plugin PATH`")?;
+    let plugin = plugin.map_or_else(|| own.with_file_name(PLUGIN), Path::to_owned);
+    let is_new = copy_plugin(&plugin, bin_dir)?;
+    println!("{} `{}`", if is_new { "copied the plugin to" } else { "the plugin is in" }, bin_dir.join(PLUGIN).display());
+    let chain = Chain { configurations: place.conf_dir.clone(), socket: socket.to_owned() };
+    match chain.install() {
+        Ok(Outcome::Written(path)) => println!("chained the plugin in `{}`", path.display()),
+        Ok(Outcome::Unchanged) => println!("the plugin is chained already in `{}`", place.conf_dir.display()),
+        // Agents and network plugins start at the same time on a new node.
+        Err(error @ InstallError::NoConfiguration(_)) => println!("{error}"),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the CNI plugin out of the node's chains.
+pub(crate) fn uninstall(place: &CniArgs, stay: bool) -> Result<ExitCode> {
+    let chain = Chain { configurations: place.conf_dir.clone(), socket: crate::config::SOCKET.into() };
+    let changed = chain.uninstall()?;
+    for path in &changed {
+        println!("took the plugin out of `{}`", path.display());
+    }
+    if changed.is_empty() {
+        println!("the plugin is in no chain of `{}`", place.conf_dir.display());
+    }
+    if stay {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(stopped());
     }
     Ok(ExitCode::SUCCESS)
 }

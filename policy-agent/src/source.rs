@@ -3,10 +3,11 @@
 pub mod kubernetes;
 pub mod manifests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use policy_core::diagnostic::Diagnostic;
-use policy_core::model::Change;
+use policy_core::model::{Change, ObjectKey};
 
 /// What a source tells the agent.
 #[derive(Debug, Default)]
@@ -15,6 +16,8 @@ pub struct News {
     pub changes: Vec<Change>,
     /// What is wrong with the objects at the moment, all of it; `None` when that is as it was.
     pub problems: Option<Vec<String>>,
+    /// Which of these are about which policy; `None` when that is as it was, or not told.
+    pub faulty: Option<BTreeMap<ObjectKey, Vec<String>>>,
     /// How much has been told, with this.
     pub extent: Extent,
 }

@@ -10,13 +10,54 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Which cluster is meant. Either of them says that a live one is.
+#[derive(ClapArgs, Debug, Clone, Default)]
+pub(crate) struct ClusterArgs {
+    /// Ask the live cluster of this context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Live cluster")]
+    pub context: Option<String>,
+    /// Ask the live cluster of this kubeconfig [default: what KUBECONFIG says, or ~/.kube/config]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Live cluster")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl Args {
+    /// The arguments, with which cluster is meant where the input is named. As `kubectl netpol`, a live one is, unless files are.
+    pub(crate) fn resolved(mut self, is_kubectl: bool) -> Self {
+        let is_live = is_kubectl || self.cluster.context.is_some() || self.cluster.kubeconfig.is_some();
+        if let Some(input) = self.command.input_mut() {
+            if input.paths.is_empty() {
+                input.paths.push(if is_live { crate::cluster::NAME } else { "." }.into());
+            }
+            input.cluster = self.cluster.clone();
+        }
+        self
+    }
+}
+
+impl Command {
+    fn input_mut(&mut self) -> Option<&mut InputArgs> {
+        match self {
+            Self::Can(args) => Some(&mut args.input),
+            Self::List(args) => Some(&mut args.input),
+            Self::Who(args) => Some(&mut args.input),
+            Self::Reach(args) => Some(&mut args.input),
+            Self::Validate(args) => Some(&mut args.input),
+            Self::Render(args) => Some(&mut args.input),
+            Self::Snapshot | Self::Completions { .. } | Self::Man => None,
+        }
+    }
 }
 
 const LONG_ABOUT: &str = "\
 Can A talk to B under Kubernetes NetworkPolicies, and why.
 
-Reads manifests or cluster dumps (YAML or JSON, files, folders, standard input), never a cluster, and gives the verdict \
-that the API defines: which policies isolate, which rule allows, and what to change.";
+Reads manifests or cluster dumps (YAML or JSON, files, folders, standard input), or a live cluster (`-f cluster`, or \
+`--context`), and gives the verdict that the API defines: which policies isolate, which rule allows, and what to change.";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -33,6 +74,8 @@ Examples:
   netpol can 203.0.113.9 shop/ingress -p 80,443    may this address reach the ingress?
   netpol can shop/web kube-system/dns -p 53/UDP -p 53/TCP
   netpol can shop/web shop/db                      everything that is allowed
+  netpol --context prod can shop/web shop/db -p 5432
+                                                   the same of a live cluster; also `kubectl netpol can …`
   kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db
 
 FROM and TO:
@@ -78,6 +121,17 @@ Examples:
 
 Equal input gives equal bytes, so that CI can compare rulesets.";
 
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  netpol snapshot > cluster.yaml.gz                what decides in the current context's cluster
+  netpol --context prod snapshot > prod.yaml.gz
+  netpol can -f prod.yaml.gz shop/web shop/db      … and questions about it, offline
+
+It holds namespaces, nodes, pods, workloads, policies, Services and Ingresses, each without what does not matter: no Secrets, \
+no images, commands, environment, volumes or annotations.
+
+Exit codes: 0 saved, 2 the cluster cannot be read.";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Say whether FROM can open connections to TO, and why
@@ -98,6 +152,9 @@ pub(crate) enum Command {
     /// Print the nftables ruleset that the agent of a node would put in force
     #[command(after_help = RENDER_EXAMPLES)]
     Render(RenderArgs),
+    /// Save what decides in a live cluster, for questions without it
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot,
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  netpol completions bash > /etc/bash_completion.d/netpol")]
     Completions {
@@ -112,12 +169,15 @@ pub(crate) enum Command {
 /// Where the objects come from.
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct InputArgs {
-    /// A file, a folder (with everything below it), or `-` for standard input; may be gzip. Repeatable
-    #[arg(short = 'f', long = "file", value_name = "PATH", default_value = ".")]
+    /// A file, a folder (with everything below it), `-` for standard input, or `cluster` for the live cluster; may be gzip.
+    /// Repeatable [default: .]
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// The namespace of names without one
-    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
-    pub namespace: String,
+    #[arg(skip)]
+    pub cluster: ClusterArgs,
+    /// The namespace of names without one [default: `default`, or that of the live cluster's context]
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as old API servers do
     #[arg(long)]
     pub legacy_cidrs: bool,

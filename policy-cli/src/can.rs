@@ -113,8 +113,8 @@ struct Outside {
 
 pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
     let Some(world) = world::load(&args.input)? else { return Ok(Outcome::BadInput) };
-    let from = ends::parse(&args.from, &args.input.namespace, &world)?;
-    let to = ends::parse(&args.to, &args.input.namespace, &world)?;
+    let from = ends::parse(&args.from, &world.namespace, &world)?;
+    let to = ends::parse(&args.to, &world.namespace, &world)?;
     let ports = ends::ports(&args.ports.ports, Some(&to), &world)?;
     let answer = answer(&world, &from, &to, ports.as_ref())?;
     match args.output {

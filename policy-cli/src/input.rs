@@ -11,6 +11,7 @@ use policy_core::diagnostic::{Diagnostic, Kind, Severity};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 
 use crate::args::InputArgs;
+use crate::cluster;
 use crate::report::Excerpts;
 
 /// What the files said.
@@ -18,20 +19,25 @@ pub(crate) struct Input {
     pub snapshot: Snapshot,
     pub excerpts: Excerpts,
     pub files: usize,
+    /// The namespace of a live cluster's context.
+    pub namespace: Option<String>,
 }
 
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
 pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut files = Vec::new();
     for path in &args.paths {
-        if path == Path::new("-") {
+        if path == Path::new("-") || path == Path::new(cluster::NAME) {
             files.push(path.clone());
         } else if path.is_dir() {
             files.extend(manifests_below(path)?);
         } else if path.exists() {
             files.push(path.clone());
         } else {
-            bail!("`{}` does not exist; name a file, a folder, or `-` for standard input", path.display());
+            bail!(
+                "`{}` does not exist; name a file, a folder, or `-` for standard input, or `cluster` for the live one",
+                path.display()
+            );
         }
     }
     let syntax = if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict };
@@ -41,10 +47,19 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         loader.read_stored(&content(path, limit).with_context(|| format!("cannot read `{}`", path.display()))?);
     }
     let mut excerpts = Excerpts::default();
+    let mut namespace = None;
     let progress = progress(files.len());
     for file in &files {
         let name = shown(file);
         progress.set_message(name.clone());
+        if file == Path::new(cluster::NAME) {
+            let live = cluster::read(&args.cluster)?;
+            live.tell();
+            // What a cluster holds was accepted by its API server, perhaps long ago.
+            loader.read_as(Syntax::Legacy, cluster::NAME, &live.text);
+            namespace = Some(live.namespace);
+            continue;
+        }
         match content(file, limit) {
             Ok(bytes) => {
                 let before = loader.diagnostics().len();
@@ -66,7 +81,23 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    Ok(Input { snapshot: loader.finish(), excerpts, files: files.len() })
+    let mut snapshot = loader.finish();
+    forget_lines(&mut snapshot);
+    Ok(Input { snapshot, excerpts, files: files.len(), namespace })
+}
+
+/// What comes from a live cluster stands in no file; its name says where it is.
+fn forget_lines(snapshot: &mut Snapshot) {
+    let is_live = |file: &str| file == cluster::NAME;
+    for policy in snapshot.policies.values_mut() {
+        policy.origin.take_if(|origin| is_live(&origin.file));
+    }
+    for diagnostic in snapshot.diagnostics.iter_mut().filter(|diagnostic| is_live(&diagnostic.file)) {
+        diagnostic.position = None;
+    }
+    for foreign in snapshot.foreign.iter_mut().filter(|foreign| is_live(&foreign.origin.file)) {
+        foreign.origin.line = 0;
+    }
 }
 
 fn shown(path: &Path) -> String {
@@ -75,7 +106,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// A bar that appears after a second, on a terminal only.
-fn progress(files: usize) -> ProgressBar {
+pub(crate) fn progress(files: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(files as u64), ProgressDrawTarget::hidden());
     if !std::io::stderr().is_terminal() {
         return bar;

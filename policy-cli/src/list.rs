@@ -16,7 +16,7 @@ pub(crate) use rows::{Peer, Row, rows};
 
 pub(crate) fn run(args: &ListArgs) -> Result<Outcome> {
     let Some(world) = world::load(&args.input)? else { return Ok(Outcome::BadInput) };
-    let end = |text: &Option<String>| text.as_ref().map(|t| ends::parse(t, &args.input.namespace, &world)).transpose();
+    let end = |text: &Option<String>| text.as_ref().map(|t| ends::parse(t, &world.namespace, &world)).transpose();
     let (from, to) = (end(&args.from)?, end(&args.to)?);
     let rows = rows(&world, from.as_ref(), to.as_ref());
     show(&world, &rows, args.output)?;

@@ -1,10 +1,11 @@
-//! `netpol`: answers questions about Kubernetes NetworkPolicies from manifests, without a cluster.
+//! `netpol`: answers questions about Kubernetes NetworkPolicies from manifests, or about a live cluster.
 //!
 //! Every answer comes from `policy-core`; this binary finds files, names things and prints. Exit codes: 0 allowed or valid,
 //! 1 denied or only partly allowed, 2 bad usage or bad input.
 
 mod args;
 mod can;
+mod cluster;
 mod connection;
 mod ends;
 mod input;
@@ -16,6 +17,7 @@ mod report;
 mod validate;
 mod world;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -51,6 +53,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Reach(reach) => reach::reach(reach),
         Command::Validate(validate) => validate::run(validate),
         Command::Render(render) => render::run(render),
+        Command::Snapshot => cluster::snapshot(&args.cluster),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "netpol", &mut script);
@@ -67,7 +70,9 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let is_kubectl = program.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("kubectl-"));
+    let args = Args::parse().resolved(is_kubectl);
     match run(&args) {
         Ok(outcome) => outcome.into(),
         // The reader has seen enough (`netpol list | head`).

@@ -17,7 +17,7 @@ use crate::world::{self, World};
 /// Everything that can reach an end, on at least the asked ports.
 pub(crate) fn who(args: &WhoArgs) -> Result<Outcome> {
     let Some(world) = world::load(&args.input)? else { return Ok(Outcome::BadInput) };
-    let to = ends::parse(&args.to, &args.input.namespace, &world)?;
+    let to = ends::parse(&args.to, &world.namespace, &world)?;
     let ports = ends::ports(&args.ports.ports, Some(&to), &world)?;
     let rows = narrowed(rows(&world, None, Some(&to)), ports.as_ref());
     show(&world, &rows, args.output)?;
@@ -27,7 +27,7 @@ pub(crate) fn who(args: &WhoArgs) -> Result<Outcome> {
 /// Everything that an end can reach, on at least the asked ports.
 pub(crate) fn reach(args: &ReachArgs) -> Result<Outcome> {
     let Some(world) = world::load(&args.input)? else { return Ok(Outcome::BadInput) };
-    let from = ends::parse(&args.from, &args.input.namespace, &world)?;
+    let from = ends::parse(&args.from, &world.namespace, &world)?;
     let ports = ends::ports(&args.ports.ports, None, &world)?;
     if args.hops {
         hops(&world, &from, ports.as_ref(), args.output)?;

@@ -18,6 +18,8 @@ use crate::report::{self, Excerpts};
 pub(crate) struct World {
     pub snapshot: Snapshot,
     pub graph: AllowGraph,
+    /// The namespace of names without one.
+    pub namespace: String,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
 }
@@ -52,6 +54,7 @@ pub(crate) fn snapshot(args: &InputArgs) -> Result<Option<Snapshot>> {
 pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
     let Some(input) = read(args)? else { return Ok(None) };
     let has_errors = input.snapshot.has_errors();
+    let namespace = args.namespace.clone().or(input.namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
     let mut compiler = Compiler::new(Options { own_node_egress, ..Options::default() });
     for change in input.snapshot.changes() {
@@ -63,7 +66,7 @@ pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
     let ambiguous = ambiguous_addresses(&graph);
     report::print(ambiguous.iter(), &input.excerpts);
     snapshot.diagnostics.extend(ambiguous);
-    Ok(Some(World { snapshot, graph, has_errors }))
+    Ok(Some(World { snapshot, graph, namespace, has_errors }))
 }
 
 /// Errors in full; of warnings only how many there are, because the question is another one.

@@ -19,7 +19,7 @@ mod snapshot;
 mod tree;
 pub mod wire;
 
-pub use load::Loader;
+pub use load::{Loader, is_foreign_policy};
 pub use lower::Syntax;
 pub use names::nearest;
 pub use snapshot::{Foreign, Replicas, Snapshot, Workload};

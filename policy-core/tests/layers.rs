@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and the modules that it may import.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("sets", &[]),
     ("diagnostic", &[]),
     ("model", &["sets", "diagnostic"]),
-    ("manifest", &["model", "sets", "diagnostic"]),
+    ("effect", &["model", "sets"]),
+    ("manifest", &["effect", "model", "sets", "diagnostic"]),
     ("graph", &["model", "sets", "diagnostic"]),
     ("compile", &["graph", "model", "sets", "diagnostic"]),
     ("verdict", &["graph", "model", "sets", "diagnostic"]),

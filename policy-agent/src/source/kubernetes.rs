@@ -4,26 +4,24 @@
 //! their namespaces and the policies are there. A watch that breaks goes on where it was, after a pause with jitter; one that
 //! cannot go on lists again, and what the list says is compared with what was known. What was known stays meanwhile.
 //!
-//! - `object`, `shape`: objects, cut down while they are read.
+//! - `object`: objects, cut down while they are read.
 //! - `store`: what is known, and what an event changes about it.
 //! - `heard`: how long ago each watch heard anything.
 
 mod heard;
 mod object;
-mod shape;
 mod store;
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
 use std::time::Duration;
 
+use cluster_objects::Access;
 use futures::FutureExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, StreamExt};
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, InitialListStrategy};
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 use serde_json::Value;
 
 use self::heard::Heard;
@@ -40,31 +38,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const BATCH: usize = 1024;
 /// A connection that cannot even be described is tried again this often.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// How to reach the API server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// A kubeconfig; without one, the service account of the pod, or what `KUBECONFIG` says.
-    pub kubeconfig: Option<PathBuf>,
-    /// The context in it; without one, its current one.
-    pub context: Option<String>,
-}
-
-impl Access {
-    /// The address of the API server and how to prove who is asking.
-    ///
-    /// # Errors
-    /// When the files of a kubeconfig or of a service account are missing or wrong.
-    pub async fn config(&self) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await?,
-        };
-        Ok(config)
-    }
-}
 
 /// The Kubernetes API.
 pub struct Kubernetes {

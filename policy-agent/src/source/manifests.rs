@@ -140,7 +140,7 @@ impl Manifests {
         }
         let is_complete = self.trouble.is_none() && !self.files.is_empty() && !self.files.values().any(|file| file.is_lost);
         let extent = if is_complete { Extent::All } else { Extent::Readable };
-        News { changes, problems: Some(problems), extent }
+        News { changes, problems: Some(problems), extent, ..News::default() }
     }
 }
 

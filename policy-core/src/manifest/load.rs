@@ -69,6 +69,18 @@ const FOREIGN: [(&str, &[&str], bool); 14] = [
     ("kuma.io", &["MeshTrafficPermission"], true),
 ];
 
+fn is_in_group(group: &str, suffix: &str) -> bool {
+    group == suffix || group.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// Whether objects of this apiVersion and kind are policies that are not evaluated, but make answers uncertain. An empty kind asks
+/// whether any kind of the group is.
+#[must_use]
+pub fn is_foreign_policy(api_version: &str, kind: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    FOREIGN.iter().any(|(suffix, kinds, _)| is_in_group(group, suffix) && (kind.is_empty() || kinds.contains(&kind)))
+}
+
 /// Lists inside lists end here.
 const DEEPEST_LIST: usize = 4;
 
@@ -94,6 +106,13 @@ impl Loader {
         self.is_reading_stored = true;
         self.read("", bytes);
         self.is_reading_stored = false;
+    }
+
+    /// Reads one file whose CIDRs are judged in another way than those of the others.
+    pub fn read_as(&mut self, syntax: Syntax, file: &str, bytes: &[u8]) {
+        let before = std::mem::replace(&mut self.syntax, syntax);
+        self.read(file, bytes);
+        self.syntax = before;
     }
 
     /// Reads one file: YAML or JSON, any number of documents. Faults become diagnostics of the snapshot.
@@ -310,8 +329,7 @@ impl<'t> Reader<'_, 't, '_> {
     /// An object that is not read: another engine's policy, a mistyped kind, or something that does not matter.
     fn other(&mut self, node: NodeId, meta: &TypeMeta) {
         let (group, kind) = (meta.group(), meta.kind.as_str());
-        let in_group = |suffix: &str| group == suffix || group.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
-        let known = FOREIGN.iter().find(|(suffix, kinds, _)| in_group(suffix) && kinds.contains(&kind));
+        let known = FOREIGN.iter().find(|(suffix, kinds, _)| is_in_group(group, suffix) && kinds.contains(&kind));
         let is_upstream = !group.contains('.') || group.ends_with(".k8s.io");
         let is_unknown_policy = known.is_none() && kind == "NetworkPolicy" && !is_upstream;
         if known.is_some() || is_unknown_policy {

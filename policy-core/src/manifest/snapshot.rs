@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::lower::OwnerName;
 use super::wire::ObjectMeta;
 use crate::diagnostic::{Diagnostic, Kind, Severity};
+use crate::effect::{Effects, Finding, Knowledge};
 use crate::model::{Change, Direction, Labels, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
 
 /// The label that the API server gives every namespace (S1.35).
@@ -192,7 +193,7 @@ impl Assembly {
             workload.pods.sort();
             workload.pods.dedup();
         }
-        self.warn_of_host_targets(&pods);
+        self.warn_of_no_effect(&pods);
         let policies: BTreeMap<_, _> =
             std::mem::take(&mut self.policies).into_iter().map(|(key, (policy, _))| (key, policy)).collect();
         self.assume_namespaces(pods.keys().chain(policies.keys()).map(|key| key.namespace.clone()).collect());
@@ -208,30 +209,22 @@ impl Assembly {
         }
     }
 
-    /// A policy that selects hostNetwork pods only has no effect (S2.8).
-    fn warn_of_host_targets(&mut self, pods: &BTreeMap<ObjectKey, Pod>) {
-        let mut by_namespace: BTreeMap<&str, [Vec<&Pod>; 2]> = BTreeMap::new();
-        for pod in pods.values() {
-            let [cluster, host] = by_namespace.entry(&pod.key.namespace).or_default();
-            if pod.is_host_network { host.push(pod) } else { cluster.push(pod) }
-        }
+    /// Policies that have no effect, or less than it seems, on the pods that were read.
+    fn warn_of_no_effect(&mut self, pods: &BTreeMap<ObjectKey, Pod>) {
+        let effects = Effects::new(pods.values(), Knowledge::Part);
         for (policy, origin) in self.policies.values() {
-            let Some([cluster, host]) = by_namespace.get(policy.key.namespace.as_str()) else { continue };
-            let selects = |pods: &[&Pod]| pods.iter().any(|pod| policy.target.matches(&pod.labels));
-            if selects(host) && !selects(cluster) {
-                self.diagnostics.push(Diagnostic {
-                    severity: Severity::Warning,
-                    kind: Kind::NoEffect,
-                    rule: "S2.8",
-                    file: origin.file.clone(),
-                    position: Some(crate::diagnostic::Position { line: origin.line, column: 1, bytes: (0, 0) }),
-                    object: format!("NetworkPolicy {}", policy.key),
-                    path: "spec.podSelector".to_owned(),
-                    message: "the policy selects only hostNetwork pods, whose traffic is their node's, so it has no effect"
-                        .to_owned(),
-                    help: None,
-                });
-            }
+            let warning = |finding: Finding| Diagnostic {
+                severity: Severity::Warning,
+                kind: Kind::NoEffect,
+                rule: finding.rule,
+                file: origin.file.clone(),
+                position: Some(crate::diagnostic::Position { line: origin.line, column: 1, bytes: (0, 0) }),
+                object: format!("NetworkPolicy {}", policy.key),
+                path: finding.path,
+                message: finding.message,
+                help: finding.help,
+            };
+            self.diagnostics.extend(effects.findings(policy).into_iter().map(warning));
         }
     }
 

@@ -41,12 +41,15 @@ pub struct WorkloadKey {
 pub struct Origin {
     /// The file as the user named it, `-` for standard input.
     pub file: String,
-    /// Line, 1-based.
+    /// Line, 1-based; 0 when it stands in no file.
     pub line: u32,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return f.write_str(&self.file);
+        }
         write!(f, "{}:{}", self.file, self.line)
     }
 }

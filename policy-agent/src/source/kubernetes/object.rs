@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use cluster_objects::Shape;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::ClusterResourceScope;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 use serde_json::Value;
-
-use super::shape::Shape;
 
 /// The kinds that are watched, in the order in which they must be there: a pod without its namespace is unknown (S1.36).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -62,7 +61,7 @@ impl Kind {
         if self == Self::NetworkPolicy { "networking.k8s.io/v1" } else { "v1" }
     }
 
-    fn shape(self) -> Shape {
+    fn shape(self) -> Shape<'static> {
         match self {
             Self::Namespace => Shape::Fields(&[("metadata", METADATA)]),
             Self::Node => Shape::Fields(&[("metadata", NAMES), ("status", NODE_STATUS)]),
@@ -72,14 +71,14 @@ impl Kind {
     }
 }
 
-const NAMES: Shape = Shape::Fields(&[("name", Shape::Whole), ("namespace", Shape::Whole), ("resourceVersion", Shape::Whole)]);
-const METADATA: Shape = Shape::Fields(&[
+const NAMES: Shape<'_> = Shape::Fields(&[("name", Shape::Whole), ("namespace", Shape::Whole), ("resourceVersion", Shape::Whole)]);
+const METADATA: Shape<'_> = Shape::Fields(&[
     ("name", Shape::Whole),
     ("namespace", Shape::Whole),
     ("resourceVersion", Shape::Whole),
     ("labels", Shape::Whole),
 ]);
-const POD_METADATA: Shape = Shape::Fields(&[
+const POD_METADATA: Shape<'_> = Shape::Fields(&[
     ("name", Shape::Whole),
     ("namespace", Shape::Whole),
     ("resourceVersion", Shape::Whole),
@@ -87,11 +86,11 @@ const POD_METADATA: Shape = Shape::Fields(&[
     ("uid", Shape::Whole),
     ("annotations", Shape::Fields(&[(MIRROR, Shape::Whole)])),
 ]);
-const NODE_STATUS: Shape = Shape::Fields(&[("addresses", Shape::Whole)]);
-const POD_STATUS: Shape = Shape::Fields(&[("phase", Shape::Whole), ("podIP", Shape::Whole), ("podIPs", Shape::Whole)]);
-const PORT: Shape = Shape::Fields(&[("name", Shape::Whole), ("containerPort", Shape::Whole), ("protocol", Shape::Whole)]);
-const CONTAINER: Shape = Shape::Fields(&[("ports", Shape::Elements(&PORT)), ("restartPolicy", Shape::Whole)]);
-const POD_SPEC: Shape = Shape::Fields(&[
+const NODE_STATUS: Shape<'_> = Shape::Fields(&[("addresses", Shape::Whole)]);
+const POD_STATUS: Shape<'_> = Shape::Fields(&[("phase", Shape::Whole), ("podIP", Shape::Whole), ("podIPs", Shape::Whole)]);
+const PORT: Shape<'_> = Shape::Fields(&[("name", Shape::Whole), ("containerPort", Shape::Whole), ("protocol", Shape::Whole)]);
+const CONTAINER: Shape<'_> = Shape::Fields(&[("ports", Shape::Elements(&PORT)), ("restartPolicy", Shape::Whole)]);
+const POD_SPEC: Shape<'_> = Shape::Fields(&[
     ("nodeName", Shape::Whole),
     ("hostNetwork", Shape::Whole),
     ("containers", Shape::Elements(&CONTAINER)),

@@ -271,10 +271,15 @@ impl Store {
 
     /// What there is to tell; `None` for nothing.
     pub(crate) fn news(&mut self) -> Option<News> {
-        let problems = std::mem::take(&mut self.problems_changed).then(|| self.problems.values().flatten().cloned().collect());
+        let problems_changed = std::mem::take(&mut self.problems_changed);
+        let problems = problems_changed.then(|| self.problems.values().flatten().cloned().collect());
+        let faulty = problems_changed.then(|| {
+            let of_policies = self.problems.iter().filter(|((kind, _), _)| *kind == Kind::NetworkPolicy);
+            of_policies.map(|((_, key), texts)| (object_key(key), texts.clone())).collect()
+        });
         let changes = std::mem::take(&mut self.changes);
         let has_news = !changes.is_empty() || problems.is_some();
-        has_news.then(|| News { changes, problems, ..News::default() })
+        has_news.then(|| News { changes, problems, faulty, ..News::default() })
     }
 }
 

@@ -10,16 +10,16 @@ use serde_json::{Map, Value};
 
 /// Which part of a value is kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Shape {
+pub enum Shape<'s> {
     /// All of it.
     Whole,
     /// Of an object, these fields; whatever else it is, all of it.
-    Fields(&'static [(&'static str, Shape)]),
+    Fields(&'s [(&'s str, Shape<'s>)]),
     /// Of each element of a list, this part; whatever else it is, all of it.
-    Elements(&'static Shape),
+    Elements(&'s Shape<'s>),
 }
 
-impl<'de> DeserializeSeed<'de> for Shape {
+impl<'de> DeserializeSeed<'de> for Shape<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -27,7 +27,7 @@ impl<'de> DeserializeSeed<'de> for Shape {
     }
 }
 
-impl<'de> Visitor<'de> for Shape {
+impl<'de> Visitor<'de> for Shape<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_kept_as_it_is() {
-        const PORT: Shape = Shape::Fields(&[("name", Shape::Whole)]);
-        const SHAPE: Shape = Shape::Fields(&[("a", Shape::Whole), ("ports", Shape::Elements(&PORT))]);
+        const PORT: Shape<'_> = Shape::Fields(&[("name", Shape::Whole)]);
+        const SHAPE: Shape<'_> = Shape::Fields(&[("a", Shape::Whole), ("ports", Shape::Elements(&PORT))]);
         let read = |text: &str| {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             SHAPE.deserialize(&mut deserializer).unwrap().to_string()

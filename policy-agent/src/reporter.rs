@@ -1,0 +1,311 @@
+//! Tells users what cannot be honoured, with Events on their NetworkPolicies. One for a cluster is enough.
+//!
+//! What is said once is not said again while it stays true, except after an hour, when Events are forgotten. New findings wait
+//! until they have been true for a moment, and Events are written at a bounded rate; what has to wait is not lost.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter as Controller};
+use kube::{Api, Client, Resource};
+use policy_core::effect::{Effects, Finding, Knowledge, Reason};
+use policy_core::model::{Change, ObjectKey, Pod, Policy};
+
+use crate::source::{Extent, News, Source};
+
+/// A finding must have been true for this long: pods and policies of one rollout come one after the other.
+const SETTLE: Duration = Duration::from_secs(10);
+/// API servers forget Events after an hour.
+const AGAIN: Duration = Duration::from_secs(3600);
+/// Events that may be written at once, and how long it takes until one more may.
+const BURST: u32 = 20;
+const REFILL: Duration = Duration::from_secs(2);
+/// The longest note that the API takes.
+const LONGEST: usize = 1024;
+/// How often there is a look at what is to be said.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Something to be said about a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// The policy.
+    pub policy: ObjectKey,
+    /// In one word, as Events have it.
+    pub reason: &'static str,
+    /// In a sentence.
+    pub note: String,
+}
+
+/// What was found about a policy, for one reason.
+struct Known {
+    note: String,
+    since: Instant,
+    said: Option<Instant>,
+}
+
+/// What there is to say.
+pub struct Findings {
+    policies: BTreeMap<ObjectKey, Policy>,
+    pods: BTreeMap<ObjectKey, Pod>,
+    faulty: BTreeMap<ObjectKey, Vec<String>>,
+    known: BTreeMap<(ObjectKey, &'static str), Known>,
+    is_complete: bool,
+    has_changed: bool,
+    /// Events that may be written now, and when that was counted.
+    allowance: (u32, Instant),
+}
+
+impl Findings {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            policies: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            faulty: BTreeMap::new(),
+            known: BTreeMap::new(),
+            is_complete: false,
+            has_changed: false,
+            allowance: (BURST, now),
+        }
+    }
+
+    /// Takes what a source tells.
+    pub fn take(&mut self, news: News) {
+        for change in news.changes {
+            match change {
+                Change::Policy(policy) => drop(self.policies.insert(policy.key.clone(), policy)),
+                Change::PolicyRemoved(key) => drop(self.policies.remove(&key)),
+                Change::Pod(pod) => drop(self.pods.insert(pod.key.clone(), pod)),
+                Change::PodRemoved(key) => drop(self.pods.remove(&key)),
+                _ => continue,
+            }
+            self.has_changed = true;
+        }
+        if let Some(faulty) = news.faulty {
+            self.faulty = faulty;
+            self.has_changed = true;
+        }
+        self.is_complete |= news.extent == Extent::All;
+    }
+
+    /// What is true at the moment.
+    fn current(&self) -> BTreeMap<(ObjectKey, &'static str), String> {
+        let effects = Effects::new(self.pods.values(), Knowledge::Whole);
+        let mut notes: BTreeMap<(ObjectKey, &'static str), String> = BTreeMap::new();
+        let mut add = |policy: &ObjectKey, reason: &'static str, note: String| {
+            let all = notes.entry((policy.clone(), reason)).or_default();
+            if !all.is_empty() {
+                all.push_str("; ");
+            }
+            all.push_str(&note);
+        };
+        for (policy, faults) in &self.faulty {
+            for fault in faults {
+                let fault = fault.strip_prefix(&format!("NetworkPolicy {policy}: ")).unwrap_or(fault);
+                add(policy, "InvalidPolicy", format!("{fault}; what cannot be read allows nothing"));
+            }
+        }
+        for finding in self.policies.values().flat_map(|policy| effects.findings(policy)) {
+            let Finding { policy, reason, rule, path, message, .. } = finding;
+            let word = match reason {
+                Reason::OnlyHostNetwork => "OnlyHostNetworkPods",
+                Reason::NamedPortNotFound => "NamedPortNotFound",
+            };
+            add(&policy, word, format!("{path}: {message} ({rule})"));
+        }
+        notes
+    }
+
+    /// What is to be said now.
+    pub fn due(&mut self, now: Instant) -> Vec<Notice> {
+        if !self.is_complete {
+            return Vec::new();
+        }
+        if std::mem::take(&mut self.has_changed) {
+            let mut current = self.current();
+            self.known.retain(|key, known| current.get(key) == Some(&known.note));
+            current.retain(|key, _| !self.known.contains_key(key));
+            self.known.extend(current.into_iter().map(|(key, note)| (key, Known { note, since: now, said: None })));
+        }
+        self.refill(now);
+        let mut out = Vec::new();
+        for ((policy, reason), known) in &mut self.known {
+            let is_due = match known.said {
+                Some(said) => now.saturating_duration_since(said) >= AGAIN,
+                None => now.saturating_duration_since(known.since) >= SETTLE,
+            };
+            if !is_due {
+                continue;
+            }
+            let Some(rest) = self.allowance.0.checked_sub(1) else { break };
+            self.allowance.0 = rest;
+            known.said = Some(now);
+            out.push(Notice { policy: policy.clone(), reason, note: shortened(&known.note) });
+        }
+        out
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let (count, since) = self.allowance;
+        let more = u32::try_from(now.saturating_duration_since(since).as_nanos() / REFILL.as_nanos()).unwrap_or(u32::MAX);
+        if more > 0 {
+            let is_full = count.saturating_add(more) >= BURST;
+            self.allowance = (BURST.min(count.saturating_add(more)), if is_full { now } else { since + REFILL * more });
+        }
+    }
+
+    /// What was due could not be said; it is due again.
+    pub fn failed(&mut self, notice: &Notice) {
+        if let Some(known) = self.known.get_mut(&(notice.policy.clone(), notice.reason)) {
+            known.said = None;
+        }
+    }
+}
+
+fn shortened(note: &str) -> String {
+    if note.len() <= LONGEST {
+        return note.to_owned();
+    }
+    let mut end = LONGEST - "…".len();
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", note.get(..end).unwrap_or_default())
+}
+
+/// Writes Events until the source ends. `instance` is the name of whoever writes them.
+pub async fn run(source: Box<dyn Source>, client: Client, instance: Option<String>) {
+    let (tell, told) = channel();
+    let reading =
+        std::thread::Builder::new().name("source".to_owned()).spawn(move || source.run(&mut |news| tell.send(news).is_ok()));
+    if let Err(error) = reading {
+        tracing::error!(%error, "cannot start to read");
+        return;
+    }
+    let recorder = Recorder::new(client.clone(), Controller { controller: "netpol".to_owned(), instance });
+    let mut findings = Findings::new(Instant::now());
+    while hear(&told, &mut findings) {
+        for notice in findings.due(Instant::now()) {
+            match say(&client, &recorder, &notice).await {
+                Ok(()) => tracing::info!(policy = %notice.policy, reason = notice.reason, note = notice.note, "reported"),
+                Err(error) => {
+                    tracing::warn!(policy = %notice.policy, reason = notice.reason, %error, "cannot write an Event");
+                    findings.failed(&notice);
+                }
+            }
+        }
+    }
+}
+
+/// Takes what is told within a moment; false when nobody tells any more.
+fn hear(told: &Receiver<News>, findings: &mut Findings) -> bool {
+    let deadline = Instant::now() + LOOK;
+    loop {
+        match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(news) => findings.take(news),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+}
+
+async fn say(client: &Client, recorder: &Recorder, notice: &Notice) -> Result<(), kube::Error> {
+    let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), &notice.policy.namespace);
+    // An Event names the object by its UID.
+    let Some(policy) = policies.get_opt(&notice.policy.name).await? else { return Ok(()) };
+    let event = Event {
+        type_: EventType::Warning,
+        reason: notice.reason.to_owned(),
+        note: Some(notice.note.clone()),
+        action: "Enforce".to_owned(),
+        secondary: None,
+    };
+    recorder.publish(&event, &policy.object_ref(&())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use policy_core::manifest::{Loader, Syntax};
+
+    use super::*;
+
+    fn policy(name: &str, port: &str) -> Change {
+        let text = format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}, namespace: x}}, \
+             spec: {{podSelector: {{}}, egress: [{{ports: [{{port: {port}}}]}}]}}}}"
+        );
+        let mut loader = Loader::new(Syntax::Legacy);
+        loader.read("", text.as_bytes());
+        Change::Policy(loader.finish().policies.into_values().next().unwrap())
+    }
+
+    fn told(findings: &mut Findings, changes: Vec<Change>) {
+        findings.take(News { changes, extent: Extent::All, ..News::default() });
+    }
+
+    fn reasons(notices: &[Notice]) -> Vec<(String, &'static str)> {
+        notices.iter().map(|notice| (notice.policy.name.clone(), notice.reason)).collect()
+    }
+
+    #[test]
+    fn what_stays_true_is_said_once_an_hour() {
+        let start = Instant::now();
+        let mut findings = Findings::new(start);
+        findings.take(News { changes: vec![policy("a", "web")], ..News::default() });
+        assert!(findings.due(start + SETTLE * 2).is_empty(), "not everything is known");
+        told(&mut findings, vec![policy("b", "80")]);
+        let begin = start + SETTLE * 2;
+        assert!(findings.due(begin).is_empty(), "it may be over in a moment");
+        let said = findings.due(begin + SETTLE);
+        assert_eq!(reasons(&said), [("a".to_owned(), "NamedPortNotFound")]);
+        assert!(said[0].note.contains("spec.egress[0].ports[0].port") && said[0].note.contains("`web`"), "{said:?}");
+        told(&mut findings, vec![policy("a", "web")]);
+        assert!(findings.due(begin + SETTLE * 2).is_empty(), "it was said");
+        assert_eq!(findings.due(begin + SETTLE + AGAIN).len(), 1);
+        told(&mut findings, vec![policy("a", "other")]);
+        assert!(findings.due(begin + SETTLE + AGAIN).is_empty());
+        assert_eq!(findings.due(begin + SETTLE * 2 + AGAIN).len(), 1, "it is something else");
+        told(&mut findings, vec![Change::PolicyRemoved(ObjectKey::new("x", "a"))]);
+        assert!(findings.due(begin + AGAIN * 3).is_empty());
+    }
+
+    #[test]
+    fn many_findings_are_said_at_a_bounded_rate_and_none_is_lost() {
+        let start = Instant::now();
+        let mut findings = Findings::new(start);
+        told(&mut findings, (0..100).map(|i| policy(&format!("p{i:02}"), "web")).collect());
+        findings.due(start);
+        let mut now = start + SETTLE;
+        let mut said = findings.due(now);
+        assert_eq!(said.len(), BURST as usize);
+        assert!(findings.due(now).is_empty());
+        while said.len() < 100 {
+            now += REFILL;
+            let more = findings.due(now);
+            assert_eq!(more.len(), 1);
+            said.extend(more);
+        }
+        let names: std::collections::BTreeSet<&str> = said.iter().map(|notice| notice.policy.name.as_str()).collect();
+        assert_eq!(names.len(), 100);
+        // The API server did not take one.
+        findings.failed(&said[5]);
+        assert_eq!(findings.due(now + REFILL), [said[5].clone()]);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_is_told_so() {
+        let start = Instant::now();
+        let mut findings = Findings::new(start);
+        let fault = "NetworkPolicy x/p: spec.podSelector: found 7, expected an object (S1.20)".to_owned();
+        let faulty = BTreeMap::from([(ObjectKey::new("x", "p"), vec![fault])]);
+        findings.take(News { faulty: Some(faulty), extent: Extent::All, ..News::default() });
+        findings.due(start);
+        let said = findings.due(start + SETTLE);
+        assert_eq!(reasons(&said), [("p".to_owned(), "InvalidPolicy")]);
+        assert!(said[0].note.starts_with("spec.podSelector: found 7"), "{said:?}");
+        assert_eq!(shortened(&"é".repeat(2000)).len(), LONGEST - 1);
+    }
+}

@@ -1,0 +1,92 @@
+//! The live cluster as input, and as a file for later.
+//!
+//! Only with the feature `cluster`, because the API client takes minutes to build.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Result, bail};
+use flate2::{Compression, write::GzEncoder};
+
+use crate::Outcome;
+use crate::args::ClusterArgs;
+use crate::input::progress;
+
+/// In place of a path: the live cluster.
+pub(crate) const NAME: &str = "cluster";
+
+/// What a cluster holds.
+pub(crate) struct Live {
+    /// A `List` of everything that decides, an object in a line.
+    pub text: Vec<u8>,
+    /// How many objects these are.
+    pub objects: usize,
+    /// The namespace that the kubeconfig's context names.
+    pub namespace: String,
+    /// What could not be read, and why.
+    pub left_out: Vec<String>,
+}
+
+#[cfg(feature = "cluster")]
+pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
+    use cluster_objects::{Access, read};
+    use policy_core::manifest::is_foreign_policy;
+
+    let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let config = access.config().await.map_err(|error| {
+            anyhow::anyhow!("{error}")
+                .context("cannot tell how to reach the cluster; give `--kubeconfig PATH` or `--context NAME`")
+        })?;
+        let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+        let read = async { anyhow::Ok(read::read(&kube::Client::try_from(config)?, &is_foreign_policy).await?) };
+        let found = read.await.map_err(|error| error.context(format!("cannot read the cluster at {server}")))?;
+        let mut text = b"{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[".to_vec();
+        for (number, object) in found.objects.iter().enumerate() {
+            text.extend(if number == 0 { &b"\n"[..] } else { &b",\n"[..] });
+            serde_json::to_writer(&mut text, object)?;
+        }
+        text.extend(b"\n]}\n");
+        Ok(Live { text, objects: found.objects.len(), namespace, left_out: found.left_out })
+    })
+}
+
+#[cfg(not(feature = "cluster"))]
+pub(crate) fn read(_: &ClusterArgs) -> Result<Live> {
+    bail!(
+        "this netpol was built without the feature `cluster`, and cannot read one; build it with `--features cluster`, or pipe a \
+         dump into it: kubectl get ns,no,po,netpol -A -o yaml | netpol … -f -"
+    )
+}
+
+impl Live {
+    /// Says on standard error what is missing.
+    pub(crate) fn tell(&self) {
+        for missing in &self.left_out {
+            anstream::eprintln!("note: could not read {missing}; what depends on it may be judged wrongly");
+        }
+    }
+}
+
+/// `netpol snapshot`: everything that decides, compressed, to standard output.
+pub(crate) fn snapshot(args: &ClusterArgs) -> Result<Outcome> {
+    let out = std::io::stdout();
+    if out.is_terminal() {
+        bail!("a snapshot is compressed; send it to a file: netpol snapshot > cluster.yaml.gz");
+    }
+    let progress = progress(1);
+    progress.set_message("the cluster");
+    let live = read(args)?;
+    progress.finish_and_clear();
+    live.tell();
+    // Whole, or not at all: a reader that finds the end of a gzip stream has all of it.
+    let mut encoder = GzEncoder::new(out.lock(), Compression::default());
+    encoder.write_all(&live.text)?;
+    encoder.finish()?.flush()?;
+    anstream::eprintln!(
+        "saved {} objects, {} KiB before compression; no Secrets are among them",
+        live.objects,
+        live.text.len() >> 10
+    );
+    Ok(Outcome::Yes)
+}
