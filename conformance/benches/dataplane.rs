@@ -361,7 +361,7 @@ fn repairing() -> f64 {
     let text = r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"deny","namespace":"x"},"spec":{"podSelector":{}}}"#;
     std::fs::create_dir(folder.path().join("m")).expect("a folder");
     std::fs::write(folder.path().join("m/p.json"), text).expect("writable");
-    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent_binary = binary("policy-agent");
     let agent = AgentProcess::start(&agent_binary, &node, &folder.path().join("m"), folder.path(), &["--protect-table", "off"]);
     agent.wait_in_sync();
     let mut times = Vec::new();
@@ -402,7 +402,7 @@ fn memory(count: usize) -> (f64, f64) {
     }
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
     std::fs::write(folder.path().join("m/all.json"), list.to_string()).expect("writable");
-    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent_binary = binary("policy-agent");
     let start = Instant::now();
     let agent = AgentProcess::start(&agent_binary, &node, &folder.path().join("m"), folder.path(), &[]);
     agent.wait_in_sync();

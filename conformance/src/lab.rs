@@ -12,6 +12,7 @@
 //! - `api`: makes the cluster in it hold what a test wants, as a kubelet and controllers would.
 //! - `fire`: packets all the time, while something is disturbed.
 //! - `process`: the agent's binary, run on a node.
+//! - `runtime`: sandboxes, and the chain of CNI plugins.
 //! - `truth`: verdicts beside what happens to packets.
 
 mod agents;
@@ -24,6 +25,7 @@ mod network;
 pub mod packets;
 mod probe;
 mod process;
+mod runtime;
 pub mod truth;
 
 pub use agents::Agents;
@@ -33,6 +35,7 @@ pub use namespace::Namespace;
 pub use network::{Fabric, Network, Place};
 pub use probe::{Ears, Packets, Probe, arrived, send};
 pub use process::{AgentProcess, binary};
+pub use runtime::{PluginError, Runtime, Sandbox};
 
 /// Whether this machine can run the tests that need a kernel of their own. Says why not, and fails where that is no excuse.
 ///

@@ -66,7 +66,7 @@ impl Files {
     }
 
     fn start(&self, node: &Namespace, arguments: &[&str]) -> AgentProcess {
-        let agent_binary = binary("policy-agent", "policy-agent");
+        let agent_binary = binary("policy-agent");
         AgentProcess::start(&agent_binary, node, &self.manifests(), self.folder.path(), arguments)
     }
 }
@@ -134,7 +134,7 @@ fn it_is_operated_as_documented() {
     let gone = agent.ask(&["status"]);
     assert_eq!(gone.status.code(), Some(2));
     assert!(text(&gone).contains("no agent answers"), "{}", text(&gone));
-    let cleanup = binary("policy-agent", "policy-agent");
+    let cleanup = binary("policy-agent");
     let cleaned = node.run(move || Command::new(cleanup).arg("cleanup").output().expect("it runs"));
     assert!(cleaned.status.success(), "{}", text(&cleaned));
     assert_eq!(node.command("nft", &["list", "tables"]), "");
@@ -161,7 +161,7 @@ fn metrics_are_those_of_the_documentation() {
     let node = Namespace::new("n1");
     let files = Files::new("guard.yaml", &allowing(&["b"]));
     let (folder, manifests) = (files.folder.path(), files.manifests());
-    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent_binary = binary("policy-agent");
     let config = folder.join("agent.toml");
     let socket = folder.join("n1.sock");
     std::fs::write(
@@ -204,7 +204,7 @@ fn bad_starts_say_why_and_touch_nothing() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent_binary = binary("policy-agent");
     let node = Namespace::new("n1");
     let folder = tempfile::tempdir().expect("a folder");
     let run = |arguments: &[&str], change: fn(&mut Command)| {
@@ -381,7 +381,7 @@ fn settings_come_from_the_environment_too() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent_binary = binary("policy-agent");
     let node = Namespace::new("n1");
     let run = |variable: &'static str, value: &'static str, flags: &'static [&'static str]| {
         let mut command = Command::new(&agent_binary);

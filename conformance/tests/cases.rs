@@ -203,7 +203,7 @@ fn move_on(compiler: &mut Compiler, before: &Snapshot, after: &Snapshot) {
 
 #[test]
 fn command_line_agrees() {
-    let netpol = binary("policy-cli", "netpol");
+    let netpol = binary("netpol");
     let folder_of_run = tempfile::tempdir().expect("a folder");
     for case in read_all(&folder()) {
         for section in case.sections.iter().filter(|s| is_verdicts(s)) {

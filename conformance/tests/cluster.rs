@@ -2,16 +2,22 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use conformance::case::{folder, is_verdicts, latest, manifests, read_all, to_json};
 use conformance::engine;
 use conformance::lab::fire::{self, under_fire};
-use conformance::lab::{self, AgentProcess, Api, ControlPlane, Fabric, Network, VERSIONS, binary, fixture, truth};
+use conformance::lab::packets::{Payload, SYN, packet};
+use conformance::lab::{
+    self, AgentProcess, Api, ControlPlane, Fabric, Network, Runtime, Sandbox, VERSIONS, binary, fixture, send, truth,
+};
 use conformance::oracle::{Oracle, Protocol};
+use http::Method;
 use nix::sys::signal::Signal;
 use policy_core::manifest::Syntax;
 use serde_json::{Value, json};
@@ -20,7 +26,7 @@ const TOOLS: [&str; 6] = ["ip", "bridge", "conntrack", "openssl", "curl", "unzip
 
 /// An agent on every node, with the API server as source.
 fn agents(network: &Network, plane: &ControlPlane, folder: &Path, arguments: &[&str]) -> Vec<AgentProcess> {
-    let agent = binary("policy-agent", "policy-agent");
+    let agent = binary("policy-agent");
     let config = plane.agent();
     let config = config.to_str().expect("a path in UTF-8");
     let arguments: Vec<&str> = ["--deny-log", "off", "--kubeconfig", config].iter().chain(arguments).copied().collect();
@@ -244,7 +250,7 @@ fn killed_in_any_order_nothing_is_lost_and_nothing_opens() {
         [fixture_objects(), guards(from)].concat()
     };
     cluster.agree(&[fixture_objects(), guards(&["b"])].concat());
-    let agent = binary("policy-agent", "policy-agent");
+    let agent = binary("policy-agent");
     let config = cluster.plane.agent().to_str().expect("a path in UTF-8").to_owned();
     for round in 0..10 {
         let Cluster { network, plane, api, agents, folder, .. } = &mut cluster;
@@ -348,5 +354,85 @@ fn thousands_of_objects_come_change_and_go_under_fire() {
         let ports = [1000, 1020, 2980].map(|port| Protocol::Port("TCP", port));
         let result = agree(&mut cluster.network, &list(&objects), &ports, &[], &mut cluster.round);
         println!("{} objects: {} packets", stage.len(), result.unwrap_or_else(|difference| panic!("{difference}")));
+    }
+}
+
+/// How many pods are started in the race.
+const STARTS: usize = 1000;
+
+/// A pod's first process sends at once. Pods come through the API, most of them under a name that another had a moment before.
+#[test]
+fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    let only_to_b = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "new", "namespace": "x"},
+        "spec": {"podSelector": {"matchLabels": {"pod": "new"}}, "policyTypes": ["Egress"], "egress": [{"to": [
+            {"namespaceSelector": {"matchLabels": {"ns": "y"}}, "podSelector": {"matchLabels": {"pod": "b"}}}]}]}});
+    cluster.hold(&[fixture_objects(), vec![only_to_b]].concat());
+    let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let (closed, open) = (ip("10.244.2.1"), ip("10.244.2.2"));
+    let Cluster { network, api, agents, folder, .. } = &mut cluster;
+    agents[0].wait(|status| status["objects"]["policies"] == 1);
+    network.route("10.77.1.0/24", "n1");
+    let socket = agents[0].socket().to_owned();
+    let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &socket, folder.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let listeners = [fire::listen(network, closed, &stop), fire::listen(network, open, &stop)];
+    let mut alive: VecDeque<(String, Sandbox)> = VecDeque::new();
+    let mut killed = 0;
+    for start in 0..STARTS {
+        let name = format!("new-{}", start % 7);
+        let path = format!("/api/v1/namespaces/x/pods/{name}?gracePeriodSeconds=0");
+        if alive.len() == 5 {
+            // Whether the object or the sandbox goes first is chance.
+            let (path, sandbox) = alive.pop_front().expect("five");
+            if start % 3 == 0 {
+                runtime.remove(&sandbox).expect("DEL succeeds");
+            }
+            api.request(Method::DELETE, &path, Value::Null).expect("it is there");
+            if start % 3 != 0 {
+                runtime.remove(&sandbox).expect("DEL succeeds");
+            }
+        }
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "x", "labels": {"pod": "new"}},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "none"}]}});
+        let made = api.request(Method::POST, "/api/v1/namespaces/x/pods", pod).expect("a pod");
+        let uid = made["metadata"]["uid"].as_str().expect("a UID");
+        // Some plugins are killed while they are at it; the sandbox is torn down then, and the kubelet tries again.
+        runtime.kill_after = (start % 8 == 1).then(|| Duration::from_micros(start as u64 * 37 % 6000));
+        let first_try = runtime.add("x", &name, uid);
+        runtime.kill_after = None;
+        killed += usize::from(first_try.is_err());
+        let sandbox = first_try.or_else(|_| runtime.add("x", &name, uid)).expect("the agent is there");
+        let own = sandbox.addresses[0];
+        let port = 1024 + u16::try_from(start % 60_000).expect("small");
+        let first = [(closed, fire::FORBIDDEN), (open, fire::ALLOWED)].map(|(to, mark)| {
+            let payload = if start % 2 == 0 { Payload::Udp(80) } else { Payload::Tcp { port: 80, flags: SYN } };
+            (to, packet(own, port, to, payload, mark))
+        });
+        sandbox.namespace.run(move || send(first.to_vec()));
+        if start % 100 == 0 {
+            runtime.check(&sandbox).expect("its rules are there");
+        }
+        alive.push_back((path, sandbox));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    stop.store(true, Ordering::Relaxed);
+    let [at_closed, at_open] = listeners.map(|listener| listener.join().expect("it ends"));
+    assert!(!at_closed.contains(&fire::FORBIDDEN), "a pod sent a packet that its policy forbids");
+    assert!(at_open.contains(&fire::ALLOWED), "no pod sent what its policy allows");
+
+    assert!((10..100).contains(&killed), "{killed} plugins were killed in time");
+    let records = socket.with_file_name("sandboxes");
+    assert_eq!(std::fs::read_dir(records).expect("the agent's records").count(), alive.len(), "the agent knows of others");
+
+    // Without the agent no pod starts, and the runtime is told to try again; tearing down works all the same.
+    agents[0].stop(Signal::SIGKILL);
+    let Err(error) = runtime.add("x", "late", "0") else { panic!("a pod started without its rules") };
+    assert_eq!((error.plugin.as_str(), error.code), ("netpol-cni", 11), "{error:?}");
+    for (_, sandbox) in alive.drain(..).skip(2) {
+        runtime.remove(&sandbox).expect("DEL succeeds");
     }
 }

@@ -172,7 +172,7 @@ fn main() {
     if !lab::is_available(&["ip", "bridge", "nft", "conntrack"]) {
         std::process::exit(2);
     }
-    let agent_binary = binary("policy-agent", "policy-agent");
+    let agent_binary = binary("policy-agent");
     let folder = tempfile::tempdir().expect("a folder for manifests");
     let manifests = folder.path().join("manifests");
     std::fs::create_dir(&manifests).expect("a folder");

@@ -27,13 +27,13 @@ pub struct ControlPlane {
     apiserver: Option<Child>,
 }
 
-/// The folder with kube-apiserver, etcd and kubectl: `KUBEBUILDER_ASSETS`, or what `conformance/apiserver/build` builds.
+/// The folder with kube-apiserver, etcd and kubectl: `KUBEBUILDER_ASSETS`, or what `conformance/tools/build` builds.
 fn programs(version: &str) -> PathBuf {
     if let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS") {
         return folder.into();
     }
-    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("apiserver/build");
-    let output = Command::new(build).arg(version).stderr(Stdio::inherit()).output().expect("bash runs");
+    let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/build");
+    let output = Command::new(build).arg(format!("kubernetes-{version}")).stderr(Stdio::inherit()).output().expect("bash runs");
     assert!(output.status.success(), "Kubernetes {version} does not build");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }

@@ -39,6 +39,26 @@ fn flood(
     })
 }
 
+/// Hears the marks of what arrives at an address, until it is told to stop.
+///
+/// # Panics
+/// When the address is nowhere in the network.
+#[must_use]
+pub fn listen(network: &Network, at: IpAddr, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<BTreeSet<u32>> {
+    let mut ears = network.at(at).expect("placed").run(Ears::open);
+    let listening = stop.clone();
+    std::thread::spawn(move || {
+        let mut heard = BTreeSet::new();
+        while !listening.load(Ordering::Relaxed) {
+            ears.wait();
+            heard.extend(ears.hear());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        heard.extend(ears.hear());
+        heard
+    })
+}
+
 /// Listens at the first address while `disturb` runs under a flood of forbidden packets from the second and of allowed ones from
 /// the third. Returns the marks that were heard.
 ///
@@ -48,17 +68,7 @@ pub fn under_fire(network: &Network, [victim, forbidden, allowed]: [&str; 3], mu
     let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
     let (victim, forbidden, allowed) = (ip(victim), ip(forbidden), ip(allowed));
     let stop = Arc::new(AtomicBool::new(false));
-    let mut ears = network.at(victim).expect("placed").run(Ears::open);
-    let listening = stop.clone();
-    let listener = std::thread::spawn(move || {
-        let mut heard = BTreeSet::new();
-        while !listening.load(Ordering::Relaxed) {
-            heard.extend(ears.hear());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-        heard.extend(ears.hear());
-        heard
-    });
+    let listener = listen(network, victim, &stop);
     let floods = [flood(network, forbidden, victim, FORBIDDEN, &stop), flood(network, allowed, victim, ALLOWED, &stop)];
     disturb();
     stop.store(true, Ordering::Relaxed);

@@ -186,6 +186,18 @@ impl Network {
         &self.nodes.get(name).unwrap_or_else(|| panic!("there is no node {name}")).namespace
     }
 
+    /// Sends what is for a subnet to this node, which knows where in it everything is.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn route(&self, subnet: &str, node: &str) {
+        let gateway = self.underlay(node, "0.0.0.0".parse().expect("an address"));
+        let others = self.nodes.iter().filter(|(name, _)| *name != node).map(|(_, other)| &other.namespace);
+        for namespace in others.chain([&self.fabric]) {
+            namespace.command("ip", &["route", "replace", subnet, "via", &gateway]);
+        }
+    }
+
     /// The namespace of everybody outside.
     #[must_use]
     pub fn outside(&self) -> &Namespace {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::packets::{PROTOCOLS_V4, PROTOCOLS_V6, Payload, mark, packet};
@@ -55,6 +57,14 @@ impl Ears {
         let mut buffer = [0; 2048];
         let others = self.0.iter_mut().filter(|(protocol, _)| ![1, 58].contains(protocol));
         others.fold(false, |any, (_, socket)| socket.read(&mut buffer).is_ok() || any)
+    }
+
+    /// Waits until something comes, but not for long.
+    pub fn wait(&self) {
+        let mut sources: Vec<PollFd<'_>> =
+            self.0.iter().map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+        // Interrupted, or nothing came: the next look will tell.
+        let _ = poll(&mut sources, PollTimeout::from(10_u8));
     }
 
     /// The marks of what has come.

@@ -14,13 +14,21 @@ use super::Namespace;
 /// # Panics
 /// When it does not build.
 #[must_use]
-pub fn binary(package: &str, name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let me = std::env::current_exe().expect("a path");
     let target = me.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release")).expect("a target folder");
     let profile = if target.ends_with("release") { "release" } else { "dev" };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--package", package, "--bin", name, "--profile", profile])
+    let mut build = Command::new(cargo);
+    // What cargo tells a test about its package would be news to build scripts that look at it, and half of the tree be built anew.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+        build.env_remove(name);
+    }
+    let status = build
+        .env_remove("CARGO_MANIFEST_DIR")
+        .env_remove("CARGO_MANIFEST_PATH")
+        // All of them at once: alone, a package has fewer features of its dependencies, and these would be built once more.
+        .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--features", "policy-cli/cluster", "--profile", profile])
         .status()
         .expect("cargo runs");
     assert!(status.success(), "{name} does not build");
@@ -68,6 +76,12 @@ impl AgentProcess {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// What it logged.
