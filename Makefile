@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help build install demo test check bench fuzz-more
+.PHONY: help build install demo demo-cluster image krew manifests test check bench fuzz-more
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,3 +38,12 @@ bench: ## Measure the targets of the design (the dataplane as root)
 
 fuzz-more: ## The properties over ten times as many clusters
 	NETPOL_CLUSTERS=10 $(CARGO) test --package conformance --test properties --test kernel --locked
+
+manifests: ## Make the plain manifests from the Helm chart
+	@.ci/install
+	@helm=$$(conformance/tools/build helm)/helm && cd policy-agent/deploy && \
+	for variant in netpol:false netpol-uninstall:true; do \
+	  { echo "# Made from the Helm chart in chart/ by \`make manifests\`."; \
+	    $$helm template netpol chart --namespace netpol --set "createNamespace=true,uninstall=$${variant#*:}"; } \
+	    > "$${variant%%:*}.yaml"; \
+	done

@@ -30,7 +30,7 @@ pub mod truth;
 
 pub use agents::Agents;
 pub use api::{Api, Refusal};
-pub use control_plane::{ADDRESS, ControlPlane, VERSIONS};
+pub use control_plane::{ADDRESS, ControlPlane, VERSIONS, tool};
 pub use namespace::Namespace;
 pub use network::{Fabric, Network, Place};
 pub use probe::{Ears, Packets, Probe, arrived, send};

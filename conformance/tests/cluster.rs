@@ -436,3 +436,177 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
         runtime.remove(&sandbox).expect("DEL succeeds");
     }
 }
+
+/// Runs `netpol` where the API server can be reached, with one of its kubeconfigs.
+fn netpol(cluster: &Cluster, config: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(binary("netpol"));
+    command.arg("--kubeconfig").arg(config).args(arguments).env("HOME", cluster.folder.path());
+    cluster.network.outside().run(move || command.output().expect("netpol runs"))
+}
+
+#[test]
+fn the_command_line_answers_about_a_live_cluster() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "x"}, "stringData": {"k": "hidden-in-a-secret"}});
+    cluster.api.request(Method::POST, "/api/v1/namespaces/x/secrets", secret).expect("a secret");
+    let container = json!({"name": "c", "image": "hidden-in-an-image", "args": ["hidden-in-an-argument"],
+        "env": [{"name": "E", "value": "hidden-in-a-variable"}]});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "x"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"spec": {"containers": [container]},
+            "metadata": {"labels": {"app": "web"}, "annotations": {"a": "hidden-in-an-annotation"}}}}});
+    cluster.api.request(Method::POST, "/apis/apps/v1/namespaces/x/deployments", deployment).expect("a deployment");
+    let objects = [fixture_objects(), guards(&["b"]), crowd(1200, 0, 0)].concat();
+    cluster.hold(&objects);
+
+    // More pods than fit on a page are saved, and nothing that should stay where it is.
+    let admin = cluster.plane.admin();
+    let saved = netpol(&cluster, &admin, &["snapshot"]);
+    assert!(saved.status.success() && String::from_utf8_lossy(&saved.stderr).contains("no Secrets"), "{saved:?}");
+    let file = cluster.folder.path().join("cluster.yaml.gz");
+    std::fs::write(&file, &saved.stdout).expect("writable");
+    let text = String::from_utf8(manifest_files::content(&file, 1 << 30).expect("gzip")).expect("UTF-8");
+    assert!(!text.contains("hidden-in"));
+    assert!(text.contains(r#""kind":"Deployment""#) && text.matches(r#""kind":"Pod""#).count() >= 1200);
+
+    // Live and from the file, as the oracle says.
+    let file = file.to_str().expect("UTF-8");
+    let oracle = Oracle::new(latest(to_json(&list(&objects))));
+    let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let pods = [("x/pod/a", "10.244.1.1"), ("y/pod/a", "10.244.2.1"), ("y/pod/b", "10.244.2.2"), ("x/pod/c", "10.244.1.3")];
+    for (from, source) in pods {
+        for (to, destination) in pods.into_iter().filter(|(to, _)| *to != from) {
+            let wanted = oracle.is_allowed(ip(source), ip(destination), Protocol::Port("TCP", 80));
+            let live = netpol(&cluster, &admin, &["can", from, to, "-p", "80"]);
+            let offline = netpol(&cluster, &admin, &["can", "-f", file, from, to, "-p", "80"]);
+            assert_eq!(live.status.code(), Some(i32::from(!wanted)), "{from} → {to}: {live:?}");
+            assert_eq!(offline.status.code(), live.status.code(), "{from} → {to}: {offline:?}");
+            assert!(!String::from_utf8_lossy(&live.stdout).contains("cluster:"), "no policy stands in a file: {live:?}");
+        }
+    }
+    // What would a policy do that is not there yet? The cluster and a file together.
+    let new = cluster.folder.path().join("new.yaml");
+    let deny =
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: new, namespace: 'y'}, spec: {podSelector: {}}}";
+    std::fs::write(&new, deny).expect("writable");
+    let new = new.to_str().expect("UTF-8");
+    assert!(netpol(&cluster, &admin, &["can", "x/pod/a", "y/pod/b", "-p", "80"]).status.success());
+    let with = netpol(&cluster, &admin, &["can", "-f", "cluster", "-f", new, "x/pod/a", "y/pod/b", "-p", "80"]);
+    assert_eq!(with.status.code(), Some(1), "{with:?}");
+
+    // As kubectl's plugin, a live cluster is meant.
+    std::os::unix::fs::symlink(binary("netpol"), cluster.folder.path().join("kubectl-netpol")).expect("a link");
+    let mut command = std::process::Command::new(cluster.plane.programs().join("kubectl"));
+    let path = format!("{}:{}", cluster.folder.path().display(), std::env::var("PATH").unwrap_or_default());
+    command.args(["netpol", "can", "y/pod/b", "x/pod/a", "-p", "80"]).env("KUBECONFIG", &admin).env("PATH", path);
+    let asked = cluster.network.outside().run(move || command.output().expect("kubectl runs"));
+    assert!(asked.status.success(), "{asked:?}");
+
+    // It says what it cannot see.
+    let nobody = cluster.plane.nobody();
+    let refused = netpol(&cluster, &nobody, &["can", "x/a", "x/b"]);
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(why.contains("may not list namespaces of all namespaces") && why.contains("nobody"), "{why}");
+    assert_eq!(refused.status.code(), Some(2), "{why}");
+    let agent = cluster.plane.agent();
+    let partly = netpol(&cluster, &agent, &["can", "y/pod/b", "x/pod/a", "-p", "80"]);
+    let noted = String::from_utf8_lossy(&partly.stderr);
+    assert!(partly.status.success() && noted.contains("note: could not read deployments"), "{partly:?}");
+    let missing = netpol(&cluster, Path::new("/nowhere"), &["can", "x/a", "x/b"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("--kubeconfig"), "{missing:?}");
+    cluster.plane.kill_apiserver();
+    let gone = netpol(&cluster, &admin, &["snapshot"]);
+    assert!(gone.stdout.is_empty() && gone.status.code() == Some(2), "{gone:?}");
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("cannot read the cluster at https://"), "{gone:?}");
+}
+
+/// The reporter, running as nobody.
+struct ReporterProcess(std::process::Child);
+
+impl ReporterProcess {
+    /// `folder` is one that everybody may read.
+    fn start(cluster: &Cluster, folder: &Path) -> Self {
+        let copy = |from: &Path, name: &str| std::fs::copy(from, folder.join(name)).expect("a copy");
+        let config = std::fs::read_to_string(cluster.plane.reporter()).expect("a kubeconfig");
+        let certificate = config.split('\'').find(|part| part.ends_with(".crt")).expect("a certificate");
+        copy(Path::new(certificate), "ca.crt");
+        let config = config.replace(certificate, folder.join("ca.crt").to_str().expect("UTF-8"));
+        std::fs::write(folder.join("config"), config).expect("writable");
+        if !folder.join("policy-agent").exists() {
+            copy(&binary("policy-agent"), "policy-agent");
+        }
+        let mut command = std::process::Command::new("setpriv");
+        command.args([
+            "--reuid=65532",
+            "--regid=65532",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--no-new-privs",
+        ]);
+        command
+            .arg(folder.join("policy-agent"))
+            .args(["report", "--instance", "test", "--kubeconfig"])
+            .arg(folder.join("config"));
+        Self(cluster.network.outside().run(move || command.spawn().expect("it starts")))
+    }
+}
+
+impl Drop for ReporterProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The Events of the reporter: policy, reason and note; sorted.
+fn reported(cluster: &Cluster) -> Vec<[String; 3]> {
+    let path = "/apis/events.k8s.io/v1/events?fieldSelector=reportingController%3Dnetpol";
+    let list = cluster.api.request(Method::GET, path, Value::Null).expect("events");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = list["items"].as_array().into_iter().flatten();
+    let mut all: Vec<_> = all.map(|e| [text(&e["regarding"]["name"]), text(&e["reason"]), text(&e["note"])]).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn what_cannot_be_honoured_is_told_once() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    let policy = |name: &str, spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "z"}, "spec": spec});
+    let port = |name: &str| json!({"podSelector": {"matchLabels": {"pod": "a"}}, "ingress": [{"ports": [{"port": name}]}]});
+    let host = policy("host", json!({"podSelector": {"matchLabels": {"pod": "h"}}}));
+    let objects =
+        [fixture_objects(), vec![host, policy("name", port("serve-80-tpc")), policy("good", port("serve-80-tcp"))]].concat();
+    cluster.hold(&objects);
+    let wait = |cluster: &Cluster, count: usize| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while reported(cluster).len() < count {
+            assert!(Instant::now() < deadline, "{:?}", reported(cluster));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        reported(cluster)
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let reporter = ReporterProcess::start(&cluster, folder.path());
+    let said = wait(&cluster, 2);
+    let reasons: Vec<[&str; 2]> = said.iter().map(|[name, reason, _]| [name.as_str(), reason.as_str()]).collect();
+    assert_eq!(reasons, [["host", "OnlyHostNetworkPods"], ["name", "NamedPortNotFound"]]);
+    assert!(said[1][2].contains("`serve-80-tpc`"), "{said:?}");
+    let shown = cluster.plane.kubectl(cluster.network.outside(), &["events", "-n", "z", "--for", "networkpolicy/name"]);
+    assert!(shown.contains("NamedPortNotFound"), "kubectl does not show it: {shown}");
+    // Another reporter takes over, and says nothing twice.
+    drop(reporter);
+    let _reporter = ReporterProcess::start(&cluster, folder.path());
+    let egress = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": "nobody-has-it"}]}]});
+    cluster.hold(&[objects, vec![policy("later", egress)]].concat());
+    let mut later = wait(&cluster, 3);
+    later.retain(|[name, ..]| name != "later");
+    assert_eq!(later, said);
+}

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as Controller};
 use kube::{Api, Client, Resource};
 use policy_core::effect::{Effects, Finding, Knowledge, Reason};
@@ -24,6 +25,8 @@ const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_secs(2);
 /// The longest note that the API takes.
 const LONGEST: usize = 1024;
+/// Who says it.
+const CONTROLLER: &str = "netpol";
 /// How often there is a look at what is to be said.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,8 @@ pub struct Findings {
     pods: BTreeMap<ObjectKey, Pod>,
     faulty: BTreeMap<ObjectKey, Vec<String>>,
     known: BTreeMap<(ObjectKey, &'static str), Known>,
+    /// What somebody said before this began, and when.
+    before: BTreeMap<(ObjectKey, String), (String, Instant)>,
     is_complete: bool,
     has_changed: bool,
     /// Events that may be written now, and when that was counted.
@@ -66,10 +71,16 @@ impl Findings {
             pods: BTreeMap::new(),
             faulty: BTreeMap::new(),
             known: BTreeMap::new(),
+            before: BTreeMap::new(),
             is_complete: false,
             has_changed: false,
             allowance: (BURST, now),
         }
+    }
+
+    /// This was said before, by whoever reported until now.
+    pub fn remember(&mut self, policy: ObjectKey, reason: String, note: String, at: Instant) {
+        self.before.insert((policy, reason), (note, at));
     }
 
     /// Takes what a source tells.
@@ -128,7 +139,11 @@ impl Findings {
             let mut current = self.current();
             self.known.retain(|key, known| current.get(key) == Some(&known.note));
             current.retain(|key, _| !self.known.contains_key(key));
-            self.known.extend(current.into_iter().map(|(key, note)| (key, Known { note, since: now, said: None })));
+            for ((policy, reason), note) in current {
+                let before = self.before.remove(&(policy.clone(), reason.to_owned()));
+                let said = before.filter(|(before, _)| *before == shortened(&note)).map(|(_, at)| at);
+                self.known.insert((policy, reason), Known { note, since: now, said });
+            }
         }
         self.refill(now);
         let mut out = Vec::new();
@@ -185,8 +200,11 @@ pub async fn run(source: Box<dyn Source>, client: Client, instance: Option<Strin
         tracing::error!(%error, "cannot start to read");
         return;
     }
-    let recorder = Recorder::new(client.clone(), Controller { controller: "netpol".to_owned(), instance });
+    let recorder = Recorder::new(client.clone(), Controller { controller: CONTROLLER.to_owned(), instance });
     let mut findings = Findings::new(Instant::now());
+    if let Err(error) = remember(&client, &mut findings).await {
+        tracing::warn!(%error, "cannot tell what was reported before; it may be said again");
+    }
     while hear(&told, &mut findings) {
         for notice in findings.due(Instant::now()) {
             match say(&client, &recorder, &notice).await {
@@ -198,6 +216,22 @@ pub async fn run(source: Box<dyn Source>, client: Client, instance: Option<Strin
             }
         }
     }
+}
+
+/// Asks, once, which Events of ours there are.
+async fn remember(client: &Client, findings: &mut Findings) -> Result<(), kube::Error> {
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::all(client.clone());
+    let ours = ListParams::default().fields(&format!("reportingController={CONTROLLER}"));
+    for event in events.list(&ours).await? {
+        let Some(regarding) = &event.regarding else { continue };
+        let (Some(namespace), Some(name)) = (&regarding.namespace, &regarding.name) else { continue };
+        let (Some(reason), Some(note)) = (event.reason, event.note) else { continue };
+        let written = event.metadata.creation_timestamp.map(|at| SystemTime::from(at.0));
+        let age = written.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        findings.remember(ObjectKey::new(namespace.as_str(), name.as_str()), reason, note, at);
+    }
+    Ok(())
 }
 
 /// Takes what is told within a moment; false when nobody tells any more.
@@ -293,6 +327,25 @@ mod tests {
         // The API server did not take one.
         findings.failed(&said[5]);
         assert_eq!(findings.due(now + REFILL), [said[5].clone()]);
+    }
+
+    #[test]
+    fn what_was_said_before_a_restart_is_not_said_again() {
+        let start = Instant::now() + AGAIN;
+        let mut first = Findings::new(start);
+        told(&mut first, vec![policy("a", "web"), policy("b", "web")]);
+        first.due(start);
+        let said = first.due(start + SETTLE);
+        assert_eq!(said.len(), 2);
+        let mut second = Findings::new(start);
+        for Notice { policy, reason, note } in said {
+            second.remember(policy, reason.to_owned(), note, start + SETTLE);
+        }
+        // What was said of b is not what is to be said of it.
+        told(&mut second, vec![policy("a", "web"), policy("b", "other")]);
+        second.due(start + SETTLE);
+        assert_eq!(reasons(&second.due(start + SETTLE * 2)), [("b".to_owned(), "NamedPortNotFound")]);
+        assert_eq!(second.due(start + SETTLE + AGAIN).len(), 1, "Events are forgotten after an hour");
     }
 
     #[test]

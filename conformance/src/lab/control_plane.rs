@@ -17,6 +17,8 @@ pub const ADDRESS: &str = "198.18.0.2";
 const PORT: u16 = 6443;
 const ADMIN: &str = "the-admin-of-the-tests";
 const AGENT: &str = "the-agent-of-the-tests";
+const REPORTER: &str = "the-reporter-of-the-tests";
+const NOBODY: &str = "nobody-of-the-tests";
 
 /// A control plane in a network namespace. It is killed when this goes, and its data with it.
 pub struct ControlPlane {
@@ -27,15 +29,21 @@ pub struct ControlPlane {
     apiserver: Option<Child>,
 }
 
-/// The folder with kube-apiserver, etcd and kubectl: `KUBEBUILDER_ASSETS`, or what `conformance/tools/build` builds.
-fn programs(version: &str) -> PathBuf {
-    if let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS") {
-        return folder.into();
-    }
+/// The folder of what `conformance/tools/build` builds for a module.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn tool(module: &str) -> PathBuf {
     let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/build");
-    let output = Command::new(build).arg(format!("kubernetes-{version}")).stderr(Stdio::inherit()).output().expect("bash runs");
-    assert!(output.status.success(), "Kubernetes {version} does not build");
+    let output = Command::new(build).arg(module).stderr(Stdio::inherit()).output().expect("bash runs");
+    assert!(output.status.success(), "{module} does not build");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+/// The folder with kube-apiserver, etcd and kubectl: `KUBEBUILDER_ASSETS`, or one that was built.
+fn programs(version: &str) -> PathBuf {
+    std::env::var_os("KUBEBUILDER_ASSETS").map_or_else(|| tool(&format!("kubernetes-{version}")), PathBuf::from)
 }
 
 impl ControlPlane {
@@ -48,13 +56,17 @@ impl ControlPlane {
     pub fn start(version: &str, namespace: &Namespace, extra: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        let tokens = format!("{ADMIN},admin,admin,system:masters\n{AGENT},system:serviceaccount:netpol:netpol,agent,\n");
+        let tokens = format!(
+            "{ADMIN},admin,admin,system:masters\n{AGENT},system:serviceaccount:netpol:netpol,agent,\n\
+             {REPORTER},system:serviceaccount:netpol:netpol-reporter,reporter,\n{NOBODY},nobody,nobody,\n"
+        );
         std::fs::write(path("tokens.csv"), tokens).expect("writable");
         let made = Command::new("openssl").args(["genrsa", "-out"]).arg(path("sa.key")).stderr(Stdio::null()).status();
         assert!(made.is_ok_and(|status| status.success()), "openssl makes no key");
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
         let mut plane = Self { programs: programs(version), folder, extra, etcd: None, apiserver: None };
-        for (name, token) in [("admin.conf", ADMIN), ("agent.conf", AGENT)] {
+        for (name, token) in [("admin.conf", ADMIN), ("agent.conf", AGENT), ("reporter.conf", REPORTER), ("nobody.conf", NOBODY)]
+        {
             std::fs::write(plane.path(name), plane.kubeconfig_text(token)).expect("writable");
         }
         plane.start_etcd(namespace);
@@ -86,6 +98,18 @@ impl ControlPlane {
     #[must_use]
     pub fn agent(&self) -> PathBuf {
         self.path("agent.conf")
+    }
+
+    /// The kubeconfig of the reporter, who may do what the deployment says.
+    #[must_use]
+    pub fn reporter(&self) -> PathBuf {
+        self.path("reporter.conf")
+    }
+
+    /// The kubeconfig of somebody who may do nothing.
+    #[must_use]
+    pub fn nobody(&self) -> PathBuf {
+        self.path("nobody.conf")
     }
 
     /// The folder of `kubectl`.

@@ -63,7 +63,9 @@ impl AgentProcess {
     pub fn start_with(binary: &Path, node: &Namespace, folder: &Path, arguments: &[&str]) -> Self {
         let name = node.name().to_owned();
         let (socket, log) = (folder.join(format!("{name}.sock")), folder.join(format!("{name}.log")));
-        let mut command = Command::new(binary);
+        // As it is deployed: root without the rights of root, but for one.
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]).arg(binary);
         command.args(["--node", &name, "--listen", "off"]).arg("--socket").arg(&socket);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");

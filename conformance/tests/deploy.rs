@@ -1,0 +1,131 @@
+//! What is deployed: the chart, the plain manifests made from it, and what an API server says of them.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use conformance::lab::{self, ControlPlane, Fabric, VERSIONS, fixture, tool};
+
+const TOOLS: [&str; 4] = ["ip", "openssl", "curl", "unzip"];
+const MONITORED: &str = "monitoring.serviceMonitor=true,monitoring.prometheusRule=true,monitoring.dashboard=true";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn helm(arguments: &[&str]) -> String {
+    let output = Command::new(tool("helm").join("helm")).args(arguments).current_dir(root()).output().expect("helm runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "helm {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+fn template(settings: &[&str]) -> String {
+    let mut arguments = vec!["template", "netpol", "policy-agent/deploy/chart", "--namespace", "netpol"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    helm(&arguments)
+}
+
+#[test]
+fn the_chart_is_clean_and_the_plain_manifests_are_made_from_it() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    helm(&["lint", "--strict", "policy-agent/deploy/chart"]);
+    for (file, settings) in [
+        ("netpol.yaml", "createNamespace=true,uninstall=false"),
+        ("netpol-uninstall.yaml", "createNamespace=true,uninstall=true"),
+    ] {
+        let path = format!("policy-agent/deploy/{file}");
+        let (_, stored) =
+            read(&path).split_once("---\n").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a head and the rest");
+        let made = template(&[settings]);
+        assert!(made == format!("---\n{stored}"), "{path} is not what the chart makes; run `make manifests`");
+    }
+}
+
+/// Whole objects of every variant, as an API server would take them, and the rights that they need.
+#[test]
+fn api_servers_accept_every_variant() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let network = fixture::nodes(Fabric::Routed);
+    let crds = tool("prometheus-operator").join("example/prometheus-operator-crd");
+    for version in VERSIONS {
+        let plane = ControlPlane::start(version, network.outside(), &[]);
+        let kubectl = |arguments: &[&str]| plane.kubectl(network.outside(), arguments);
+        for kind in ["servicemonitors", "prometheusrules"] {
+            let path = crds.join(format!("monitoring.coreos.com_{kind}.yaml"));
+            kubectl(&["create", "-f", path.to_str().expect("UTF-8")]);
+            kubectl(&["wait", "--for=condition=Established", &format!("crd/{kind}.monitoring.coreos.com")]);
+        }
+        kubectl(&["create", "namespace", "netpol"]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let variants = [
+            "createNamespace=true",
+            MONITORED,
+            "uninstall=true",
+            "cni.enabled=false,reporter.enabled=false",
+            "image.pullSecrets[0].name=key,agent.podAnnotations.a=b,agent.port=9999",
+        ];
+        for (number, settings) in variants.into_iter().enumerate() {
+            let path = folder.path().join(format!("{number}.yaml"));
+            std::fs::write(&path, template(&[settings])).expect("writable");
+            let path = path.to_str().expect("UTF-8");
+            // Strict: a field that the server does not know is an error.
+            let told = kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", path]);
+            let (count, wanted) = (told.lines().count(), template(&[settings]).matches("\nkind: ").count());
+            assert!(count >= wanted, "{settings}: {told}");
+        }
+        kubectl(&["apply", "-f", root().join("policy-agent/deploy/netpol.yaml").to_str().expect("UTF-8")]);
+        let may = |who: &str| {
+            let user = format!("--as=system:serviceaccount:netpol:{who}");
+            let list = kubectl(&["auth", "can-i", "--list", "--no-headers", &user]);
+            // What everybody may do is not ours.
+            let is_ours = |line: &&str| !["selfsubject", "clustertrustbundles", "/"].iter().any(|other| line.contains(other));
+            let rights = list.lines().filter(is_ours).filter(|line| !line.trim().is_empty());
+            rights.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<BTreeSet<_>>()
+        };
+        let reads = ["namespaces", "networkpolicies.networking.k8s.io", "nodes", "pods"]
+            .map(|kind| format!("{kind} [] [] [get list watch]"));
+        assert_eq!(may("netpol"), BTreeSet::from(reads.clone()));
+        let mut reporter = BTreeSet::from(reads);
+        reporter.insert("events.events.k8s.io [] [] [create list patch]".to_owned());
+        assert_eq!(may("netpol-reporter"), reporter);
+    }
+}
+
+#[test]
+fn alerts_and_dashboard_speak_of_metrics_that_there_are() {
+    let readme = read("policy-agent/README.md");
+    let documented: BTreeSet<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
+    let mut seen = BTreeSet::new();
+    for path in ["policy-agent/deploy/chart/alerts.yaml", "policy-agent/deploy/chart/dashboards/netpol.json"] {
+        let text = read(path);
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("netpol_")) {
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(documented.contains(name), "{path} speaks of {name}, and there is no such metric");
+            seen.insert(name.to_owned());
+        }
+    }
+    assert!(seen.len() > 10, "{seen:?}");
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("policy-agent/deploy/chart/dashboards/netpol.json")).expect("JSON");
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 10));
+}
+
+/// A place has one version: the chart's is the workspace's.
+#[test]
+fn the_chart_has_the_version_of_the_agent() {
+    let chart = read("policy-agent/deploy/chart/Chart.yaml");
+    for field in ["version", "appVersion"] {
+        assert!(chart.contains(&format!("\n{field}: {}\n", env!("CARGO_PKG_VERSION"))), "{chart}");
+    }
+}
