@@ -5,6 +5,7 @@
 //! - [`generate`]: small adversarial clusters.
 //! - [`lab`]: network namespaces, for what only packets can prove.
 //! - [`engine`]: the engine behind the same questions as the oracle.
+//! - [`shop`]: an example, for demonstrations.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
@@ -13,3 +14,4 @@ pub mod engine;
 pub mod generate;
 pub mod lab;
 pub mod oracle;
+pub mod shop;

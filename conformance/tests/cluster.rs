@@ -377,7 +377,8 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
     agents[0].wait(|status| status["objects"]["policies"] == 1);
     network.route("10.77.1.0/24", "n1");
     let socket = agents[0].socket().to_owned();
-    let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &socket, folder.path());
+    let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &folder.path().join("runtime"));
+    runtime.install(&socket);
     let stop = Arc::new(AtomicBool::new(false));
     let listeners = [fire::listen(network, closed, &stop), fire::listen(network, open, &stop)];
     let mut alive: VecDeque<(String, Sandbox)> = VecDeque::new();

@@ -6,16 +6,15 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a demonstration that fails says where")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use conformance::engine;
 use conformance::lab::packets::Payload;
 use conformance::lab::{self, AgentProcess, Fabric, Network, Probe, binary, truth};
 use conformance::oracle::Protocol;
-use policy_core::manifest::{Replicas, Snapshot, Syntax};
+use conformance::shop::{self, cell, paint, read};
+use policy_core::manifest::{Snapshot, Syntax};
 use policy_core::sets::Transport;
 use serde_json::{Value, json};
 
@@ -23,47 +22,20 @@ const NODES: [(&str, &str); 3] = [("node-a", "192.0.2.1"), ("node-b", "192.0.2.2
 /// Somebody on the internet, and the payment provider.
 const OUTSIDE: [&str; 2] = ["203.0.113.9", "198.51.100.7"];
 
-fn shop() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("examples/shop")
-}
-
-fn read(file: &str) -> String {
-    std::fs::read_to_string(shop().join(file)).expect("the example is there")
-}
-
-/// Nodes, and the pods that the workloads of the shop would make, spread over them.
+/// Nodes, and the pods of the shop with addresses, spread over the nodes.
 fn cluster() -> Vec<Value> {
-    let text = ["namespaces.yaml", "workloads.yaml"].map(read).join("\n---\n");
-    let snapshot = engine::load_text(&text, Syntax::Strict);
-    let mut objects: Vec<Value> = NODES
-        .iter()
-        .map(|(name, address)| {
-            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
-                   "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
-        })
-        .collect();
-    let mut number = 0;
-    for ((namespace, workload), unit) in &snapshot.workloads {
-        for key in &unit.pods {
-            let pod = &snapshot.pods[key];
-            let copies = if unit.replicas == Replicas::Several { 2 } else { 1 };
-            for copy in 0..copies {
-                let (node, host) = NODES[number % NODES.len()];
-                number += 1;
-                let address = if pod.is_host_network { host.to_owned() } else { format!("10.244.{}.{}", number % 3, number) };
-                let ports: Vec<Value> = pod
-                    .ports
-                    .iter()
-                    .map(|p| json!({"name": p.name, "containerPort": p.number, "protocol": p.protocol.name()}))
-                    .collect();
-                objects.push(json!({
-                    "apiVersion": "v1", "kind": "Pod",
-                    "metadata": {"namespace": namespace, "name": format!("{}-{copy}", workload.name), "labels": pod.labels},
-                    "spec": {"nodeName": node, "hostNetwork": pod.is_host_network, "containers": [{"name": "c", "ports": ports}]},
-                    "status": {"phase": "Running", "podIP": address},
-                }));
-            }
-        }
+    let node = |(name, address): &(&str, &str)| {
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+               "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+    };
+    let mut objects: Vec<Value> = NODES.iter().map(node).collect();
+    for (number, mut pod) in shop::pods(2).into_iter().enumerate() {
+        let (node, host) = NODES[number % NODES.len()];
+        let is_host = pod["spec"]["hostNetwork"] == true;
+        let address = if is_host { host.to_owned() } else { format!("10.244.{}.{}", (number + 1) % 3, number + 1) };
+        pod["spec"]["nodeName"] = json!(node);
+        pod["status"] = json!({"phase": "Running", "podIP": address});
+        objects.push(pod);
     }
     objects
 }
@@ -95,24 +67,6 @@ fn view(folder: &Path) -> View {
     }
     ends.insert("internet".to_owned(), vec![OUTSIDE[0].parse().expect("an address")]);
     View { snapshot, ends, services: services.into_iter().collect() }
-}
-
-fn paint(text: &str, colour: &str) -> String {
-    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        format!("\x1b[{colour}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
-}
-
-/// One cell of a table: how many of some packets pass.
-fn cell(open: usize, all: usize) -> String {
-    match open {
-        _ if all == 0 => "  ".to_owned(),
-        0 => paint("· ", "2"),
-        n if n == all => paint("● ", "32"),
-        _ => paint("◐ ", "33"),
-    }
 }
 
 /// Prints who reaches what, predicted and measured, and returns in how many packets that differs from the prediction.

@@ -118,6 +118,13 @@ impl ControlPlane {
         &self.programs
     }
 
+    /// A program of the control plane, which ends with this process, however that ends.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(self.programs.join(name));
+        command
+    }
+
     fn spawn(&self, namespace: &Namespace, mut command: Command, log: &str) -> Child {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(self.path(log)).expect("a log file");
         let errors = file.try_clone().expect("a log file");
@@ -127,7 +134,7 @@ impl ControlPlane {
 
     /// Starts etcd, on the data that is there.
     pub fn start_etcd(&mut self, namespace: &Namespace) {
-        let mut command = Command::new(self.programs.join("etcd"));
+        let mut command = self.program("etcd");
         command.arg("--data-dir").arg(self.path("etcd")).args([
             "--listen-client-urls=http://127.0.0.1:2379",
             "--advertise-client-urls=http://127.0.0.1:2379",
@@ -143,7 +150,7 @@ impl ControlPlane {
 
     /// Starts the API server.
     pub fn start_apiserver(&mut self, namespace: &Namespace) {
-        let mut command = Command::new(self.programs.join("kube-apiserver"));
+        let mut command = self.program("kube-apiserver");
         command.args(["--etcd-servers=http://127.0.0.1:2379", "--service-cluster-ip-range=10.96.0.0/16"]);
         command.args([format!("--bind-address={ADDRESS}"), format!("--secure-port={PORT}")]);
         command.args([format!("--advertise-address={ADDRESS}")]);

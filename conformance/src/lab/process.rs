@@ -65,7 +65,7 @@ impl AgentProcess {
         let (socket, log) = (folder.join(format!("{name}.sock")), folder.join(format!("{name}.log")));
         // As it is deployed: root without the rights of root, but for one.
         let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]).arg(binary);
+        command.args(["--pdeathsig", "KILL", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]).arg(binary);
         command.args(["--node", &name, "--listen", "off"]).arg("--socket").arg(&socket);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");

@@ -16,8 +16,7 @@ const REFERENCE: &str = "/usr/lib/cni";
 /// Makes sandboxes on a node.
 pub struct Runtime<'n> {
     node: &'n Namespace,
-    chain: Vec<Value>,
-    own: PathBuf,
+    folder: PathBuf,
     made: u32,
     /// netpol's plugin is killed this long after it was started to add a sandbox.
     pub kill_after: Option<Duration>,
@@ -46,25 +45,67 @@ pub struct Sandbox {
 }
 
 impl<'n> Runtime<'n> {
-    /// A runtime on a node whose chain is point-to-point links with addresses of `subnet`, then netpol with this socket. What the
-    /// plugins keep is in `folder`.
+    /// A runtime on a node. Its network plugin makes point-to-point links with addresses of `subnet`. Its configuration, and what
+    /// the plugins keep, are in `folder`.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
     #[must_use]
-    pub fn new(node: &'n Namespace, subnet: &str, socket: &Path, folder: &Path) -> Self {
+    pub fn new(node: &'n Namespace, subnet: &str, folder: &Path) -> Self {
+        let runtime = Self { node, folder: folder.to_owned(), made: 0, kill_after: None };
         let ipam = json!({"type": "host-local", "dataDir": folder.join("ipam"), "ranges": [[{"subnet": subnet}]],
             "routes": [{"dst": "0.0.0.0/0"}]});
-        let chain = vec![json!({"type": "ptp", "ipam": ipam}), json!({"type": "netpol-cni", "socket": socket})];
-        Self { node, chain, own: binary("netpol-cni"), made: 0, kill_after: None }
+        let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": [{"type": "ptp", "ipam": ipam}]});
+        std::fs::create_dir_all(runtime.configurations()).expect("a folder");
+        std::fs::write(runtime.configurations().join("10-lab.conflist"), list.to_string()).expect("writable");
+        runtime
     }
 
-    fn plugin(&self, number: usize, command: &str, sandbox: &Sandbox, previous: &Value) -> Result<Value, PluginError> {
-        let mut configuration = self.chain[number].clone();
+    /// The folder of CNI configurations.
+    #[must_use]
+    pub fn configurations(&self) -> PathBuf {
+        self.folder.join("net.d")
+    }
+
+    /// The folder of plugins that come beside the reference plugins.
+    #[must_use]
+    pub fn plugins(&self) -> PathBuf {
+        self.folder.join("bin")
+    }
+
+    /// Chains netpol's plugin, as the deployment's first step does it; it will ask the agent at this socket.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn install(&self, socket: &Path) {
+        let mut command = Command::new(binary("policy-agent"));
+        command.arg("install-cni").arg("--conf-dir").arg(self.configurations()).arg("--bin-dir").arg(self.plugins());
+        let output = command.arg("--socket").arg(socket).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The chain of the first configuration by name, as runtimes read it.
+    fn chain(&self) -> Vec<Value> {
+        let entries = std::fs::read_dir(self.configurations()).expect("the folder");
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "conflist"));
+        let text = std::fs::read(files.iter().min().expect("a configuration")).expect("readable");
+        let list: Value = serde_json::from_slice(&text).expect("JSON");
+        let common = |mut plugin: Value| {
+            plugin["cniVersion"] = list["cniVersion"].clone();
+            plugin["name"] = list["name"].clone();
+            plugin
+        };
+        list["plugins"].as_array().expect("a list").iter().cloned().map(common).collect()
+    }
+
+    fn plugin(&self, mut configuration: Value, command: &str, sandbox: &Sandbox, previous: &Value) -> Result<Value, PluginError> {
         let name = configuration["type"].as_str().unwrap_or_default().to_owned();
-        configuration["cniVersion"] = json!("1.0.0");
-        configuration["name"] = json!("lab");
         if !previous.is_null() {
             configuration["prevResult"] = previous.clone();
         }
-        let program = if name == "netpol-cni" { self.own.clone() } else { Path::new(REFERENCE).join(&name) };
+        let own = self.plugins().join(&name);
+        let program = if own.exists() { own } else { Path::new(REFERENCE).join(&name) };
         let mut process = Command::new(program);
         let namespace = format!("/proc/{}/task/{}/ns/net", std::process::id(), sandbox.namespace.id());
         process.env("CNI_COMMAND", command).env("CNI_CONTAINERID", &sandbox.id).env("CNI_NETNS", namespace);
@@ -102,8 +143,8 @@ impl<'n> Runtime<'n> {
             "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID={id};K8S_POD_UID={uid}"
         );
         let mut sandbox = Sandbox { namespace: Namespace::new(&id), addresses: Vec::new(), id, arguments, result: Value::Null };
-        for number in 0..self.chain.len() {
-            match self.plugin(number, "ADD", &sandbox, &sandbox.result) {
+        for configuration in self.chain() {
+            match self.plugin(configuration, "ADD", &sandbox, &sandbox.result) {
                 Ok(result) => sandbox.result = result,
                 Err(error) => {
                     self.remove(&sandbox)?;
@@ -122,8 +163,8 @@ impl<'n> Runtime<'n> {
     /// # Errors
     /// When a plugin refuses.
     pub fn remove(&self, sandbox: &Sandbox) -> Result<(), PluginError> {
-        for number in (0..self.chain.len()).rev() {
-            self.plugin(number, "DEL", sandbox, &sandbox.result)?;
+        for configuration in self.chain().into_iter().rev() {
+            self.plugin(configuration, "DEL", sandbox, &sandbox.result)?;
         }
         Ok(())
     }
@@ -133,6 +174,7 @@ impl<'n> Runtime<'n> {
     /// # Errors
     /// When it says that it is not.
     pub fn check(&self, sandbox: &Sandbox) -> Result<(), PluginError> {
-        self.plugin(self.chain.len() - 1, "CHECK", sandbox, &sandbox.result).map(drop)
+        let own = self.chain().into_iter().find(|configuration| configuration["type"] == "netpol-cni").expect("it is chained");
+        self.plugin(own, "CHECK", sandbox, &sandbox.result).map(drop)
     }
 }

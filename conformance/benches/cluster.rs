@@ -1,0 +1,170 @@
+//! One agent in a big cluster: a real kube-apiserver with 30,000 pods and 30,000 policies. Prints a Markdown table.
+//!
+//! `NETPOL_PODS` sets another number of both. API server, etcd, the load and the agent share the machine's cores, so times include
+//! waiting for each other.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that fails says where")]
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use conformance::lab::{self, AgentProcess, Api, ControlPlane, Fabric, Namespace, VERSIONS, binary, fixture};
+use http::Method;
+use netlink_sys::{Socket, SocketAddr};
+use serde_json::{Value, json};
+
+const NODE: &str = "n1";
+/// Pods of the node.
+const LOCAL: usize = 110;
+/// Pods of a namespace, and policies.
+const EACH: usize = 30;
+/// How long each state is watched.
+const SPAN: Duration = Duration::from_secs(60);
+/// Pods that change in a second.
+const RATE: u32 = 100;
+
+fn address(i: usize) -> Ipv4Addr {
+    Ipv4Addr::from((10 << 24 | 1 << 20) + u32::try_from(i).expect("few pods"))
+}
+
+fn pod_place(i: usize) -> (String, String) {
+    (format!("ns{}", i / EACH), format!("p{i}"))
+}
+
+/// Namespaces with pods and policies. Every pod of the node gets in whoever is of the team `red`.
+fn objects(count: usize) -> Vec<Value> {
+    let mut out: Vec<Value> = (0..count / EACH)
+        .map(|i| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("ns{i}"), "labels": {"tier": format!("t{}", i % 7)}}}))
+        .collect();
+    for i in 0..count {
+        let (namespace, name) = pod_place(i);
+        let app = format!("app{}", i % 10);
+        let on = if i < LOCAL { NODE.to_owned() } else { format!("node-{}", i % 300) };
+        out.push(json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace, "labels": {"app": app, "team": "blue", "pod-template-hash": format!("h{}", i % 300)}},
+            "spec": {"nodeName": on, "containers": [{"ports": [{"name": "http", "containerPort": 8080}], "env": [{"name": "A", "value": "B".repeat(500)}]}]},
+            "status": {"phase": "Running", "podIP": address(i).to_string()}}));
+        let near = json!({"podSelector": {"matchLabels": {"app": format!("app{}", (i + 1) % 10)}}});
+        let tier = json!({"namespaceSelector": {"matchLabels": {"tier": format!("t{}", i % 7)}}, "podSelector": {"matchLabels": {"app": app}}});
+        let red = json!({"namespaceSelector": {}, "podSelector": {"matchLabels": {"team": "red"}}});
+        out.push(json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": format!("np{i}"), "namespace": namespace},
+            "spec": {"podSelector": {"matchLabels": {"app": app}}, "ingress": [{"from": [near, tier, red], "ports": [{"port": 8080}]}]}}));
+    }
+    out
+}
+
+/// Addresses whose change is under way, and since when.
+type Waiting = Arc<Mutex<HashMap<[u8; 4], Instant>>>;
+
+/// Notes when an address that is waited for comes into, or goes from, a set in the kernel.
+fn listen(node: &Namespace, waiting: &Waiting, times: &Arc<Mutex<Vec<Duration>>>) {
+    const NFNLGRP_NFTABLES: u32 = 7;
+    let (waiting, times) = (waiting.clone(), times.clone());
+    drop(node.spawn(move || {
+        let mut socket = Socket::new(netlink_sys::protocols::NETLINK_NETFILTER).expect("a socket");
+        socket.bind(&SocketAddr::new(0, 0)).expect("bound");
+        socket.add_membership(NFNLGRP_NFTABLES).expect("root may listen");
+        let mut buffer = Vec::with_capacity(1 << 16);
+        while let Ok((_, _)) = {
+            buffer.clear();
+            socket.recv_from(&mut buffer, 0)
+        } {
+            let now = Instant::now();
+            let mut waiting = waiting.lock().expect("no panic");
+            for window in buffer.windows(4) {
+                let key: [u8; 4] = window.try_into().expect("four");
+                if let Some(since) = waiting.remove(&key) {
+                    times.lock().expect("no panic").push(now.saturating_duration_since(since));
+                }
+            }
+        }
+    }));
+}
+
+/// Seconds of CPU that a process has used.
+fn cpu(process: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().expect("a number") + fields[12].parse::<f64>().expect("a number");
+    ticks / 100.0
+}
+
+fn resident(process: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let kib = text.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// Moves pods from one team to the other and back, [`RATE`] a second, and returns how many.
+fn churn(api: &Api, count: usize, waiting: &Waiting) -> u32 {
+    let start = Instant::now();
+    let mut made = 0;
+    while start.elapsed() < SPAN {
+        let i = LOCAL + (made as usize * 7919) % (count - LOCAL);
+        let team = if (made as usize / (count - LOCAL)).is_multiple_of(2) { "red" } else { "blue" };
+        let (namespace, name) = pod_place(i);
+        let body = json!({"metadata": {"labels": {"team": team}}});
+        // The event cannot be earlier than the request, nor later than the answer.
+        waiting.lock().expect("no panic").insert(address(i).octets(), Instant::now());
+        api.request(Method::PATCH, &format!("/api/v1/namespaces/{namespace}/pods/{name}"), body)
+            .expect("the API server takes it");
+        made += 1;
+        std::thread::sleep((start + Duration::from_secs(1) / RATE * made).saturating_duration_since(Instant::now()));
+    }
+    made
+}
+
+fn main() {
+    // Cargo runs benches in tests, too, and asks them for lists.
+    if !std::env::args().any(|argument| argument == "--bench")
+        || !lab::is_available(&["ip", "bridge", "nft", "conntrack", "openssl"])
+    {
+        return;
+    }
+    let count = std::env::var("NETPOL_PODS").ok().and_then(|text| text.parse().ok()).unwrap_or(30_000);
+    let network = fixture::nodes(Fabric::Routed);
+    let plane = ControlPlane::start(VERSIONS[0], network.outside(), &[]);
+    plane
+        .kubectl(network.outside(), &["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-agent/deploy/netpol.yaml")]);
+    let mut api = Api::new(network.outside(), plane.admin());
+    let start = Instant::now();
+    let refused = api.hold(&objects(count));
+    assert!(refused.is_empty(), "{:?}", refused.first());
+    eprintln!("loaded in {:.0} s", start.elapsed().as_secs_f64());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = plane.agent().to_str().expect("UTF-8").to_owned();
+    let start = Instant::now();
+    let agent = AgentProcess::start_with(&binary("policy-agent"), network.node(NODE), folder.path(), &["--kubeconfig", &config]);
+    agent.wait_for(Duration::from_secs(300), |status| status["is_in_sync"] == true);
+    let ready = start.elapsed().as_secs_f64();
+    let used = cpu(agent.id());
+    println!("| what | {count} pods, {count} policies, {LOCAL} pods on the node |\n|---|---|");
+    println!("| start → first ruleset in force | {ready:.1} s, {used:.1} s of CPU |");
+    println!("| resident memory then | {:.0} MB |", resident(agent.id()));
+    let before = cpu(agent.id());
+    std::thread::sleep(SPAN);
+    println!("| CPU while nothing changes | {:.4} cores |", (cpu(agent.id()) - before) / SPAN.as_secs_f64());
+
+    let (waiting, times) = (Waiting::default(), Arc::new(Mutex::new(Vec::new())));
+    listen(network.node(NODE), &waiting, &times);
+    let (before, start) = (cpu(agent.id()), Instant::now());
+    let made = churn(&api, count, &waiting);
+    let span = start.elapsed().as_secs_f64();
+    let used = (cpu(agent.id()) - before) / span;
+    std::thread::sleep(Duration::from_secs(2));
+    let mut times: Vec<f64> = times.lock().expect("no panic").iter().map(Duration::as_secs_f64).collect();
+    times.sort_by(f64::total_cmp);
+    let percentile = |part: f64| times[((times.len() - 1) as f64 * part) as usize] * 1e3;
+    println!("| CPU with {:.0} pod changes a second | {used:.3} cores |", f64::from(made) / span);
+    println!(
+        "| change sent to the API server → in the kernel's set ({} of {made}) | p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms |",
+        times.len(),
+        percentile(0.5),
+        percentile(0.99),
+        percentile(1.0)
+    );
+    println!("| resident memory at the end | {:.0} MB |", resident(agent.id()));
+}
