@@ -252,16 +252,29 @@ fn killed_in_any_order_nothing_is_lost_and_nothing_opens() {
     cluster.agree(&[fixture_objects(), guards(&["b"])].concat());
     let agent = binary("policy-agent");
     let config = cluster.plane.agent().to_str().expect("a path in UTF-8").to_owned();
+    let sandboxes = cluster.folder.path().join("runtime");
     for round in 0..10 {
         let Cluster { network, plane, api, agents, folder, .. } = &mut cluster;
+        let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &sandboxes);
+        runtime.install(agents[0].socket());
         let heard = under_fire(network, WHO, || {
-            // Three things in one of six orders; what was killed comes back at once or after the others.
-            let order = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]][round % 6];
+            // Three things in one of six orders, and a plugin at one of four moments; what was killed comes back at once or after
+            // the others.
+            let mut order = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]][round % 6].to_vec();
+            order.insert(round % 4, 3);
             for what in order {
                 match what {
                     0 => agents.iter_mut().for_each(|agent| agent.stop(Signal::SIGKILL)),
                     1 => plane.kill_apiserver(),
-                    _ => plane.kill_etcd(),
+                    2 => plane.kill_etcd(),
+                    _ => {
+                        runtime.kill_after = Some(Duration::from_millis(round as u64 / 4));
+                        // It may be too late to kill it, and without an agent it fails by itself.
+                        if let Ok(sandbox) = runtime.add("x", "unknown", "0") {
+                            runtime.remove(&sandbox).expect("DEL succeeds");
+                        }
+                        runtime.kill_after = None;
+                    }
                 }
                 std::thread::sleep(Duration::from_millis(17 * round as u64));
             }
@@ -284,6 +297,9 @@ fn killed_in_any_order_nothing_is_lost_and_nothing_opens() {
         });
         assert!(!heard.contains(&fire::FORBIDDEN), "round {round}: a forbidden packet passed");
         assert!(heard.contains(&fire::ALLOWED), "round {round}: nothing passed at all");
+        agents[0].wait_for(Duration::from_secs(60), |status| status["is_in_sync"] == true);
+        let sandbox = runtime.add("x", "unknown", "0").expect("pods start again");
+        runtime.remove(&sandbox).expect("DEL succeeds");
         cluster.agree(&objects(round));
     }
 }

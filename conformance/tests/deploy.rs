@@ -1,6 +1,6 @@
 //! What is deployed: the chart, the plain manifests made from it, and what an API server says of them.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

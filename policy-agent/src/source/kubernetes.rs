@@ -88,7 +88,7 @@ impl Kubernetes {
                 }
             }
         };
-        let mut session = Session::new(client, self.heard.clone(), Store::new(self.node.clone()));
+        let mut session = Session::new(client, self.heard.clone(), self.node.clone());
         loop {
             session.next().await;
             if let Some(news) = session.news()
@@ -122,6 +122,7 @@ impl Source for Kubernetes {
 struct Session {
     client: Client,
     heard: Heard,
+    node: String,
     store: Store,
     watches: SelectAll<Watch>,
     /// Ends the watch of a kind.
@@ -133,11 +134,12 @@ struct Session {
 }
 
 impl Session {
-    fn new(client: Client, heard: Heard, store: Store) -> Self {
+    fn new(client: Client, heard: Heard, node: String) -> Self {
         let mut session = Self {
             client,
             heard,
-            store,
+            store: Store::new(node.clone()),
+            node,
             watches: SelectAll::new(),
             running: [const { None }; 4],
             has_ended: [false; 4],
@@ -169,6 +171,9 @@ impl Session {
             // All of it from the API server's memory in one answer; pages would be read from etcd, for every node.
             page_size: None,
             initial_list_strategy: self.strategy.clone(),
+            // Where other nodes are decides nothing here: their addresses are like any others (S2.12). Kubelets report every few
+            // minutes, so a watch of all of them would be the most expensive of all.
+            field_selector: (K::KIND == Kind::Node).then(|| format!("metadata.name={}", self.node)),
             timeout: Some(u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX)),
             ..watcher::Config::default()
         };
