@@ -91,9 +91,10 @@ fn cpu(process: u32) -> f64 {
     ticks / 100.0
 }
 
-fn resident(process: u32) -> f64 {
+/// Megabytes of memory: `VmRSS` now, `VmHWM` at most so far.
+fn resident(process: u32, what: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let kib = text.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
+    let kib = text.lines().find_map(|l| l.strip_prefix(what)?.strip_prefix(':')?.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
@@ -143,7 +144,11 @@ fn main() {
     let used = cpu(agent.id());
     println!("| what | {count} pods, {count} policies, {LOCAL} pods on the node |\n|---|---|");
     println!("| start → first ruleset in force | {ready:.1} s, {used:.1} s of CPU |");
-    println!("| resident memory then | {:.0} MB |", resident(agent.id()));
+    println!(
+        "| resident memory then, and at most | {:.0} MB, {:.0} MB |",
+        resident(agent.id(), "VmRSS"),
+        resident(agent.id(), "VmHWM")
+    );
     let before = cpu(agent.id());
     std::thread::sleep(SPAN);
     println!("| CPU while nothing changes | {:.4} cores |", (cpu(agent.id()) - before) / SPAN.as_secs_f64());
@@ -166,5 +171,9 @@ fn main() {
         percentile(0.99),
         percentile(1.0)
     );
-    println!("| resident memory at the end | {:.0} MB |", resident(agent.id()));
+    println!(
+        "| resident memory at the end, and at most | {:.0} MB, {:.0} MB |",
+        resident(agent.id(), "VmRSS"),
+        resident(agent.id(), "VmHWM")
+    );
 }

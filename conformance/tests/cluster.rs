@@ -418,7 +418,7 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
         let made = api.request(Method::POST, "/api/v1/namespaces/x/pods", pod).expect("a pod");
         let uid = made["metadata"]["uid"].as_str().expect("a UID");
         // Some plugins are killed while they are at it; the sandbox is torn down then, and the kubelet tries again.
-        runtime.kill_after = (start % 8 == 1).then(|| Duration::from_micros(start as u64 * 37 % 6000));
+        runtime.kill_after = (start % 8 == 1).then(|| Duration::from_micros(start as u64 * 37 % 20_000));
         let first_try = runtime.add("x", &name, uid);
         runtime.kill_after = None;
         killed += usize::from(first_try.is_err());
@@ -441,14 +441,21 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
     assert!(!at_closed.contains(&fire::FORBIDDEN), "a pod sent a packet that its policy forbids");
     assert!(at_open.contains(&fire::ALLOWED), "no pod sent what its policy allows");
 
-    assert!((10..100).contains(&killed), "{killed} plugins were killed in time");
+    assert!(killed > 0, "no plugin was killed in time");
     let records = socket.with_file_name("sandboxes");
-    assert_eq!(std::fs::read_dir(records).expect("the agent's records").count(), alive.len(), "the agent knows of others");
+    let known = || std::fs::read_dir(&records).expect("the agent's records").count();
+    assert_eq!(known(), alive.len(), "the agent knows of others");
+    let (_, any) = alive.front().expect("five");
+    runtime.status(any).expect("it is ready");
+    runtime.collect(alive.iter().map(|(_, sandbox)| sandbox).take(2), any).expect("GC succeeds");
+    assert_eq!(known(), 2, "GC keeps what it is told to");
 
     // Without the agent no pod starts, and the runtime is told to try again; tearing down works all the same.
     agents[0].stop(Signal::SIGKILL);
     let Err(error) = runtime.add("x", "late", "0") else { panic!("a pod started without its rules") };
     assert_eq!((error.plugin.as_str(), error.code), ("netpol-cni", 11), "{error:?}");
+    let not_ready = runtime.status(&alive[0].1).expect_err("it cannot add a sandbox");
+    assert_eq!(not_ready.code, 50, "{not_ready:?}");
     for (_, sandbox) in alive.drain(..).skip(2) {
         runtime.remove(&sandbox).expect("DEL succeeds");
     }
@@ -500,7 +507,11 @@ fn the_command_line_answers_about_a_live_cluster() {
             let offline = netpol(&cluster, &admin, &["can", "-f", file, from, to, "-p", "80"]);
             assert_eq!(live.status.code(), Some(i32::from(!wanted)), "{from} → {to}: {live:?}");
             assert_eq!(offline.status.code(), live.status.code(), "{from} → {to}: {offline:?}");
-            assert!(!String::from_utf8_lossy(&live.stdout).contains("cluster:"), "no policy stands in a file: {live:?}");
+            assert!(
+                !String::from_utf8_lossy(&live.stdout).contains("cluster:")
+                    && !String::from_utf8_lossy(&live.stdout).contains("(the live"),
+                "no policy stands in a file: {live:?}"
+            );
         }
     }
     // What would a policy do that is not there yet? The cluster and a file together.

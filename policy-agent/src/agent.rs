@@ -238,7 +238,7 @@ impl Agent {
                 if let Some(trouble) = &trouble {
                     tracing::warn!(trouble, "pods start without being isolated first");
                 }
-                self.metrics.cni_chained.set(i64::from(trouble.is_none()));
+                self.metrics.cni_unchained.set(i64::from(trouble.is_some()));
                 self.unchained = trouble;
             }
             Event::Stop => {}

@@ -13,6 +13,8 @@ use crate::input::progress;
 
 /// In place of a path: the live cluster.
 pub(crate) const NAME: &str = "cluster";
+/// In place of a file, where it is said where something stands.
+pub(crate) const PLACE: &str = "the live cluster";
 
 /// What a cluster holds.
 pub(crate) struct Live {

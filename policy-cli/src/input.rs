@@ -56,7 +56,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
             let live = cluster::read(&args.cluster)?;
             live.tell();
             // What a cluster holds was accepted by its API server, perhaps long ago.
-            loader.read_as(Syntax::Legacy, cluster::NAME, &live.text);
+            loader.read_as(Syntax::Legacy, cluster::PLACE, &live.text);
             namespace = Some(live.namespace);
             continue;
         }
@@ -88,7 +88,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
 
 /// What comes from a live cluster stands in no file; its name says where it is.
 fn forget_lines(snapshot: &mut Snapshot) {
-    let is_live = |file: &str| file == cluster::NAME;
+    let is_live = |file: &str| file == cluster::PLACE;
     for policy in snapshot.policies.values_mut() {
         policy.origin.take_if(|origin| is_live(&origin.file));
     }

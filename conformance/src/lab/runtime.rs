@@ -174,7 +174,29 @@ impl<'n> Runtime<'n> {
     /// # Errors
     /// When it says that it is not.
     pub fn check(&self, sandbox: &Sandbox) -> Result<(), PluginError> {
-        let own = self.chain().into_iter().find(|configuration| configuration["type"] == "netpol-cni").expect("it is chained");
-        self.plugin(own, "CHECK", sandbox, &sandbox.result).map(drop)
+        self.plugin(self.own(), "CHECK", sandbox, &sandbox.result).map(drop)
+    }
+
+    /// Asks netpol's plugin whether it could add a sandbox; for the question any sandbox will do.
+    ///
+    /// # Errors
+    /// When it says that it could not.
+    pub fn status(&self, any: &Sandbox) -> Result<(), PluginError> {
+        self.plugin(self.own(), "STATUS", any, &Value::Null).map(drop)
+    }
+
+    /// Tells netpol's plugin that only these sandboxes are there.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn collect<'s>(&self, kept: impl IntoIterator<Item = &'s Sandbox>, any: &Sandbox) -> Result<(), PluginError> {
+        let valid: Vec<Value> = kept.into_iter().map(|s| json!({"containerID": s.id, "ifname": "eth0"})).collect();
+        let mut own = self.own();
+        own["cni.dev/valid-attachments"] = json!(valid);
+        self.plugin(own, "GC", any, &Value::Null).map(drop)
+    }
+
+    fn own(&self) -> Value {
+        self.chain().into_iter().find(|configuration| configuration["type"] == "netpol-cni").expect("it is chained")
     }
 }
