@@ -609,9 +609,21 @@ fn what_cannot_be_honoured_is_told_once() {
     let policy = |name: &str, spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "z"}, "spec": spec});
     let port = |name: &str| json!({"podSelector": {"matchLabels": {"pod": "a"}}, "ingress": [{"ports": [{"port": name}]}]});
     let host = policy("host", json!({"podSelector": {"matchLabels": {"pod": "h"}}}));
+    // Of a time when API servers took it: it isolates, allows what can be read of it, and is reported.
+    let rule = |namespace: &str, protocol: &str| json!({"from": [{"namespaceSelector": {"matchLabels": {"ns": namespace}}}], "ports": [{"protocol": protocol, "port": 80}]});
+    let rules = [rule("x", "ICMP"), rule("y", "TCP")];
+    let mut old =
+        policy("old", json!({"podSelector": {"matchLabels": {"pod": "c"}}, "policyTypes": ["Ingress"], "ingress": rules}));
+    old["metadata"]["uid"] = json!("5e1f0b6e-0000-4000-8000-000000000000");
+    old["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
     let objects =
         [fixture_objects(), vec![host, policy("name", port("serve-80-tpc")), policy("good", port("serve-80-tcp"))]].concat();
     cluster.hold(&objects);
+    cluster.plane.store(cluster.network.outside(), "/registry/networkpolicies/z/old", &old);
+    cluster.agree(&[objects.clone(), vec![old]].concat());
+    for agent in &cluster.agents {
+        agent.wait(|status| status["problems"].to_string().contains("NetworkPolicy z/old: spec.ingress[0].ports[0].protocol"));
+    }
     let wait = |cluster: &Cluster, count: usize| {
         let deadline = Instant::now() + Duration::from_secs(60);
         while reported(cluster).len() < count {
@@ -623,9 +635,9 @@ fn what_cannot_be_honoured_is_told_once() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
     let reporter = ReporterProcess::start(&cluster, folder.path());
-    let said = wait(&cluster, 2);
+    let said = wait(&cluster, 3);
     let reasons: Vec<[&str; 2]> = said.iter().map(|[name, reason, _]| [name.as_str(), reason.as_str()]).collect();
-    assert_eq!(reasons, [["host", "OnlyHostNetworkPods"], ["name", "NamedPortNotFound"]]);
+    assert_eq!(reasons, [["host", "OnlyHostNetworkPods"], ["name", "NamedPortNotFound"], ["old", "InvalidPolicy"]]);
     assert!(said[1][2].contains("`serve-80-tpc`"), "{said:?}");
     let shown = cluster.plane.kubectl(cluster.network.outside(), &["events", "-n", "z", "--for", "networkpolicy/name"]);
     assert!(shown.contains("NamedPortNotFound"), "kubectl does not show it: {shown}");
@@ -634,7 +646,7 @@ fn what_cannot_be_honoured_is_told_once() {
     let _reporter = ReporterProcess::start(&cluster, folder.path());
     let egress = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": "nobody-has-it"}]}]});
     cluster.hold(&[objects, vec![policy("later", egress)]].concat());
-    let mut later = wait(&cluster, 3);
+    let mut later = wait(&cluster, 4);
     later.retain(|[name, ..]| name != "later");
     assert_eq!(later, said);
 }

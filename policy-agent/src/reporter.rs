@@ -18,6 +18,8 @@ use crate::source::{Extent, News, Source};
 
 /// A finding must have been true for this long: pods and policies of one rollout come one after the other.
 const SETTLE: Duration = Duration::from_secs(10);
+/// All policies are looked at no more often than this, whatever changes.
+const APART: Duration = Duration::from_secs(10);
 /// API servers forget Events after an hour.
 const AGAIN: Duration = Duration::from_secs(3600);
 /// Events that may be written at once, and how long it takes until one more may.
@@ -58,6 +60,8 @@ pub struct Findings {
     before: BTreeMap<(ObjectKey, String), (String, Instant)>,
     is_complete: bool,
     has_changed: bool,
+    /// When all policies were looked at.
+    looked: Option<Instant>,
     /// Events that may be written now, and when that was counted.
     allowance: (u32, Instant),
 }
@@ -74,6 +78,7 @@ impl Findings {
             before: BTreeMap::new(),
             is_complete: false,
             has_changed: false,
+            looked: None,
             allowance: (BURST, now),
         }
     }
@@ -135,7 +140,9 @@ impl Findings {
         if !self.is_complete {
             return Vec::new();
         }
-        if std::mem::take(&mut self.has_changed) {
+        if self.has_changed && self.looked.is_none_or(|at| now.saturating_duration_since(at) >= APART) {
+            self.has_changed = false;
+            self.looked = Some(now);
             let mut current = self.current();
             self.known.retain(|key, known| current.get(key) == Some(&known.note));
             current.retain(|key, _| !self.known.contains_key(key));

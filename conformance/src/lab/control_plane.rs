@@ -208,14 +208,17 @@ impl ControlPlane {
 
     /// Forgets what happened before now, so that watches that are behind cannot go on.
     pub fn compact(&self, namespace: &Namespace) {
-        // etcd's HTTP gateway: the revision of an answer, then a compaction up to it.
-        let ask = |path: &str, body: &str| {
-            let url = format!("http://127.0.0.1:2379/v3/kv/{path}");
-            namespace.command("curl", &["-sS", "-X", "POST", &url, "-d", body])
-        };
-        let answer: serde_json::Value = serde_json::from_str(&ask("range", r#"{"key":"AA=="}"#)).expect("JSON");
+        // The revision of an answer, then a compaction up to it.
+        let answer: serde_json::Value = serde_json::from_str(&ask_etcd(namespace, "range", r#"{"key":"AA=="}"#)).expect("JSON");
         let revision = answer["header"]["revision"].as_str().expect("a revision").to_owned();
-        ask("compaction", &format!(r#"{{"revision":"{revision}","physical":true}}"#));
+        ask_etcd(namespace, "compaction", &format!(r#"{{"revision":"{revision}","physical":true}}"#));
+    }
+
+    /// Stores an object past the API server, as one of older rules may have left it.
+    pub fn store(&self, namespace: &Namespace, key: &str, object: &serde_json::Value) {
+        let base64 = |text: &str| namespace.command_with("openssl", &["base64", "-A"], text);
+        let body = serde_json::json!({"key": base64(key), "value": base64(&object.to_string())});
+        ask_etcd(namespace, "put", &body.to_string());
     }
 
     /// Kills the API server.
@@ -227,6 +230,12 @@ impl ControlPlane {
     pub fn kill_etcd(&mut self) {
         end(&mut self.etcd);
     }
+}
+
+/// Asks etcd through its HTTP gateway.
+fn ask_etcd(namespace: &Namespace, path: &str, body: &str) -> String {
+    let url = format!("http://127.0.0.1:2379/v3/kv/{path}");
+    namespace.command("curl", &["-sS", "-X", "POST", &url, "-d", body])
 }
 
 fn end(child: &mut Option<Child>) {
