@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -152,6 +153,7 @@ impl Chain {
     /// Installs, and again whenever the folder changes, until `tell` returns false. It is told what happened: every change, and
     /// every trouble.
     pub fn keep(&self, mut tell: impl FnMut(&Result<Outcome, InstallError>) -> bool) {
+        let mut pace = Pace { last: Instant::now(), writes: 0 };
         loop {
             // The watch comes first: what changes after the look is heard.
             let watch = Watch::new(&self.configurations).ok();
@@ -160,16 +162,35 @@ impl Chain {
                 if !tell(&result) {
                     return;
                 }
+                if matches!(result, Ok(Outcome::Written(_))) {
+                    std::thread::sleep(pace.after_write(Instant::now()));
+                }
                 match &watch {
                     Some(watch) if watch.wait() => {}
                     Some(_) => break,
                     None => {
-                        std::thread::sleep(std::time::Duration::from_millis(LOOK_MILLIS.into()));
+                        std::thread::sleep(Duration::from_millis(LOOK_MILLIS.into()));
                         break;
                     }
                 }
             }
         }
+    }
+}
+
+/// Keeps two who disagree about a file from writing it as fast as they can.
+struct Pace {
+    last: Instant,
+    writes: u32,
+}
+
+impl Pace {
+    /// How long to wait after a write: not at all after the first of a while, and longer with each that follows.
+    fn after_write(&mut self, now: Instant) -> Duration {
+        let is_again = now.saturating_duration_since(self.last) < Duration::from_secs(30);
+        self.writes = if is_again { self.writes.saturating_add(1) } else { 0 };
+        self.last = now;
+        Duration::from_millis(50).saturating_mul(self.writes).min(Duration::from_secs(5))
     }
 }
 
@@ -248,7 +269,6 @@ pub fn copy_plugin(program: &Path, folder: &Path) -> Result<bool, InstallError> 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     use super::*;
 
@@ -362,6 +382,16 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         wait(None);
+    }
+
+    #[test]
+    fn whoever_disagrees_is_answered_more_and_more_slowly() {
+        let start = Instant::now();
+        let mut pace = Pace { last: start, writes: 0 };
+        let hour = start + Duration::from_secs(3600);
+        let waits: Vec<u128> = (0..200).map(|n| pace.after_write(hour + Duration::from_secs(n)).as_millis()).collect();
+        assert_eq!((waits[0], waits[1], waits[2], waits[199]), (0, 50, 100, 5000));
+        assert_eq!(pace.after_write(hour + Duration::from_secs(400)).as_millis(), 0);
     }
 
     #[test]
