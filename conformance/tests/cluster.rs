@@ -548,6 +548,8 @@ fn the_command_line_answers_about_a_live_cluster() {
     let gone = netpol(&cluster, &admin, &["snapshot"]);
     assert!(gone.stdout.is_empty() && gone.status.code() == Some(2), "{gone:?}");
     assert!(String::from_utf8_lossy(&gone.stderr).contains("cannot read the cluster at https://"), "{gone:?}");
+    // What is behind it is said once.
+    assert_eq!(String::from_utf8_lossy(&gone.stderr).matches("refused").count(), 1, "{gone:?}");
 }
 
 /// The reporter, running as nobody.

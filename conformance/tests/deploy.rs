@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use conformance::lab::{self, ControlPlane, Fabric, VERSIONS, fixture, tool};
 
@@ -19,8 +19,12 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+fn run_helm(arguments: &[&str]) -> Output {
+    Command::new(tool("helm").join("helm")).args(arguments).current_dir(root()).output().expect("helm runs")
+}
+
 fn helm(arguments: &[&str]) -> String {
-    let output = Command::new(tool("helm").join("helm")).args(arguments).current_dir(root()).output().expect("helm runs");
+    let output = run_helm(arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "helm {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
@@ -47,6 +51,25 @@ fn the_chart_is_clean_and_the_plain_manifests_are_made_from_it() {
             read(&path).split_once("---\n").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a head and the rest");
         let made = template(&[settings]);
         assert!(made == format!("---\n{stored}"), "{path} is not what the chart makes; run `make manifests`");
+    }
+}
+
+#[test]
+fn the_chart_refuses_settings_that_it_does_not_know() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    for (setting, told) in [
+        ("cni.enable=false", "enable"),
+        ("agent.ownNodeEgress=deny", "ownNodeEgress"),
+        ("agent.port=70000", "port"),
+        ("agent.maxUnavailable=some", "maxUnavailable"),
+        ("cni.confDir=etc/cni", "confDir"),
+        ("uninstall=later", "uninstall"),
+    ] {
+        let output = run_helm(&["template", "netpol", "policy-agent/deploy/chart", "--set", setting]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(told), "{setting}: {text}");
     }
 }
 

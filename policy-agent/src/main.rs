@@ -9,7 +9,7 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cluster_objects::Access;
+use cluster_objects::{Access, full_text};
 
 use args::{Args, Command};
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", full_text(error.as_ref()));
             ExitCode::from(2)
         }
     }

@@ -30,19 +30,22 @@ pub(crate) struct Live {
 
 #[cfg(feature = "cluster")]
 pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
-    use cluster_objects::{Access, read};
+    use anyhow::anyhow;
+    use cluster_objects::{Access, full_text, read};
     use policy_core::manifest::is_foreign_policy;
 
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = access.config().await.map_err(|error| {
-            anyhow::anyhow!("{error}")
+            anyhow!(full_text(error.as_ref()))
                 .context("cannot tell how to reach the cluster; give `--kubeconfig PATH` or `--context NAME`")
         })?;
         let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
         let read = async { anyhow::Ok(read::read(&kube::Client::try_from(config)?, &is_foreign_policy).await?) };
-        let found = read.await.map_err(|error| error.context(format!("cannot read the cluster at {server}")))?;
+        let found = read
+            .await
+            .map_err(|error| anyhow!(full_text(error.as_ref())).context(format!("cannot read the cluster at {server}")))?;
         let mut text = b"{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[".to_vec();
         for (number, object) in found.objects.iter().enumerate() {
             text.extend(if number == 0 { &b"\n"[..] } else { &b",\n"[..] });

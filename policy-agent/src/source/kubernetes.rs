@@ -15,7 +15,7 @@ mod store;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use cluster_objects::Access;
+use cluster_objects::{Access, full_text};
 use futures::FutureExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, StreamExt};
 use kube::client::ClientBuilder;
@@ -266,18 +266,4 @@ fn said<K: Watched>(event: Result<Event<Object<K>>, watcher::Error>) -> Said {
             }
         }
     }
-}
-
-/// An error with what is behind it.
-fn full_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@
 //! - [`Access`]: from a kubeconfig, or the service account of a pod.
 //! - [`Shape`]: reading JSON by halves.
 //! - [`read`]: everything that an answer needs, once.
+//! - [`full_text`]: what went wrong, with what is behind it.
 
 mod access;
 pub mod read;
@@ -11,3 +12,36 @@ mod shape;
 
 pub use access::Access;
 pub use shape::Shape;
+
+/// An error with its causes, each said once: kube's errors repeat some of theirs, and leave others to be asked for.
+#[must_use]
+pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::full_text;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Layer {
+        #[error("cannot list pods")]
+        Silent(#[source] Box<Layer>),
+        #[error("service error: {0}")]
+        Repeats(#[source] std::io::Error),
+    }
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let refused = std::io::Error::other("connection refused");
+        let error = Layer::Silent(Box::new(Layer::Repeats(refused)));
+        assert_eq!(full_text(&error), "cannot list pods: service error: connection refused");
+    }
+}

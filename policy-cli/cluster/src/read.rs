@@ -7,7 +7,7 @@ use kube::Client;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use crate::Shape;
+use crate::{Shape, full_text};
 
 /// Objects asked for at once, as kubectl does.
 const PAGE: usize = 500;
@@ -114,7 +114,7 @@ pub enum ReadError {
         message: String,
     },
     /// The API server does not answer, or not as it should.
-    #[error("cannot list {kinds}: {source}")]
+    #[error("cannot list {kinds}")]
     Failed {
         /// The kind, in the plural.
         kinds: String,
@@ -149,7 +149,7 @@ pub async fn read(client: &Client, is_foreign: &dyn Fn(&str, &str) -> bool) -> R
         match list(client, &resource, shape).await {
             Ok(objects) => out.objects.extend(objects),
             Err(kube::Error::Api(status)) if status.code == NOT_FOUND && need == Need::Should => {}
-            Err(error) if need == Need::Should => out.left_out.push(format!("{plural}: {error}")),
+            Err(error) if need == Need::Should => out.left_out.push(format!("{plural}: {}", full_text(&error))),
             Err(kube::Error::Api(status)) if status.code == FORBIDDEN => {
                 return Err(ReadError::Forbidden { kinds: plural.to_owned(), message: status.message.clone() });
             }
@@ -161,11 +161,11 @@ pub async fn read(client: &Client, is_foreign: &dyn Fn(&str, &str) -> bool) -> R
             for resource in kinds {
                 match list(client, &resource, SPECIFIED).await {
                     Ok(objects) => out.objects.extend(objects),
-                    Err(error) => out.left_out.push(format!("{}: {error}", resource.plural)),
+                    Err(error) => out.left_out.push(format!("{}: {}", resource.plural, full_text(&error))),
                 }
             }
         }
-        Err(error) => out.left_out.push(format!("policies of other engines: {error}")),
+        Err(error) => out.left_out.push(format!("policies of other engines: {}", full_text(&error))),
     }
     Ok(out)
 }
