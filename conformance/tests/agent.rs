@@ -122,7 +122,8 @@ fn it_is_operated_as_documented() {
     assert!(text(&unknown).contains(&name), "{}", text(&unknown));
 
     // An agent for a node that nobody knows says so.
-    let lost = files.start(&Namespace::new("n9"), &[]);
+    let elsewhere = Namespace::new("n9");
+    let lost = files.start(&elsewhere, &[]);
     lost.wait_in_sync();
     assert!(text(&lost.ask(&["status"])).contains("no pod of node `n9` is known"), "{}", text(&lost.ask(&["status"])));
 
@@ -287,6 +288,7 @@ fn nothing_ever_opens_a_pod() {
         agent.wait_in_sync();
     });
     assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while the agent was killed and started");
+    assert!(!agent.log().contains("made anew"), "tables of earlier agents are taken over as they are: {}", agent.log());
 
     // Somebody flushes everything, and somebody deletes a chain.
     let heard = under_fire(&network, WHO, || {

@@ -164,10 +164,26 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
         assert_eq!(step(&mut enforcer).kind, Kind::Repair, "an element fits, but the rules are gone");
         enforcer.doubt();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
+        // Whatever else is in our table goes, and what cannot be kept is made anew.
+        kernel.meddle(|table| {
+            let table = table.as_mut().expect("a table");
+            table.sets.insert("foreign".to_owned(), std::collections::BTreeSet::new());
+            table.chains.insert("foreign".to_owned(), (Some(policy_ruleset::Hook::Input), Vec::new()));
+        });
+        enforcer.doubt();
+        assert_eq!(step(&mut enforcer).kind, Kind::Repair);
+        kernel.meddle(|table| {
+            let forward = table.as_mut().and_then(|table| table.chains.get_mut("forward")).expect("a chain");
+            forward.0 = Some(policy_ruleset::Hook::Input);
+        });
+        enforcer.doubt();
+        assert_eq!(step(&mut enforcer).kind, Kind::Repair);
+        assert_eq!(kernel.table(), Some(scratch(&with_peers(peers))));
 
         // When nothing works, what was in force stays, and it is tried again.
         let was = kernel.table();
-        for _ in 0..2 {
+        // An update, a table that is kept, and one from scratch.
+        for _ in 0..3 {
             kernel.expect(Trouble::Refuse);
         }
         enforcer.take(with_peers(peers).difference(&with_peers(0)));

@@ -202,11 +202,19 @@ impl Enforcer {
     fn replace(&mut self, kind: Kind, start: Instant) -> Result<Done, ApplyError> {
         self.generation = None;
         self.next_kind = kind;
+        let mut can_be_kept = true;
         // A table from scratch is right whatever happened since.
         for _ in 0..TRIES {
             let generation = self.kernel.generation().map_err(ApplyError::Unknown)?;
             let is_present = self.kernel.is_present().map_err(ApplyError::Unknown)?;
-            let transaction = Transaction::restart(&self.ruleset, self.compiler.graph(), is_present);
+            let is_kept = can_be_kept && is_present;
+            let transaction = if is_kept {
+                let chains = self.kernel.chains().map_err(ApplyError::Unknown)?.into_iter().collect();
+                let sets = self.kernel.sets().map_err(ApplyError::Unknown)?.into_iter().collect();
+                Transaction::rebuild(&self.ruleset, self.compiler.graph(), &chains, &sets)
+            } else {
+                Transaction::restart(&self.ruleset, self.compiler.graph(), is_present)
+            };
             let compile = start.elapsed();
             match self.apply_in_parts(&transaction, generation) {
                 Ok(()) => {
@@ -214,6 +222,11 @@ impl Enforcer {
                     return Ok(self.done(kind, &transaction, compile, start, GraphDelta::default()));
                 }
                 Err(Failure::Touched) => {}
+                // It may hold what cannot become ours: then it goes as a whole.
+                Err(Failure::Refused(error)) if is_kept => {
+                    tracing::warn!(error = error.to_string(), "the table cannot be mended as it is; it is made anew");
+                    can_be_kept = false;
+                }
                 Err(Failure::Refused(error)) => return Err(error),
             }
         }

@@ -44,6 +44,12 @@ pub trait Kernel: Send {
     /// When the kernel does not say.
     fn chains(&mut self) -> io::Result<Vec<String>>;
 
+    /// The names of the sets in our table, but for those that rules hold within.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn sets(&mut self) -> io::Result<Vec<String>>;
+
     /// Packets counted in each chain of our table, since the chain was last replaced.
     ///
     /// # Errors
@@ -85,6 +91,10 @@ impl Kernel for RealKernel {
 
     fn chains(&mut self) -> io::Result<Vec<String>> {
         self.reader.chains()
+    }
+
+    fn sets(&mut self) -> io::Result<Vec<String>> {
+        self.reader.sets()
     }
 
     fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {

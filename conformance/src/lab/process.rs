@@ -55,7 +55,7 @@ impl AgentProcess {
         Self::start_with(binary, node, folder, &arguments)
     }
 
-    /// Starts an agent for a node; `arguments` say where objects come from.
+    /// Starts an agent for a node; `arguments` say where objects come from. It is killed when the namespace goes.
     ///
     /// # Panics
     /// When it cannot be started.

@@ -100,9 +100,12 @@ pub(crate) fn element(element: &Element) -> Expression<'static> {
 
 fn add(op: &Op, batch: &mut Batch<'static>) {
     match op {
-        Op::AddTable => batch.add(NfListObject::Table(table())),
+        Op::AddTable | Op::KeepTable => batch.add(NfListObject::Table(table())),
         Op::DeleteTable => batch.delete(NfListObject::Table(table())),
         Op::AddSet { name, kind } => batch.add(NfListObject::Set(Box::new(set(name, *kind)))),
+        Op::FlushSet { name } => {
+            batch.add_cmd(NfCmd::Flush(FlushObject::Set(Box::new(set(name, SetKind::Addresses(Family::V4))))));
+        }
         Op::DeleteSet { name } => batch.delete(NfListObject::Set(Box::new(set(name, SetKind::Addresses(Family::V4))))),
         Op::AddElements { set, elements: list, .. } => batch.add(NfListObject::Element(elements(set, list))),
         Op::DeleteElements { set, elements: list, .. } => batch.delete(NfListObject::Element(elements(set, list))),

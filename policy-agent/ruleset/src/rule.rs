@@ -69,10 +69,6 @@ fn target(chain: &str) -> JumpTarget<'static> {
     JumpTarget { target: chain.to_owned().into() }
 }
 
-pub(crate) fn jump_verdict(chain: &str) -> Expression<'static> {
-    Expression::Verdict(nftables::expr::Verdict::Jump(target(chain)))
-}
-
 pub(crate) fn goto_verdict(chain: &str) -> Expression<'static> {
     Expression::Verdict(nftables::expr::Verdict::Goto(target(chain)))
 }

@@ -15,11 +15,17 @@ use crate::ruleset::{Chain, Contents, Element, Hook, Ruleset, Set, SetKind};
 pub enum Op {
     /// Makes the table, or leaves it as it is.
     AddTable,
+    /// Takes over a table that is there and nobody's, with everything in it.
+    KeepTable,
     /// Removes the table with everything in it.
     DeleteTable,
     AddSet {
         name: String,
         kind: SetKind,
+    },
+    /// Removes the elements of a set.
+    FlushSet {
+        name: String,
     },
     DeleteSet {
         name: String,
@@ -65,6 +71,36 @@ impl Transaction {
         // Deleting needs a table that is there, so it is added first.
         let mut out = Self { ops: vec![Op::AddTable, Op::DeleteTable, Op::AddTable] };
         out.extend(Self::update(&Ruleset::default(), ruleset, &GraphDelta::default(), graph));
+        out
+    }
+
+    /// Turns whatever is in a table that is there into `ruleset`, when it is known what its chains and named sets are called.
+    ///
+    /// The chains that packets enter stay, and only their rules change: a packet sees the rules of before or those of after. Were
+    /// the table deleted and made anew, as [`Transaction::restart`] does, a packet that is being looked at on another CPU could see
+    /// the new chain while it has no rules yet, and then the old chain when it has none any more.
+    #[must_use]
+    pub fn rebuild(ruleset: &Ruleset, graph: &AllowGraph, chains: &BTreeSet<String>, sets: &BTreeSet<String>) -> Self {
+        let mut out = Self { ops: vec![Op::KeepTable] };
+        let (kept, fresh): (Vec<_>, Vec<_>) = ruleset.sets.iter().partition(|(name, _)| sets.contains(*name));
+        for (name, set) in fresh {
+            out.ops.push(Op::AddSet { name: name.clone(), kind: set.kind });
+            out.add_elements(name, set.kind, set.elements(graph));
+        }
+        for (name, set) in kept {
+            // Refused if it is of another kind.
+            out.ops.push(Op::AddSet { name: name.clone(), kind: set.kind });
+            out.ops.push(Op::FlushSet { name: name.clone() });
+            out.add_elements(name, set.kind, set.elements(graph));
+        }
+        // Refused if packets enter it elsewhere.
+        out.ops.extend(ruleset.chains.iter().map(|(name, chain)| Op::AddChain { name: name.clone(), hook: chain.hook }));
+        out.ops.extend(chains.iter().map(|name| Op::FlushChain { name: name.clone() }));
+        out.ops.extend(ruleset.chains.values().flat_map(|chain| &chain.rules).cloned().map(Op::AddRule));
+        let gone = sets.iter().filter(|name| !ruleset.sets.contains_key(*name));
+        out.ops.extend(gone.map(|name| Op::DeleteSet { name: name.clone() }));
+        let gone = chains.iter().filter(|name| !ruleset.chains.contains_key(*name));
+        out.ops.extend(gone.map(|name| Op::DeleteChain { name: name.clone() }));
         out
     }
 
@@ -119,7 +155,7 @@ impl Transaction {
     pub fn split_fills(mut self, many: usize) -> (Option<Self>, Self) {
         let mut fresh = BTreeSet::new();
         let length = self.ops.iter().position(|op| match op {
-            Op::AddTable => false,
+            Op::AddTable | Op::KeepTable => false,
             Op::AddSet { name, .. } => !fresh.insert(name.clone()),
             Op::AddElements { set, .. } => !fresh.contains(set),
             _ => true,

@@ -169,8 +169,10 @@ impl Door for NftDoor {
 fn describe(op: &Op) -> String {
     match op {
         Op::AddTable => "add the table".to_owned(),
+        Op::KeepTable => "take over the table".to_owned(),
         Op::DeleteTable => "delete the table".to_owned(),
         Op::AddSet { name, .. } => format!("add the set `{name}`"),
+        Op::FlushSet { name } => format!("flush the set `{name}`"),
         Op::DeleteSet { name } => format!("delete the set `{name}`"),
         Op::AddElements { set, elements, .. } => format!("add {} elements to the set `{set}`", elements.len()),
         Op::DeleteElements { set, elements, .. } => format!("delete {} elements from the set `{set}`", elements.len()),

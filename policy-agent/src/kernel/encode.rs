@@ -136,7 +136,7 @@ impl Writer {
             ChainMessage { attributes }
         };
         match op {
-            Op::AddTable => {
+            Op::AddTable | Op::KeepTable => {
                 let attributes = vec![TableAttribute::Name(table()), TableAttribute::Flags(self.flags)];
                 self.send(NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes }));
             }
@@ -145,6 +145,7 @@ impl Writer {
                 self.send(0, NfTablesMessage::DeleteTable(TableMessage { attributes }));
             }
             Op::AddSet { name, kind } => self.send(NLM_F_CREATE, NfTablesMessage::NewSet(self.named_set(name, *kind))),
+            Op::FlushSet { name } => self.send(0, NfTablesMessage::DeleteSetElement(elements::all(name))),
             Op::DeleteSet { name } => {
                 let attributes = vec![SetAttribute::Table(table()), SetAttribute::Name(name.clone())];
                 self.send(0, NfTablesMessage::DeleteSet(SetMessage { attributes }));

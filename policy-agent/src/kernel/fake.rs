@@ -173,6 +173,10 @@ impl Kernel for FakeKernel {
         Ok(self.lock().table.iter().flat_map(|table| table.chains.keys().cloned()).collect())
     }
 
+    fn sets(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.lock().table.iter().flat_map(|table| table.sets.keys().cloned()).collect())
+    }
+
     fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
         Ok(BTreeMap::new())
     }
@@ -193,15 +197,17 @@ fn step(place: &mut Option<Table>, op: &Op) -> Result<(), Errno> {
             place.get_or_insert_default();
             return Ok(());
         }
+        Op::KeepTable => return place.as_ref().map(|_| ()).ok_or(Errno::ENOENT),
         Op::DeleteTable => return place.take().map(drop).ok_or(Errno::ENOENT),
         _ => {}
     }
     let table = place.as_mut().ok_or(Errno::ENOENT)?;
     match op {
-        Op::AddTable | Op::DeleteTable => {}
+        Op::AddTable | Op::KeepTable | Op::DeleteTable => {}
         Op::AddSet { name, .. } => {
             table.sets.entry(name.clone()).or_default();
         }
+        Op::FlushSet { name } => table.sets.get_mut(name).ok_or(Errno::ENOENT)?.clear(),
         Op::DeleteSet { name } => {
             if table.rules().any(|rule| refers(rule).sets.contains(name)) {
                 return Err(Errno::EBUSY);
@@ -225,7 +231,10 @@ fn step(place: &mut Option<Table>, op: &Op) -> Result<(), Errno> {
             }
         }
         Op::AddChain { name, hook } => {
-            table.chains.entry(name.clone()).or_insert_with(|| (*hook, Vec::new()));
+            let (is, _) = table.chains.entry(name.clone()).or_insert_with(|| (*hook, Vec::new()));
+            if hook.is_some() && is != hook {
+                return Err(Errno::EEXIST);
+            }
         }
         Op::FlushChain { name } => table.chains.get_mut(name).ok_or(Errno::ENOENT)?.1.clear(),
         Op::DeleteChain { name } => {

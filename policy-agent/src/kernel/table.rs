@@ -133,21 +133,44 @@ impl Reader {
     /// When the kernel does not say.
     pub fn elements(&mut self) -> io::Result<Option<u64>> {
         let mut out = None;
-        let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
-        let result = self.dump(NfTablesMessage::GetSet(SetMessage { attributes }), |message| {
-            let NfTablesMessage::NewSet(set) = message else { return };
-            let is_named = set.attributes.iter().any(|a| matches!(a, SetAttribute::Name(name) if !name.starts_with("__")));
-            let count = set.attributes.iter().find_map(|a| match a {
+        self.named_sets(|_, attributes| {
+            let count = attributes.iter().find_map(|a| match a {
                 SetAttribute::Count(count) => Some(u64::from(*count)),
                 _ => None,
             });
-            if let Some(count) = count.filter(|_| is_named) {
+            if let Some(count) = count {
                 *out.get_or_insert(0) += count;
+            }
+        })?;
+        Ok(out)
+    }
+
+    /// The names of the sets in our table, but for those that rules hold within.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn sets(&mut self) -> io::Result<Vec<String>> {
+        let mut out = Vec::new();
+        self.named_sets(|name, _| out.push(name.to_owned()))?;
+        Ok(out)
+    }
+
+    fn named_sets(&mut self, mut take: impl FnMut(&str, &[SetAttribute])) -> io::Result<()> {
+        let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
+        let result = self.dump(NfTablesMessage::GetSet(SetMessage { attributes }), |message| {
+            let NfTablesMessage::NewSet(set) = message else { return };
+            let name = set.attributes.iter().find_map(|a| match a {
+                SetAttribute::Name(name) if !name.starts_with("__") => Some(name),
+                _ => None,
+            });
+            if let Some(name) = name {
+                take(name, &set.attributes);
             }
         });
         match result {
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(None),
-            other => other.map(|()| out),
+            // No table, no sets.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+            other => other,
         }
     }
 

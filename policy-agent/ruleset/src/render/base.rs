@@ -13,7 +13,7 @@ use policy_core::sets::Family;
 use super::{Names, Options, group, sets};
 use crate::MARKER;
 use crate::rule::{
-    concat, counter, ct_state, equal, goto, jump, jump_verdict, meta, opens_no_connection, payload, rule, set, text, verdict_map,
+    concat, counter, ct_state, equal, goto, goto_verdict, jump, meta, opens_no_connection, payload, rule, set, text, verdict_map,
 };
 use crate::ruleset::{About, Chain, Hook, Ruleset};
 
@@ -35,7 +35,10 @@ const QUARANTINE: &str = "quarantine.deny";
 
 pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, out: &mut Ruleset) {
     insert(out, MARKER, None, first_packets(), "what cannot be the first packet of a connection is dropped for isolated pods");
-    let forward = dispatch("forward", &Direction::ALL, plan, names, out);
+    for direction in Direction::ALL {
+        add_side(direction, plan, names, out);
+    }
+    let forward = dispatch("forward", &Direction::ALL, out);
     insert(out, "forward", Some(Hook::Forward), forward, "packets to and from local pods");
     if !plan.quarantined.is_empty() {
         let rules = group::deny_rules(QUARANTINE, options, "nobody knows yet whose address it is (S3.11)");
@@ -45,7 +48,7 @@ pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, out: &mut R
     let is_enforced = options.own_node_egress == OwnNodeEgress::Enforce;
     if is_enforced || !plan.quarantined.is_empty() {
         let directions: &[Direction] = if is_enforced { &[Direction::Egress] } else { &[] };
-        let input = dispatch("input", directions, plan, names, out);
+        let input = dispatch("input", directions, out);
         insert(out, "input", Some(Hook::Input), input, "packets from local pods to this node");
     }
 }
@@ -78,8 +81,38 @@ fn address(family: Family, field: &'static str) -> nftables::expr::Expression<'s
     payload(if family == Family::V4 { "ip" } else { "ip6" }, field)
 }
 
-/// The rules of a base chain: what always passes, then the look-ups of source and destination among the local pods.
-fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, names: &Names, out: &mut Ruleset) -> Vec<Rule<'static>> {
+/// Families of which pods are isolated in a direction.
+fn isolated_families(direction: Direction, out: &Ruleset) -> Vec<Family> {
+    let is_isolated = |family: &Family| out.sets.contains_key(&sets::side_name(direction, *family));
+    [Family::V4, Family::V6].into_iter().filter(is_isolated).collect()
+}
+
+fn local_field(direction: Direction) -> &'static str {
+    if direction == Direction::Egress { "saddr" } else { "daddr" }
+}
+
+/// The chain that sends packets of isolated pods to the rules of their group. What is allowed returns from there to the base chain.
+///
+/// When a rule with a verdict map is replaced, the kernel may show a packet on another CPU the old rule and, already, none of its
+/// elements. So only isolated addresses come here, by a plain set, whose elements stay; and what finds no element is dropped.
+fn add_side(direction: Direction, plan: &NodePlan, names: &Names, out: &mut Ruleset) {
+    let chain = direction.to_string();
+    let mut rules = Vec::new();
+    for family in isolated_families(direction, out) {
+        let entries = entry_chains(plan, names, direction, family, out);
+        let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), goto_verdict(&chain))).collect();
+        let comment = format!("{direction} of local pods");
+        rules.push(rule(&chain, vec![verdict_map(address(family, local_field(direction)), entries)], &comment));
+    }
+    if !rules.is_empty() {
+        let comment = "its pod's rules were being replaced just now";
+        rules.push(rule(&chain, vec![counter(), Statement::Drop(None)], comment));
+        insert(out, &chain, None, rules, &format!("{direction} of isolated pods on this node"));
+    }
+}
+
+/// The rules of a base chain: what always passes, then the look-ups of source and destination among the isolated local pods.
+fn dispatch(chain: &str, directions: &[Direction], out: &Ruleset) -> Vec<Rule<'static>> {
     let l4proto = |word: &'static str| equal(meta(MetaKey::L4proto), text(word));
     let errors = "errors about connections that were allowed (S1.62)";
     let mut rules = vec![
@@ -104,26 +137,21 @@ fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, names: &Name
         }
     }
     for family in &families {
-        let field = |direction: &Direction| if *direction == Direction::Egress { "saddr" } else { "daddr" };
         if directions.len() == 2 {
             let pair = concat([address(*family, "saddr"), address(*family, "daddr")]);
             let is_self = equal(pair, text(format!("@{}", sets::self_name(*family))));
             rules.push(accept(chain, vec![is_self], "a pod and itself, through a Service (S2.15)"));
         }
         for direction in directions {
-            let isolated = equal(address(*family, field(direction)), text(format!("@{}", sets::isolated_name(*family))));
+            let isolated = equal(address(*family, local_field(*direction)), text(format!("@{}", sets::isolated_name(*family))));
             rules.push(rule(chain, vec![isolated, jump(MARKER)], ""));
         }
     }
     for direction in directions {
-        for family in &families {
-            let field = if *direction == Direction::Egress { "saddr" } else { "daddr" };
-            let entries: Vec<_> = entry_chains(plan, names, *direction, *family, out);
-            if !entries.is_empty() {
-                let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), jump_verdict(&chain))).collect();
-                let comment = format!("{direction} of local pods");
-                rules.push(rule(chain, vec![verdict_map(address(*family, field), entries)], &comment));
-            }
+        for family in isolated_families(*direction, out) {
+            let set = text(format!("@{}", sets::side_name(*direction, family)));
+            let isolated = equal(address(family, local_field(*direction)), set);
+            rules.push(rule(chain, vec![isolated, jump(&direction.to_string())], &format!("{direction} of isolated pods")));
         }
     }
     rules

@@ -37,6 +37,11 @@ pub(crate) fn isolated_name(family: Family) -> String {
     format!("isolated{}", digit(family))
 }
 
+/// Pods that a policy isolates in one direction: `isolated-ingress4`.
+pub(crate) fn side_name(direction: Direction, family: Family) -> String {
+    format!("isolated-{direction}{}", digit(family))
+}
+
 /// Addresses of which it is not known whose they are.
 pub(crate) fn quarantine_name(family: Family) -> String {
     format!("quarantine{}", digit(family))
@@ -68,19 +73,29 @@ fn add_quarantined(plan: &NodePlan, family: Family, out: &mut Ruleset) {
 }
 
 fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
-    let is_isolated = |groups: &[usize]| groups.iter().any(|g| plan.groups.get(*g).is_some_and(GroupPlan::is_isolated));
-    let isolated = plan.addresses.iter().filter(|(a, groups)| Family::of(**a) == family && is_isolated(groups));
-    let isolated: BTreeSet<Element> = isolated.map(|(address, _)| Element::Address(*address)).collect();
-    if isolated.is_empty() {
+    let mut add = |name: String, about: String, is_isolated: &dyn Fn(&GroupPlan) -> bool| {
+        let is_in = |groups: &[usize]| groups.iter().any(|g| plan.groups.get(*g).is_some_and(is_isolated));
+        let addresses = plan.addresses.iter().filter(|(a, groups)| Family::of(**a) == family && is_in(groups));
+        let elements: BTreeSet<Element> = addresses.map(|(address, _)| Element::Address(*address)).collect();
+        let is_used = !elements.is_empty();
+        if is_used {
+            out.about.insert(name.clone(), About::text(about));
+            out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(elements) });
+        }
+        is_used
+    };
+    let text = "local pods that a policy isolates in any direction".to_owned();
+    if !add(isolated_name(family), text, &GroupPlan::is_isolated) {
         return;
+    }
+    for direction in Direction::ALL {
+        let text = format!("local pods that a policy isolates for {direction}");
+        add(side_name(direction, family), text, &|group| group.side(direction).is_some());
     }
     let pairs = plan.self_pairs.iter().filter(|(a, _)| Family::of(*a) == family).map(|(a, b)| Element::Pair(*a, *b));
     let pairs = Set { kind: SetKind::Pairs(family), contents: Contents::Fixed(pairs.collect()) };
     out.about.insert(self_name(family), About::text("isolated pods and themselves: what a pod sends itself through a Service"));
     out.sets.insert(self_name(family), pairs);
-    let isolated = Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(isolated) };
-    out.about.insert(isolated_name(family), About::text("local pods that a policy isolates in any direction"));
-    out.sets.insert(isolated_name(family), isolated);
 }
 
 fn add_peers(plan: &NodePlan, names: &Names, group: &GroupPlan, family: Family, out: &mut Ruleset) {

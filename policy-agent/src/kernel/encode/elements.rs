@@ -152,6 +152,11 @@ pub(super) fn messages(set: &str, kind: SetKind, list: &[Element]) -> Vec<SetEle
     split(elements, &[SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.to_owned())])
 }
 
+/// All elements of a set, to be removed.
+pub(super) fn all(set: &str) -> SetElementMessage {
+    SetElementMessage { attributes: vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.to_owned())] }
+}
+
 /// An element of an anonymous set or map, from its parts.
 pub(super) fn element(parts: &[DefaultNla]) -> DefaultNla {
     nested(LIST_ELEMENT, parts)
