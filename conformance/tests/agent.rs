@@ -253,6 +253,9 @@ fn bad_starts_say_why_and_touch_nothing() {
 /// Who is fired at, from where in vain, and from where not.
 const WHO: [&str; 3] = ["10.244.1.1", "10.244.2.1", "10.244.2.2"];
 
+/// Ways to start an agent; each takes over the table of any other.
+const WAYS: [&[&str]; 3] = [&[], &["--protect-table", "off"], &["--applier", "nft"]];
+
 #[test]
 fn nothing_ever_opens_a_pod() {
     if !lab::is_available(&TOOLS) {
@@ -280,11 +283,13 @@ fn nothing_ever_opens_a_pod() {
             files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b", "c"] }));
             std::thread::sleep(Duration::from_millis(37 * i));
             agent.stop(Signal::SIGKILL);
-            agent = start();
+            agent = files.start(network.node("n1"), WAYS[i as usize % WAYS.len()]);
             if i % 2 == 0 {
                 agent.wait_in_sync();
             }
         }
+        agent.stop(Signal::SIGKILL);
+        agent = start();
         agent.wait_in_sync();
     });
     assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while the agent was killed and started");

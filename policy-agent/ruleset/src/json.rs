@@ -100,7 +100,9 @@ pub(crate) fn element(element: &Element) -> Expression<'static> {
 
 fn add(op: &Op, batch: &mut Batch<'static>) {
     match op {
-        Op::AddTable | Op::KeepTable => batch.add(NfListObject::Table(table())),
+        Op::AddTable => batch.add(NfListObject::Table(table())),
+        // nft would change its flags.
+        Op::KeepTable => {}
         Op::DeleteTable => batch.delete(NfListObject::Table(table())),
         Op::AddSet { name, kind } => batch.add(NfListObject::Set(Box::new(set(name, *kind)))),
         Op::FlushSet { name } => {

@@ -82,15 +82,16 @@ impl NetlinkDoor {
     }
 
     /// Makes the tables that come through this door its own: nobody else can change them, not even with `nft flush ruleset`.
-    /// They stay when the door closes, and are anybody's then. A kernel that cannot do so (before 6.9) makes them as ever.
+    /// They stay when the door closes, and are anybody's then. A kernel that cannot do so (before 6.9) makes them as ever, and
+    /// a table that was made without stays without until it is made anew.
     #[must_use]
     pub fn protecting(mut self) -> Self {
         self.protection = TableFlags::from_bits_retain(OWNER | PERSIST);
         self
     }
 
-    fn commit(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
-        let batch = encode::encode(transaction, generation, self.protection)?;
+    fn commit(&mut self, transaction: &Transaction, generation: Option<u32>, flags: TableFlags) -> Result<(), ApplyError> {
+        let batch = encode::encode(transaction, generation, flags)?;
         self.netlink.commit(&batch).map_err(|refusal| match refusal {
             Refusal::GenerationMoved => ApplyError::GenerationMoved(generation.unwrap_or(0)),
             Refusal::Unknown(error) => ApplyError::Unknown(error),
@@ -99,7 +100,7 @@ impl NetlinkDoor {
                 let place = (sequence as usize).checked_sub(1).and_then(|at| batch.steps.get(at)).copied();
                 let op = place.and_then(|at| transaction.ops.get(at));
                 let step = op.map_or_else(|| "begin the batch".to_owned(), describe);
-                ApplyError::Refused { step, source: error, is_table: op == Some(&Op::AddTable) }
+                ApplyError::Refused { step, source: error, is_table: matches!(op, Some(Op::AddTable | Op::KeepTable)) }
             }
         })
     }
@@ -114,12 +115,14 @@ impl Door for NetlinkDoor {
         if transaction.is_empty() {
             return Ok(());
         }
-        match self.commit(transaction, generation) {
-            // The flags of the table are what this kernel does not know.
+        match self.commit(transaction, generation, self.protection) {
+            // The flags of the table are what this kernel does not know, or what the table was not made with.
             Err(ApplyError::Refused { is_table: true, source, .. }) if !self.protection.is_empty() => {
-                tracing::warn!(%source, "this kernel cannot protect the table from others; changes of theirs are repaired");
-                self.protection = TableFlags::empty();
-                self.commit(transaction, generation)
+                tracing::warn!(%source, "the table cannot be protected from others; changes of theirs are repaired");
+                if !transaction.ops.contains(&Op::KeepTable) {
+                    self.protection = TableFlags::empty();
+                }
+                self.commit(transaction, generation, TableFlags::empty())
             }
             other => other,
         }

@@ -55,8 +55,8 @@ pub struct Batch {
     pub steps: Vec<usize>,
 }
 
-/// Encodes a transaction. With a generation, the kernel refuses it unless that is the current one. A table that is added gets
-/// these flags.
+/// Encodes a transaction. With a generation, the kernel refuses it unless that is the current one. A table that is added or
+/// kept gets these flags; one that is kept has those that it has, without any.
 ///
 /// # Errors
 /// When a rule holds something that the renderer does not make.
@@ -137,7 +137,11 @@ impl Writer {
         };
         match op {
             Op::AddTable | Op::KeepTable => {
-                let attributes = vec![TableAttribute::Name(table()), TableAttribute::Flags(self.flags)];
+                let mut attributes = vec![TableAttribute::Name(table())];
+                // Without the attribute, the kernel changes nothing about a table that is there.
+                if *op == Op::AddTable || !self.flags.is_empty() {
+                    attributes.push(TableAttribute::Flags(self.flags));
+                }
                 self.send(NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes }));
             }
             Op::DeleteTable => {

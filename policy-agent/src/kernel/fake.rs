@@ -114,7 +114,7 @@ impl State {
             step(&mut table, op).map_err(|error| ApplyError::Refused {
                 step: format!("{op:?}"),
                 source: error.into(),
-                is_table: *op == Op::AddTable,
+                is_table: matches!(op, Op::AddTable | Op::KeepTable),
             })?;
         }
         self.table = table;
