@@ -180,6 +180,12 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
         assert_eq!(kernel.table(), Some(scratch(&with_peers(peers))));
 
+        // Without an answer, a table that is there is not made anew: that would let packets through.
+        enforcer.doubt();
+        kernel.expect(Trouble::LoseRequest);
+        assert!(enforcer.flush().is_err());
+        assert_eq!(enforcer.flush().expect("it answers again").map(|done| done.kind), Some(Kind::Repair));
+
         // When nothing works, what was in force stays, and it is tried again.
         let was = kernel.table();
         // An update, a table that is kept, and one from scratch.

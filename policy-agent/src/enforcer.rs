@@ -222,8 +222,8 @@ impl Enforcer {
                     return Ok(self.done(kind, &transaction, compile, start, GraphDelta::default()));
                 }
                 Err(Failure::Touched) => {}
-                // It may hold what cannot become ours: then it goes as a whole.
-                Err(Failure::Refused(error)) if is_kept => {
+                // It may hold what cannot become ours: then it goes as a whole. Without an answer, it is tried again as it is.
+                Err(Failure::Refused(error)) if is_kept && !matches!(error, ApplyError::Unknown(_)) => {
                     tracing::warn!(error = error.to_string(), "the table cannot be mended as it is; it is made anew");
                     can_be_kept = false;
                 }

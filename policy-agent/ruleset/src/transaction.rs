@@ -15,7 +15,7 @@ use crate::ruleset::{Chain, Contents, Element, Hook, Ruleset, Set, SetKind};
 pub enum Op {
     /// Makes the table, or leaves it as it is.
     AddTable,
-    /// Takes over a table that is there and nobody's, with everything in it.
+    /// Takes a table that is there, ours or nobody's, with everything in it.
     KeepTable,
     /// Removes the table with everything in it.
     DeleteTable,
