@@ -180,11 +180,19 @@ fn metrics_are_those_of_the_documentation() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(get(&node, "/healthz").starts_with("HTTP/1.1 200"));
-    let metrics = get(&node, "/metrics");
+    // The kernel's counters are read every few seconds.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let metrics = loop {
+        let metrics = get(&node, "/metrics");
+        let elements = metrics.lines().find_map(|l| l.strip_prefix("netpol_set_elements ")?.parse::<u64>().ok());
+        if elements.is_some_and(|n| n > 0) {
+            break metrics;
+        }
+        assert!(Instant::now() < deadline, "{elements:?} elements");
+        std::thread::sleep(Duration::from_millis(200));
+    };
     let _ = child.kill();
     let _ = child.wait();
-    let elements = metrics.lines().find_map(|l| l.strip_prefix("netpol_set_elements ")?.parse::<u64>().ok());
-    assert!(elements.is_some_and(|n| n > 0), "{elements:?} elements");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let readme = std::fs::read_to_string(root.join("policy-agent/README.md")).expect("the agent's README");
     let documented: Vec<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `netpol_")?.split('`').next()).collect();

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use conformance::engine;
 use conformance::lab::packets::{self, Payload};
 use conformance::lab::{self, Agents, Ears, Fabric, Namespace, Network, Probe, arrived, fixture, send};
-use policy_agent::agent::Question;
 use policy_core::compile::{Compiler, Options};
 use policy_core::manifest::Syntax;
 use policy_core::model::{Change, Quarantine};
@@ -75,7 +74,7 @@ impl Cluster {
     }
 
     fn metric(&self, node: &str, name: &str) -> f64 {
-        let text = self.agents.ask(node, Question::Metrics);
+        let text = self.agents.metrics(node).text().expect("valid metrics");
         let line = text.lines().find(|l| l.starts_with(&format!("{name} ")) || l.starts_with(&format!("{name}{{")));
         line.and_then(|l| l.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} is not measured"))
     }

@@ -7,17 +7,22 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_core::{Emitable, NLA_F_NESTED, Nla};
-use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as Number, Tuple};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as Number, Tuple as Part,
+};
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 use nix::errno::Errno;
-use policy_core::graph::AllowGraph;
 use policy_core::sets::{Protocol, Transport};
 use policy_core::verdict::Flow;
 
+use crate::agent::{Event, Mailbox};
 use crate::kernel::netlink::Netlink;
+use crate::metrics::{Metrics, seconds};
 
 // Attributes that tell one entry from another with an equal tuple.
 const CTA_ID: u16 = 12;
@@ -36,6 +41,27 @@ pub enum Scope {
     /// Those from or to these addresses.
     Addresses(BTreeSet<IpAddr>),
 }
+
+/// A tracked connection, as far as it is judged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tuple {
+    /// The flow that opened it: source as it came, destination after translation.
+    pub flow: Flow,
+}
+
+/// What is to be looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// The connections that may have lost access.
+    pub scope: Scope,
+    /// An ADD that waits until these connections have been looked at.
+    pub token: Option<u64>,
+}
+
+/// Packets that were under way when the ruleset changed may enter connections a moment later; then they are looked at again.
+const SECOND_LOOK: Duration = Duration::from_millis(400);
+/// Connections that are judged at once.
+const MOST_JUDGED: usize = 4096;
 
 /// More addresses than this are looked for in one dump of everything.
 const MOST_ADDRESSES: usize = 16;
@@ -88,27 +114,30 @@ impl Conntrack {
         Ok(Self { netlink: Netlink::open()? })
     }
 
-    /// Deletes the connections in `scope` that the graph does not allow any more, and returns them.
-    ///
-    /// What the node itself opened is left alone, whatever its source address (S2.11): `node` are the node's own addresses.
-    ///
-    /// # Errors
-    /// When the kernel does not list or delete them. Some may be deleted then.
-    pub fn cut(&mut self, graph: &AllowGraph, scope: &Scope, node: &BTreeSet<IpAddr>) -> io::Result<Vec<Flow>> {
-        let mut doomed: Vec<Entry> = Vec::new();
-        let judge = |entry: Entry| {
-            if !node.contains(&entry.flow.source) && !graph.verdict(&entry.flow).is_allowed() {
-                doomed.push(entry);
+    /// Deletes the connections in `scope` that the graph does not allow any more, and returns how many.
+    fn cut(&mut self, mailbox: &Mailbox, scope: &Scope) -> io::Result<u64> {
+        let node = node_addresses()?;
+        let mut entries: Vec<Entry> = Vec::new();
+        self.entries(scope, |entry| {
+            if !node.contains(&entry.flow.source) {
+                entries.push(entry);
             }
-        };
-        self.entries(scope, judge)?;
-        let mut cut = Vec::with_capacity(doomed.len());
-        for entry in doomed {
-            match self.netlink.request(entry.family, ConntrackMessage::Delete(entry.identity)) {
-                Ok(()) => cut.push(entry.flow),
-                // It ended meanwhile.
-                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
-                Err(error) => return Err(error),
+        })?;
+        let mut cut = 0;
+        for batch in entries.chunks(MOST_JUDGED) {
+            let tuples = batch.iter().map(|entry| Tuple { flow: entry.flow }).collect();
+            let (answer, answered) = sync_channel(1);
+            let is_sent = mailbox.send(Event::Judge(tuples, answer)).is_ok();
+            let Some(doomed) = is_sent.then(|| answered.recv().ok()).flatten() else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            for (entry, _) in batch.iter().zip(doomed).filter(|(_, is_doomed)| *is_doomed) {
+                match self.netlink.request(entry.family, ConntrackMessage::Delete(entry.identity.clone())) {
+                    Ok(()) => cut += 1,
+                    // It ended meanwhile.
+                    Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(cut)
@@ -161,6 +190,41 @@ impl Conntrack {
     }
 }
 
+/// Starts the thread that looks at connections, as it is ordered.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn start(mut conntrack: Conntrack, orders: Receiver<Order>, mailbox: Mailbox, metrics: Metrics) -> io::Result<()> {
+    std::thread::Builder::new().name("connections".to_owned()).spawn(move || {
+        let mut again: Option<(Instant, Scope)> = None;
+        loop {
+            let patience =
+                again.as_ref().map_or(Duration::from_secs(3600), |(at, _)| at.saturating_duration_since(Instant::now()));
+            let (scope, token) = match orders.recv_timeout(patience) {
+                Ok(Order { scope, token }) => (scope, token),
+                Err(RecvTimeoutError::Timeout) => (again.take().map_or(Scope::none(), |(_, scope)| scope), None),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let start = Instant::now();
+            let result = conntrack.cut(&mailbox, &scope);
+            metrics.cut_seconds.observe(seconds(start.elapsed()));
+            if let Ok(cut) = &result {
+                metrics.connections_cut.inc_by(*cut);
+            }
+            if patience > Duration::ZERO || result.is_err() {
+                again = Some(match again {
+                    Some((at, before)) => (at, before.union(scope)),
+                    None => (Instant::now() + SECOND_LOOK, scope),
+                });
+            }
+            if let Some(token) = token {
+                let _ = mailbox.send(Event::Looked { token, result: result.map(drop).map_err(|error| error.to_string()) });
+            }
+        }
+    })?;
+    Ok(())
+}
+
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EOPNOTSUPP | Errno::EINVAL))
 }
@@ -171,7 +235,7 @@ fn family_of(address: IpAddr) -> NetfilterProtoFamily {
 
 /// Asks for the entries whose original, or whose reply, source is this address.
 fn filter(address: IpAddr, is_reply: bool) -> Vec<ConntrackAttribute> {
-    let tuple = vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)])];
+    let tuple = vec![Part::Ip(vec![IPTuple::SourceAddress(address)])];
     let flags =
         |kind, is_used: bool| DefaultNla::new(kind, if is_used { FILTER_SOURCE_ADDRESS } else { 0 }.to_ne_bytes().to_vec());
     let flags = [flags(CTA_FILTER_ORIG_FLAGS, !is_reply), flags(CTA_FILTER_REPLY_FLAGS, is_reply)];
@@ -190,17 +254,17 @@ struct Ends {
     protocol: Option<Number>,
 }
 
-fn ends(tuple: &[Tuple]) -> Ends {
+fn ends(tuple: &[Part]) -> Ends {
     let mut out = Ends::default();
     for part in tuple {
         match part {
-            Tuple::Ip(addresses) => {
+            Part::Ip(addresses) => {
                 out.source = addresses.iter().find_map(|a| match a {
                     IPTuple::SourceAddress(address) => Some(*address),
                     _ => None,
                 });
             }
-            Tuple::Proto(parts) => {
+            Part::Proto(parts) => {
                 for part in parts {
                     match part {
                         ProtoTuple::Protocol(number) => out.protocol = Some(*number),
@@ -242,4 +306,15 @@ fn entry(family: NetfilterProtoFamily, attributes: Vec<ConntrackAttribute>) -> O
         _ => false,
     };
     Some(Entry { flow, identity: attributes.into_iter().filter(is_identity).collect(), family })
+}
+
+/// The addresses of this network namespace.
+fn node_addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let interfaces = nix::ifaddrs::getifaddrs()?;
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    };
+    Ok(interfaces.filter_map(address).collect())
 }

@@ -42,9 +42,11 @@ pub fn start(group: u16, rate: u32, mut take: impl FnMut(Sample) + Send + 'stati
             let messages = match netlink.receive() {
                 Ok(messages) => messages,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                // Samples that were lost are no loss; anything else would spin.
-                Err(_) => {
-                    std::thread::sleep(Duration::from_millis(100));
+                // Samples that did not fit, or a signal.
+                Err(error) if is_passing(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "denied packets are not explained: cannot read samples");
+                    std::thread::sleep(Duration::from_secs(10));
                     continue;
                 }
             };
@@ -60,6 +62,10 @@ pub fn start(group: u16, rate: u32, mut take: impl FnMut(Sample) + Send + 'stati
         }
     })?;
     Ok(())
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(nix::errno::Errno::ENOBUFS as i32)
 }
 
 /// Allows so many events a second, and as many at once.
@@ -111,7 +117,7 @@ fn flow(packet: &[u8]) -> Option<Flow> {
         6 => {
             let address = |at: usize| packet.get(at..at + 16)?.try_into().ok().map(|b: [u8; 16]| IpAddr::V6(Ipv6Addr::from(b)));
             let (protocol, at) = skip_extensions(packet)?;
-            (address(8)?, address(24)?, protocol, Some(at))
+            (address(8)?, address(24)?, protocol, at)
         }
         _ => return None,
     };
@@ -129,16 +135,27 @@ fn flow(packet: &[u8]) -> Option<Flow> {
     Some(Flow { source, destination, protocol })
 }
 
-/// The protocol after IPv6 extension headers, and where it starts.
-fn skip_extensions(packet: &[u8]) -> Option<(u8, usize)> {
+/// The protocol after IPv6 extension headers, and where it starts; it starts elsewhere in fragments but the first.
+fn skip_extensions(packet: &[u8]) -> Option<(u8, Option<usize>)> {
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
     let (mut next, mut at) = (packet.get(6).copied()?, 40);
-    // Hop-by-hop options, routing, fragment, destination options.
-    while [0, 43, 44, 60].contains(&next) {
-        let length = if next == 44 { 8 } else { (usize::from(packet.get(at + 1).copied()?) + 1) * 8 };
+    let mut is_first = true;
+    // Hop-by-hop options, routing, fragment, authentication, destination options.
+    while [0, 43, FRAGMENT, AUTHENTICATION, 60].contains(&next) {
+        let length = usize::from(packet.get(at + 1).copied()?);
+        let length = match next {
+            FRAGMENT => {
+                is_first &= u16::from_be_bytes([packet.get(at + 2).copied()?, packet.get(at + 3).copied()?]) & !7 == 0;
+                8
+            }
+            AUTHENTICATION => (length + 2) * 4,
+            _ => (length + 1) * 8,
+        };
         next = packet.get(at).copied()?;
         at += length;
     }
-    Some((next, at))
+    Some((next, is_first.then_some(at)))
 }
 
 #[cfg(test)]
@@ -158,6 +175,19 @@ mod tests {
         v6.extend(Ipv6Addr::UNSPECIFIED.octets());
         v6.extend([17, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 53, 0, 8, 0, 0]);
         assert_eq!(flow_of(&v6), Some(("::1".to_owned(), "::".to_owned(), Protocol::Port(Transport::Udp, 53))));
+        // An authentication header before TCP.
+        let with = |next: u8, rest: &[u8]| {
+            let mut packet = v6[..40].to_vec();
+            packet[6] = next;
+            packet.extend(rest);
+            flow_of(&packet).map(|(.., protocol)| protocol)
+        };
+        let authenticated = [[6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 9, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        assert_eq!(with(51, &authenticated), Some(Protocol::Port(Transport::Tcp, 80)));
+        // Ports stand in the first fragment only.
+        let fragment = |offset: u8| [17, 0, 0, offset, 0, 0, 0, 0, 0, 9, 0, 53, 0, 8, 0, 0];
+        assert_eq!(with(44, &fragment(1)), Some(Protocol::Port(Transport::Udp, 53)));
+        assert_eq!(with(44, &fragment(9)), None);
         for length in 0..v6.len() {
             let _ = flow(&v6[..length]);
         }

@@ -11,6 +11,9 @@ use policy_ruleset::{About, Ruleset, TABLE, workload_name};
 
 use crate::denied::Sample;
 
+/// Policies that a brief report names.
+const POLICIES_NAMED: usize = 5;
+
 /// Why one packet was denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Denial {
@@ -101,6 +104,31 @@ pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Den
         port: sample.flow.protocol.to_string(),
         policies: policies.unwrap_or_default().join(", "),
         nearest_miss: nearest_miss.unwrap_or_default(),
+    }
+}
+
+/// Reports a sample without asking which rules would have allowed it: what that costs does not depend on the policies.
+#[must_use]
+pub fn denied_briefly(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Denial {
+    let (source, destination) = (graph.party(sample.flow.source), graph.party(sample.flow.destination));
+    let group = about.and_then(|about| about.group.as_ref());
+    let named = group.into_iter().flat_map(|group| group.policies.iter().take(POLICIES_NAMED)).map(ToString::to_string);
+    let mut policies: Vec<String> = named.collect();
+    let more = group.map_or(0, |group| group.policies.len().saturating_sub(POLICIES_NAMED));
+    if more > 0 {
+        policies.push(format!("and {more} more"));
+    }
+    Denial {
+        direction: match group.map(|group| group.direction) {
+            Some(Direction::Egress) => "egress",
+            Some(Direction::Ingress) => "ingress",
+            None => "unknown",
+        },
+        source: End::new(graph, sample.flow.source, &source),
+        destination: End::new(graph, sample.flow.destination, &destination),
+        port: sample.flow.protocol.to_string(),
+        policies: policies.join(", "),
+        nearest_miss: "not searched for: too many denied packets, or too large policies".to_owned(),
     }
 }
 

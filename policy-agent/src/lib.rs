@@ -1,5 +1,6 @@
 //! Keeps the kernel of one node true to the allow graph.
 //!
+//! - `admin`: HTTP, the socket of the node, counters.
 //! - `agent`: the loop that brings all of this together.
 //! - `conntrack`: established connections that lost their verdict.
 //! - `denied`: samples of what was denied.
@@ -13,6 +14,7 @@
 //! - `source`: where objects come from.
 //! - `status`: how the agent is.
 
+pub mod admin;
 pub mod agent;
 pub mod conntrack;
 pub mod denied;

@@ -2,7 +2,6 @@
 
 mod args;
 mod config;
-mod http;
 mod local;
 mod run;
 

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use cluster_objects::Access;
-use policy_agent::agent::{Agent, Event};
-use policy_agent::conntrack::Conntrack;
+use policy_agent::admin::{counters, http, socket};
+use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
+use policy_agent::conntrack::{self, Conntrack};
 use policy_agent::denied;
 use policy_agent::enforcer::Enforcer;
 use policy_agent::install::conflist::PLUGIN;
@@ -25,23 +28,31 @@ use policy_agent::source::manifests::Manifests;
 use policy_core::compile;
 use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Applier, CniArgs, LogFormat, LoggingArgs, Protection, Settings};
 use crate::config::{Config, Objects};
-use crate::{http, local};
 
 const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
     enforce manifests with `--manifests DIR`";
 
-fn start_logging(log: &str, format: LogFormat) -> Result<()> {
+/// Lines that wait for standard error at the most.
+const LOG_LINES: usize = 8192;
+
+/// Logging that never waits: a thread writes to standard error, and lines that find no room are dropped and counted. What is left
+/// is written when the guard is dropped.
+fn start_logging(log: &str, format: LogFormat) -> Result<(ErrorCounter, WorkerGuard)> {
     let filter = EnvFilter::try_new(log).with_context(|| format!("`{log}` is no log filter"))?;
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).thread_name("log").finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     match format {
         LogFormat::Text => logger.init(),
         LogFormat::Json => logger.json().flatten_event(true).init(),
     }
-    Ok(())
+    Ok((dropped, guard))
 }
 
 fn door(applier: Applier, protection: Protection) -> Result<(Box<dyn Door>, &'static str)> {
@@ -61,18 +72,21 @@ fn door(applier: Applier, protection: Protection) -> Result<(Box<dyn Door>, &'st
 /// Enforces until a signal comes.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let config = Config::new(settings)?;
-    start_logging(&config.log, config.log_format)?;
+    let (dropped, _guard) = start_logging(&config.log, config.log_format)?;
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
     let (door, applier) = door(config.applier, config.protection)?;
-    let (sender, events) = Agent::queue();
-    let touched = sender.clone();
-    let monitor = Monitor::start(move |generation| drop(touched.send(Event::Touched(generation))))
-        .context("cannot listen to changes of the ruleset")?;
+    let (mailbox, inbox) = queue();
+    let touched = mailbox.clone();
+    let monitor = Monitor::start(move |generation| {
+        let _ = touched.send(Event::Touched(generation));
+    })
+    .context("cannot listen to changes of the ruleset")?;
     if let Some(deny_log) = config.deny_log {
-        let samples = sender.clone();
-        let result =
-            denied::start(deny_log.group, config.deny_log_lines, move |sample| drop(samples.send(Event::Denied(sample))));
+        let samples = mailbox.clone();
+        let result = denied::start(deny_log.group, config.deny_log_lines, move |sample| {
+            let _ = samples.send(Event::Denied(sample));
+        });
         // Enforcement does not depend on it.
         if let Err(error) = result {
             tracing::warn!(%error, group = deny_log.group, "denied packets cannot be explained: no NFLOG");
@@ -81,20 +95,24 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let options = policy_ruleset::Options { own_node_egress: config.own_node_egress, deny_log: config.deny_log };
     let scope = compile::Options { node: Some(config.node.clone()), own_node_egress: config.own_node_egress };
     let enforcer = Enforcer::new(scope, options, door, Box::new(RealKernel::new(reader, monitor)));
-    let conntrack = Conntrack::open().context("cannot open a netlink socket")?;
     let metrics = Metrics::new().context("cannot set up metrics")?;
-    if let Some(socket) = &config.socket {
-        local::serve(socket, sender.clone())?;
+    let published = Arc::new(Published::default());
+    let (orders, ordered) = channel();
+    let connections = Conntrack::open().context("cannot open a netlink socket")?;
+    conntrack::start(connections, ordered, mailbox.clone(), metrics.clone())?;
+    if let Some(path) = &config.socket {
+        socket::serve(path, mailbox.clone()).with_context(|| format!("cannot listen at `{}`", path.display()))?;
+    }
+    counters::start(metrics.clone(), published.clone(), move || dropped.dropped_lines())?;
+    if let Some(address) = config.listen {
+        http::start(address, published.clone(), metrics.clone()).with_context(|| format!("cannot listen on {address}"))?;
     }
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    if let Some(address) = config.listen {
-        runtime.block_on(http::serve(address, sender.clone()))?;
-    }
-    let stop = sender.clone();
+    let stop = mailbox.clone();
     runtime.spawn(async move {
         stopped().await;
-        drop(stop.send(Event::Stop));
+        let _ = stop.send(Event::Stop);
     });
 
     tracing::info!(node = config.node, applier, version = env!("CARGO_PKG_VERSION"), "starting");
@@ -102,11 +120,20 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     if let Some(chain) = config.chain {
-        keep_chained(chain, sender.clone())?;
+        keep_chained(chain, mailbox.clone())?;
     }
     let records = config.socket.as_deref().map(netpol_cni::plugin::records);
-    let agent = Agent::new(enforcer, conntrack, metrics, (config.node.clone(), applier), (sender, events))
-        .with_sandboxes(Sandboxes::new(config.node.clone(), records));
+    let parts = Parts {
+        enforcer,
+        orders,
+        metrics,
+        published,
+        node: config.node.clone(),
+        applier,
+        sandboxes: Sandboxes::new(config.node.clone(), records),
+        clock: Box::new(Instant::now),
+    };
+    let agent = Agent::new(parts, inbox);
     let source: Box<dyn Source> = match config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
         Objects::Cluster(access) => {
@@ -114,7 +141,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
             Box::new(Kubernetes::new(access, config.node.clone()))
         }
     };
-    agent.run(source)?;
+    agent.run(source, mailbox)?;
     if let Some(socket) = &config.socket {
         let _ = std::fs::remove_file(socket);
     }
@@ -133,7 +160,7 @@ async fn stopped() {
 
 /// Writes Events until a signal comes.
 pub(crate) fn report(access: Access, instance: Option<String>, logging: &LoggingArgs) -> Result<ExitCode> {
-    start_logging(&logging.log, logging.log_format)?;
+    let _guard = start_logging(&logging.log, logging.log_format)?;
     // One of them waits for news.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let config = runtime.block_on(access.config()).map_err(|error| anyhow::anyhow!(error)).context(NO_CLUSTER)?;
@@ -153,7 +180,7 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
 }
 
 /// Keeps the CNI plugin where it was installed, however often the network plugin writes its configuration again.
-fn keep_chained(chain: Chain, events: Sender<Event>) -> Result<()> {
+fn keep_chained(chain: Chain, events: Mailbox) -> Result<()> {
     let keep = move || {
         let mut last = None;
         chain.keep(|result| {

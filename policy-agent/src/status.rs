@@ -5,10 +5,11 @@ use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What `policy-agent status` prints. Fields are only ever added.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// The node whose pods are enforced.
     pub node: String,
@@ -55,7 +56,8 @@ pub struct Status {
 }
 
 /// An error and when it happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StampedError {
     /// Seconds since 1970.
     pub timestamp_seconds: u64,
@@ -72,17 +74,24 @@ impl StampedError {
     }
 }
 
+/// The text with control characters written out: names and contents of files must not be able to add a line, or to move the cursor.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.why_not {
             None => writeln!(f, "in sync: yes, generation {}", self.generation.unwrap_or_default())?,
-            Some(why) => writeln!(f, "in sync: no: {why}")?,
+            Some(why) => writeln!(f, "in sync: no: {}", visible(why))?,
         }
         if !self.is_in_force {
             writeln!(f, "in force: what was there before this agent started")?;
         }
-        writeln!(f, "node:    {}", self.node)?;
-        writeln!(f, "source:  {}", self.source)?;
+        writeln!(f, "node:    {}", visible(&self.node))?;
+        writeln!(f, "source:  {}", visible(&self.source))?;
         writeln!(f, "applier: {}, version {}, up {} s", self.applier, self.version, self.uptime_seconds)?;
         let objects: Vec<String> = self.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         writeln!(f, "holds:   {}", objects.join(", "))?;
@@ -92,11 +101,11 @@ impl fmt::Display for Status {
         let lists = [("warning", self.warnings.clone()), ("problem", self.problems.clone())];
         for (word, list) in lists {
             for line in list {
-                writeln!(f, "{word}: {line}")?;
+                writeln!(f, "{word}: {}", visible(&line))?;
             }
         }
         for error in &self.errors {
-            writeln!(f, "error at {}: {}", error.timestamp_seconds, error.error)?;
+            writeln!(f, "error at {}: {}", error.timestamp_seconds, visible(&error.error))?;
         }
         Ok(())
     }
@@ -122,4 +131,23 @@ pub fn warnings() -> Vec<String> {
          net.bridge.bridge-nf-call-iptables=1 and net.bridge.bridge-nf-call-ip6tables=1",
         bridges.join(", ")
     )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_objects_are_called_cannot_add_a_line() {
+        let status = Status {
+            is_in_sync: false,
+            why_not: Some("a\nin sync: yes".to_owned()),
+            problems: vec!["b.yaml\r\nin sync: yes\u{1b}[2J".to_owned()],
+            ..Status::default()
+        };
+        let text = status.to_string();
+        assert!(text.starts_with("in sync: no: a\\nin sync: yes\n"), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("in sync: yes")), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    }
 }

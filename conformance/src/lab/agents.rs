@@ -1,17 +1,19 @@
 //! An agent for each node: the loop that the binary runs, fed by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use policy_agent::agent::{Agent, Event, Question};
-use policy_agent::conntrack::Conntrack;
+use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, Question, queue};
+use policy_agent::conntrack::{self, Conntrack};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::NetlinkDoor;
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
 use policy_agent::metrics::Metrics;
+use policy_agent::sandboxes::Sandboxes;
 use policy_agent::source::{Extent, News, Source};
 use policy_core::compile;
 use policy_core::manifest::Snapshot;
@@ -30,7 +32,8 @@ pub struct Agents {
 
 struct Handle {
     news: Sender<News>,
-    events: Sender<Event>,
+    events: Mailbox,
+    metrics: Metrics,
 }
 
 /// What a test says.
@@ -52,27 +55,38 @@ impl Source for Told {
 
 fn start(node: &str) -> Handle {
     let (news, told) = channel();
-    let (sender, events) = Agent::queue();
-    let touched = sender.clone();
-    let monitor = Monitor::start(move |generation| drop(touched.send(Event::Touched(generation)))).expect("root may listen");
+    let (mailbox, inbox) = queue();
+    let touched = mailbox.clone();
+    let touch = move |generation| {
+        let _ = touched.send(Event::Touched(generation));
+    };
+    let monitor = Monitor::start(touch).expect("root may listen");
     let door = Box::new(NetlinkDoor::open().expect("netlink"));
     let scope = compile::Options { node: Some(node.to_owned()), ..compile::Options::default() };
     let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
     let kernel = Box::new(RealKernel::new(Reader::open().expect("netlink"), monitor));
     let enforcer = Enforcer::new(scope, options, door, kernel);
-    let parts = (node.to_owned(), "netlink");
-    let agent = Agent::new(
+    let metrics = Metrics::new().expect("valid names");
+    let (orders, ordered) = channel();
+    let connections = Conntrack::open().expect("netlink");
+    conntrack::start(connections, ordered, mailbox.clone(), metrics.clone()).expect("a thread");
+    let parts = Parts {
         enforcer,
-        Conntrack::open().expect("netlink"),
-        Metrics::new().expect("valid names"),
-        parts,
-        (sender.clone(), events),
-    );
+        orders,
+        metrics: metrics.clone(),
+        published: Arc::new(Published::default()),
+        node: node.to_owned(),
+        applier: "netlink",
+        sandboxes: Sandboxes::new(node.to_owned(), None),
+        clock: Box::new(Instant::now),
+    };
+    let agent = Agent::new(parts, inbox);
+    let events = mailbox.clone();
     std::thread::Builder::new()
         .name(format!("agent {node}"))
-        .spawn(move || agent.run(Box::new(Told(told))).expect("threads are there"))
+        .spawn(move || agent.run(Box::new(Told(told)), mailbox).expect("threads are there"))
         .expect("a thread");
-    Handle { news, events: sender }
+    Handle { news, events, metrics }
 }
 
 impl Agents {
@@ -124,6 +138,12 @@ impl Agents {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+    }
+
+    /// What the agent of a node has counted.
+    #[must_use]
+    pub fn metrics(&self, node: &str) -> &Metrics {
+        &self.by_node[node].metrics
     }
 
     /// Asks the agent of a node.

@@ -1,0 +1,129 @@
+//! The socket of the node: one line with a question or a request of the CNI plugin, and the answer until the end.
+
+use std::fs::Permissions;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use netpol_cni::protocol::{Answer, LONGEST, Request, VERSION, code};
+
+use crate::agent::{Event, Mailbox, Question};
+
+/// A client must ask, and read its answer, in this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The loop must answer a request of the plugin in this time; it refuses what takes longer than eight seconds.
+const LOOP_PATIENCE: Duration = Duration::from_secs(9);
+/// Connections at a time; others wait until they are accepted.
+const MOST: usize = 512;
+/// After an error of the listener, such as no file descriptor left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves questions on a socket that only its owner may use, in a thread of its own.
+///
+/// # Errors
+/// When the socket cannot be made, or the thread cannot be started.
+pub fn serve(path: &Path, events: Mailbox) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    // One that is left over from an agent that crashed.
+    if UnixStream::connect(path).is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    std::thread::Builder::new().name("socket".to_owned()).spawn(move || accept(&listener, &events))?;
+    Ok(())
+}
+
+fn accept(listener: &UnixListener, events: &Mailbox) {
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut last_error = None;
+    loop {
+        if open.load(Ordering::Acquire) >= MOST {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        let result = listener.accept().and_then(|(stream, _)| {
+            let (events, open) = (events.clone(), open.clone());
+            open.fetch_add(1, Ordering::AcqRel);
+            let place = Place(open);
+            // Pods start at the same time, and one that waits must not keep others waiting.
+            std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
+                // A question that fails is its client's business.
+                drop(answer(&stream, &events));
+                drop(place);
+            })
+        });
+        match result {
+            Ok(_) => last_error = None,
+            Err(error) => {
+                let text = error.to_string();
+                if last_error.as_ref() != Some(&text) {
+                    tracing::error!(error = text, "questions at the socket cannot be answered");
+                    last_error = Some(text);
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+/// One of the connections; given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn answer(stream: &UnixStream, events: &Mailbox) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream).take(LONGEST).read_line(&mut line)?;
+    let mut out = stream;
+    if line.starts_with('{') {
+        return out.write_all(format!("{}\n", serde_json::to_string(&answer_plugin(&line, events))?).as_bytes());
+    }
+    let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
+        ("status", "json") => Question::StatusJson,
+        ("status", _) => Question::Status,
+        ("explain", name) => Question::Explain(name.to_owned()),
+        _ => return Ok(()),
+    };
+    let text = ask(events, question).unwrap_or_else(|why| format!("the agent does not answer: {why}\n"));
+    out.write_all(text.as_bytes())
+}
+
+/// The answer to a line of the CNI plugin.
+fn answer_plugin(line: &str, events: &Mailbox) -> Answer {
+    match serde_json::from_str::<Request>(line) {
+        Ok(request) if request.version == VERSION => {
+            let (answer, answered) = channel();
+            if let Err(error) = events.send(Event::Sandbox(request.task, answer)) {
+                return Answer::refused(code::TRY_AGAIN, error.to_string());
+            }
+            let late = |_| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer");
+            answered.recv_timeout(LOOP_PATIENCE).unwrap_or_else(late)
+        }
+        // A plugin of another version is about to be replaced, or this agent is.
+        _ => Answer::refused(code::TRY_AGAIN, format!("this agent speaks version {VERSION}")),
+    }
+}
+
+/// Asks the agent's loop.
+///
+/// # Errors
+/// In words, when it does not answer in time.
+pub fn ask(events: &Mailbox, question: Question) -> Result<String, String> {
+    let (answer, answered) = channel();
+    events.send(Event::Ask(question, answer)).map_err(|error| error.to_string())?;
+    answered.recv_timeout(PATIENCE).map_err(|_| "its loop is busy".to_owned())
+}

@@ -1,0 +1,92 @@
+//! ADDs of the CNI plugin that wait.
+//!
+//! An ADD is answered when its pod is isolated: first the kernel has the rules, then no tracked connection is left that an earlier
+//! owner of the addresses opened and the rules forbid (S3.9, S3.11). An ADD that waits too long is refused, and the runtime tries
+//! again.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use netpol_cni::protocol::{Answer, code};
+
+use crate::conntrack::{Order, Scope};
+
+/// The plugin waits for ten seconds; its refusal must reach it before.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What an ADD waits for.
+enum Stage {
+    /// The rules, for these addresses.
+    Rules(BTreeSet<IpAddr>),
+    /// The look at the connections of its addresses.
+    Connections,
+}
+
+struct Waiting {
+    token: u64,
+    stage: Stage,
+    answer: Sender<Answer>,
+    deadline: Instant,
+}
+
+impl Waiting {
+    fn answer(self, answer: Answer) {
+        // The plugin may have given up.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// ADDs that wait, oldest first.
+#[derive(Default)]
+pub(super) struct Plugins {
+    waiting: Vec<Waiting>,
+    last_token: u64,
+}
+
+impl Plugins {
+    /// An ADD whose changes have been taken, and are not in force yet.
+    pub(super) fn wait(&mut self, addresses: BTreeSet<IpAddr>, answer: Sender<Answer>, now: Instant) {
+        self.last_token += 1;
+        self.waiting.push(Waiting { token: self.last_token, stage: Stage::Rules(addresses), answer, deadline: now + PATIENCE });
+    }
+
+    /// The rules are in force, or why they are not.
+    pub(super) fn flushed(&mut self, result: Result<(), &str>, orders: &Sender<Order>) {
+        let refused = self.waiting.extract_if(.., |waiting| {
+            let Stage::Rules(addresses) = &mut waiting.stage else { return false };
+            if result.is_err() {
+                return true;
+            }
+            let scope = Scope::Addresses(std::mem::take(addresses));
+            waiting.stage = Stage::Connections;
+            orders.send(Order { scope, token: Some(waiting.token) }).is_err()
+        });
+        let why = result.err().unwrap_or("connections cannot be looked at");
+        refused.for_each(|waiting| waiting.answer(Answer::refused(code::TRY_AGAIN, why)));
+    }
+
+    /// The connections of an ADD have been looked at.
+    pub(super) fn looked(&mut self, token: u64, result: Result<(), String>) {
+        let Some(place) = self.waiting.iter().position(|waiting| waiting.token == token) else { return };
+        self.waiting.remove(place).answer(match result {
+            Ok(()) => Answer::done(),
+            Err(error) => {
+                Answer::refused(code::TRY_AGAIN, format!("connections of an earlier owner of the address are left: {error}"))
+            }
+        });
+    }
+
+    /// Refuses those that have waited too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for waiting in self.waiting.extract_if(.., |waiting| now >= waiting.deadline) {
+            waiting.answer(Answer::refused(code::TRY_AGAIN, "the rules or the connections of the pod took too long"));
+        }
+    }
+
+    /// When the next of them has waited too long.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.deadline).min()
+    }
+}

@@ -1,0 +1,135 @@
+//! Status, readiness and gauges.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Agent;
+use crate::metrics::seconds;
+use crate::source::Freshness;
+use crate::status::{self, Status};
+
+/// Problems that status lists. There may be as many as there are objects.
+const PROBLEMS_LISTED: usize = 100;
+
+fn size(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl Agent {
+    pub(super) fn gauge(&mut self) {
+        let ruleset = self.enforcer.ruleset();
+        self.metrics.sets.set(size(ruleset.sets.len()));
+        self.metrics.chains.set(size(ruleset.chains.len()));
+        self.metrics.rules.set(size(ruleset.chains.values().map(|chain| chain.rules.len()).sum()));
+        for (kind, count) in self.objects() {
+            self.metrics.objects.with_label_values(&[kind]).set(size(count));
+        }
+        for Freshness { kind, stale_for, .. } in (self.pulse)() {
+            self.metrics.source_stale.with_label_values(&[kind]).set(seconds(stale_for.unwrap_or_default()));
+        }
+        let (all, quarantined) = self.sandboxes.counts();
+        for (state, count) in [("known", all - quarantined), ("quarantine", quarantined)] {
+            self.metrics.sandboxes.with_label_values(&[state]).set(size(count));
+        }
+        let is_in_sync = self.enforcer.generation().is_some();
+        self.metrics.in_sync.set(i64::from(is_in_sync));
+        if is_in_sync {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.metrics.last_success.set(seconds(now));
+        }
+        self.published.set_readiness(self.readiness());
+    }
+
+    fn objects(&self) -> [(&'static str, usize); 4] {
+        let counts = self.enforcer.graph().counts();
+        [("namespaces", counts.namespaces), ("pods", counts.pods), ("policies", counts.policies), ("groups", counts.groups)]
+    }
+
+    /// `ready`, and what is not as fresh as it should be. Enforcement goes on with what is known, so that is no reason not to be
+    /// ready.
+    fn readiness(&self) -> Result<String, String> {
+        if self.is_in_force {
+            let lines = std::iter::once("ready".to_owned()).chain(self.stale());
+            return Ok(lines.collect::<Vec<_>>().join("\n"));
+        }
+        Err(self.not_ready())
+    }
+
+    /// Why no ruleset of this agent is in force, or not the whole of it.
+    pub(super) fn not_ready(&self) -> String {
+        match self.errors.back() {
+            _ if !self.has_all => self.untold(),
+            Some((_, error)) => format!("the rules of this node are not in force: {error}"),
+            None => "the rules of this node are not in force yet".to_owned(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut out = status::warnings();
+        out.extend(self.stale());
+        out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
+        if self.is_in_force && self.enforcer.local_addresses() == 0 {
+            let node = &self.node;
+            out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));
+        }
+        out
+    }
+
+    /// What may have changed unseen.
+    fn stale(&self) -> Vec<String> {
+        let line = |fresh: Freshness| {
+            let age = fresh.stale_for?.as_secs();
+            let why = fresh.trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+            Some(format!("stale: nothing was heard of {} for {age} s; what was known before stays in force{why}", fresh.kind))
+        };
+        (self.pulse)().into_iter().filter_map(line).collect()
+    }
+
+    /// Why nothing is put in force yet.
+    fn untold(&self) -> String {
+        match self.problems.first() {
+            Some(problem) => format!("the rules of an earlier run stay until everything can be read: {problem}"),
+            None => match (self.pulse)().into_iter().find_map(|fresh| fresh.trouble) {
+                Some(trouble) => format!("the source has not been read completely yet: {trouble}"),
+                None => "the source has not been read completely yet".to_owned(),
+            },
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let ruleset = self.enforcer.ruleset();
+        let why_not = if !self.has_all {
+            Some(self.untold())
+        } else if self.enforcer.generation().is_none() {
+            Some(self.errors.back().map_or("the table is about to be replaced".to_owned(), |(_, error)| error.clone()))
+        } else {
+            None
+        };
+        let mut problems: Vec<String> = self.problems.iter().take(PROBLEMS_LISTED).cloned().collect();
+        if self.problems.len() > PROBLEMS_LISTED {
+            problems.push(format!("and {} more", self.problems.len() - PROBLEMS_LISTED));
+        }
+        Status {
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            applier: self.applier.to_owned(),
+            source: self.source.clone(),
+            is_in_sync: why_not.is_none(),
+            why_not,
+            is_in_force: self.is_in_force,
+            generation: self.enforcer.generation(),
+            news_taken: self.news_taken,
+            news_in_force: self.news_in_force,
+            uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
+            objects: self.objects().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
+            sets: ruleset.sets.len(),
+            chains: ruleset.chains.len(),
+            rules: ruleset.chains.values().map(|chain| chain.rules.len()).sum(),
+            drift_repairs: self.metrics.drift_repairs.get(),
+            connections_cut: self.metrics.connections_cut.get(),
+            local_addresses: self.enforcer.local_addresses(),
+            warnings: self.warnings(),
+            problems,
+            errors: self.errors.iter().map(|(at, error)| status::StampedError::new(*at, error)).collect(),
+        }
+    }
+}

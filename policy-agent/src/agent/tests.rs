@@ -1,0 +1,322 @@
+//! The loop in process: a fake kernel, a clock that is set by hand, and events from the test.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use netpol_cni::protocol::{Attachment, PodName, Sandbox};
+use policy_core::compile;
+use policy_core::manifest::{Loader, Snapshot, Syntax};
+use policy_core::sets::{Protocol, Transport};
+use policy_core::verdict::Flow;
+use policy_ruleset::{DenyLog, Options};
+
+use super::*;
+use crate::denied::Sample;
+use crate::kernel::fake::{FakeKernel, Trouble};
+use crate::status::Status;
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME, namespace: x, uid: NAME, labels: {app: NAME}}\n\
+    spec: {nodeName: n1, containers: [{name: c, image: i}]}\nstatus: {phase: Running, podIP: ADDRESS, podIPs: [{ip: ADDRESS}]}\n---\n";
+const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: NAME, namespace: x}\n\
+    spec: {podSelector: {matchLabels: {app: NAME}}, policyTypes: [Ingress]}\n---\n";
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n";
+
+fn pod(name: &str, address: &str) -> String {
+    POD.replace("NAME", name).replace("ADDRESS", address)
+}
+
+fn deny(name: &str) -> String {
+    POLICY.replace("NAME", name)
+}
+
+fn snapshot(text: &str) -> Snapshot {
+    let mut loader = Loader::new(Syntax::Legacy);
+    loader.read("test.yaml", text.as_bytes());
+    assert!(loader.diagnostics().is_empty(), "{:?}", loader.diagnostics());
+    loader.finish()
+}
+
+/// An agent that is driven by hand. Each look at the clock takes `step`.
+struct Bench {
+    agent: Agent,
+    kernel: FakeKernel,
+    mailbox: Mailbox,
+    orders: Receiver<Order>,
+    now: Arc<Mutex<Instant>>,
+    before: Snapshot,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_step(Duration::ZERO)
+    }
+
+    fn with_step(step: Duration) -> Self {
+        let kernel = FakeKernel::new();
+        let scope = compile::Options { node: Some("n1".to_owned()), ..compile::Options::default() };
+        let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
+        let now = Arc::new(Mutex::new(Instant::now()));
+        let time = now.clone();
+        let (sender, orders) = channel();
+        let parts = Parts {
+            enforcer: Enforcer::new(scope, options, Box::new(kernel.clone()), Box::new(kernel.clone())),
+            orders: sender,
+            metrics: Metrics::new().unwrap(),
+            published: Arc::new(Published::default()),
+            node: "n1".to_owned(),
+            applier: "netlink",
+            sandboxes: Sandboxes::new("n1".to_owned(), None),
+            clock: Box::new(move || {
+                let mut now = time.lock().unwrap_or_else(PoisonError::into_inner);
+                *now += step;
+                *now
+            }),
+        };
+        let (mailbox, inbox) = queue();
+        Self { agent: Agent::new(parts, inbox), kernel, mailbox, orders, now, before: Snapshot::default() }
+    }
+
+    /// An agent with a pod that nobody isolates, in force.
+    fn in_force(step: Duration) -> Self {
+        let mut bench = Self::with_step(step);
+        bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("other")));
+        assert!(bench.agent.round());
+        assert!(bench.agent.is_in_force);
+        bench.orders.try_iter().count();
+        bench
+    }
+
+    fn pass(&self, time: Duration) {
+        *self.now.lock().unwrap() += time;
+    }
+
+    /// The cluster is this now.
+    fn tell(&mut self, text: &str) {
+        let after = snapshot(text);
+        let changes = self.before.difference(&after);
+        self.before = after;
+        self.mailbox.send(Event::News(News { changes, extent: Extent::All, ..News::default() })).unwrap();
+    }
+
+    fn is_isolated(&self, address: &str) -> bool {
+        let address: IpAddr = address.parse().unwrap();
+        let table = self.kernel.table().unwrap();
+        table.sets.get("isolated-ingress4").is_some_and(|set| set.contains(&policy_ruleset::Element::Address(address)))
+    }
+
+    fn add(&self, name: &str, address: &str) -> Receiver<Answer> {
+        let (answer, answered) = channel();
+        let sandbox = Sandbox {
+            attachment: Attachment { container: name.to_owned(), interface: "eth0".to_owned() },
+            pod: Some(PodName { namespace: "x".to_owned(), name: name.to_owned(), uid: None }),
+            addresses: vec![address.parse().unwrap()],
+        };
+        self.mailbox.send(Event::Sandbox(Task::Add(sandbox), answer)).unwrap();
+        answered
+    }
+
+    fn status(&mut self) -> Status {
+        let (answer, answered) = channel();
+        self.mailbox.send(Event::Ask(Question::StatusJson, answer)).unwrap();
+        assert!(self.agent.round());
+        serde_json::from_str(&answered.try_recv().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_change_is_in_force_however_many_events_come() {
+    // Every look at the clock takes a millisecond, so that taking events costs time.
+    let mut bench = Bench::in_force(Duration::from_millis(1));
+    let text = format!("{NAMESPACE}{}{}{}", pod("a", "10.0.0.1"), deny("other"), deny("a"));
+    bench.tell(&text);
+    // A source that goes on for ever: a thousand pieces of news wait at any time.
+    for _ in 0..1000 {
+        bench.tell(&text);
+    }
+    assert!(bench.agent.round());
+    assert!(bench.is_isolated("10.0.0.1"), "after one round, with most of the news still waiting");
+    assert!(bench.agent.inbox.take().is_some());
+    assert!(bench.status().news_taken < 1000);
+}
+
+#[test]
+fn questions_and_samples_lose_against_changes() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    let (answer, answered) = channel();
+    let flow = Flow {
+        source: "10.0.0.9".parse().unwrap(),
+        destination: "10.0.0.1".parse().unwrap(),
+        protocol: Protocol::Port(Transport::Tcp, 80),
+    };
+    for _ in 0..1000 {
+        let _ = bench.mailbox.send(Event::Ask(Question::Status, answer.clone()));
+        let _ = bench.mailbox.send(Event::Denied(Sample { chain: "in-x/a".to_owned(), flow }));
+    }
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
+    assert!(bench.agent.round());
+    assert!(bench.is_isolated("10.0.0.1"));
+    assert_eq!(answered.try_iter().count(), 1, "one question a round");
+    assert!(bench.agent.metrics.deny_log_lost.get() > 900);
+}
+
+#[test]
+fn an_edit_that_was_superseded_is_not_applied() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    let before = bench.kernel.applied();
+    for name in ["a", "b", "c", "a"] {
+        bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny(name)));
+    }
+    assert!(bench.agent.round());
+    assert_eq!(bench.kernel.applied(), before + 1);
+    assert!(bench.is_isolated("10.0.0.1"));
+}
+
+#[test]
+fn news_is_in_force_only_when_all_before_it_is() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    bench.kernel.expect(Trouble::Refuse);
+    bench.kernel.expect(Trouble::Refuse);
+    bench.kernel.expect(Trouble::Refuse);
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
+    // News without changes right behind it.
+    bench.mailbox.send(Event::News(News { extent: Extent::All, ..News::default() })).unwrap();
+    assert!(bench.agent.round());
+    let status = bench.status();
+    assert_eq!((status.news_taken, status.news_in_force), (3, 1));
+    assert!(!status.is_in_sync && !bench.is_isolated("10.0.0.1"));
+    // It is tried again, and by the clock alone.
+    assert!(bench.agent.until_next() <= RETRY);
+    bench.pass(RETRY);
+    assert!(bench.agent.round());
+    let status = bench.status();
+    assert_eq!((status.news_taken, status.news_in_force, status.is_in_sync), (3, 3, true));
+    assert!(bench.is_isolated("10.0.0.1"));
+}
+
+#[test]
+fn an_add_is_answered_when_the_rules_are_in_force_and_old_connections_gone() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    let answered = bench.add("new", "10.0.0.7");
+    assert!(bench.agent.round());
+    assert!(answered.try_recv().is_err(), "the connections of its address have not been looked at");
+    let table = bench.kernel.table().unwrap();
+    assert!(table.sets["quarantine4"].contains(&policy_ruleset::Element::Address("10.0.0.7".parse().unwrap())));
+    let tokens: Vec<u64> = bench.orders.try_iter().filter_map(|order| order.token).collect();
+    let [token] = tokens.as_slice() else { panic!("{tokens:?}") };
+    bench.mailbox.send(Event::Looked { token: token + 1, result: Ok(()) }).unwrap();
+    assert!(bench.agent.round());
+    assert!(answered.try_recv().is_err(), "that was another order");
+    bench.mailbox.send(Event::Looked { token: *token, result: Ok(()) }).unwrap();
+    assert!(bench.agent.round());
+    assert_eq!(answered.try_recv().unwrap(), Answer::done());
+}
+
+#[test]
+fn an_add_that_cannot_be_closed_in_time_is_refused() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    // The kernel refuses.
+    for _ in 0..3 {
+        bench.kernel.expect(Trouble::Refuse);
+    }
+    let refused = bench.add("one", "10.0.0.7");
+    assert!(bench.agent.round());
+    assert!(refused.try_recv().unwrap().refusal.is_some());
+    bench.pass(RETRY);
+    assert!(bench.agent.round());
+    // The connections cannot be looked at.
+    let failed = bench.add("two", "10.0.0.8");
+    assert!(bench.agent.round());
+    let token = bench.orders.try_iter().find_map(|order| order.token).unwrap();
+    bench.mailbox.send(Event::Looked { token, result: Err("no memory".to_owned()) }).unwrap();
+    assert!(bench.agent.round());
+    let refusal = failed.try_recv().unwrap().refusal.unwrap();
+    assert!(format!("{refusal:?}").contains("no memory"), "{refusal:?}");
+    // Nothing is heard of them.
+    let late = bench.add("three", "10.0.0.9");
+    assert!(bench.agent.round());
+    assert!(late.try_recv().is_err());
+    bench.pass(Duration::from_secs(9));
+    assert!(bench.agent.round());
+    assert!(late.try_recv().unwrap().refusal.is_some(), "before the plugin gives up");
+}
+
+#[test]
+fn connections_are_judged_by_what_is_in_force() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
+    let flow = |destination: &str| Flow {
+        source: "192.0.2.9".parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        protocol: Protocol::Port(Transport::Tcp, 80),
+    };
+    let tuples = [flow("10.0.0.1"), flow("10.0.0.2")].map(|flow| Tuple { flow }).to_vec();
+    let (answer, answered) = sync_channel(1);
+    bench.mailbox.send(Event::Judge(tuples, answer)).unwrap();
+    assert!(bench.agent.round());
+    assert_eq!(answered.try_recv().unwrap(), [true, false], "the policy came with it");
+    let scopes: Vec<Scope> = bench.orders.try_iter().map(|order| order.scope).collect();
+    assert!(!scopes.is_empty(), "a policy that isolates takes access away");
+}
+
+#[test]
+fn explanations_have_a_budget() {
+    // An explanation takes three looks at the clock, and so at least thirty milliseconds.
+    let mut bench = Bench::in_force(Duration::from_millis(10));
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
+    assert!(bench.agent.round());
+    let start = *bench.now.lock().unwrap();
+    let reported = Cell::new(0);
+    let sample = |port| Sample {
+        chain: "in-x/a".to_owned(),
+        flow: Flow {
+            source: "192.0.2.9".parse().unwrap(),
+            destination: "10.0.0.1".parse().unwrap(),
+            protocol: Protocol::Port(Transport::Tcp, port),
+        },
+    };
+    for port in 1..=10 {
+        bench.mailbox.send(Event::Denied(sample(port))).unwrap();
+    }
+    assert!(bench.agent.round());
+    reported.set(bench.agent.metrics.deny_log_lines.get());
+    assert!((1..=4).contains(&reported.get()), "{}", reported.get());
+    assert!(*bench.now.lock().unwrap() - start < Duration::from_millis(300), "the round went on");
+    // The others are reported all the same when they have waited for a second, and briefly.
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.agent.round());
+    assert_eq!(bench.agent.metrics.deny_log_lines.get(), 10);
+}
+
+#[test]
+fn what_another_program_changed_is_repaired() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    bench.kernel.meddle(|table| *table = None);
+    bench.mailbox.send(Event::Touched(None)).unwrap();
+    assert!(bench.agent.round());
+    assert!(bench.kernel.table().is_some());
+    assert_eq!(bench.status().drift_repairs, 1);
+    // Unannounced, it is found by the clock.
+    bench.kernel.meddle(|table| *table = Some(crate::kernel::fake::Table::default()));
+    bench.pass(CHECK);
+    assert!(bench.agent.round());
+    assert!(!bench.kernel.table().unwrap().chains.is_empty());
+}
+
+#[test]
+fn the_heartbeat_follows_the_rounds() {
+    let mut bench = Bench::new();
+    assert!(bench.agent.until_next() <= REPORT, "it beats while nothing happens");
+    assert!(bench.agent.round());
+    let now = *bench.now.lock().unwrap();
+    let published = bench.agent.published.clone();
+    assert!(published.silence(now) < Duration::from_secs(1));
+    assert!(published.silence(now + 2 * SILENCE) > SILENCE);
+    assert!(published.readiness().is_err());
+    bench.tell(NAMESPACE);
+    assert!(bench.agent.round());
+    assert!(published.readiness().is_ok(), "seen at once");
+    bench.mailbox.send(Event::Stop).unwrap();
+    assert!(!bench.agent.round());
+}
