@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use cluster_objects::Access;
+pub(crate) use netpol_cni::protocol::SOCKET;
 use policy_agent::install::Chain;
 use policy_core::graph::OwnNodeEgress;
 use policy_ruleset::DenyLog;
 
 use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Protection, Settings};
 
-/// Where `status` finds the agent.
-pub(crate) const SOCKET: &str = "/run/netpol/agent.sock";
 const LISTEN: &str = "127.0.0.1:9180";
 const LINES: u32 = 20;
 /// What the API client has to say, the source says with more sense.

@@ -12,11 +12,9 @@ use netlink_packet_netfilter::nflog::{ConfigCmd, ConfigMode, PacketNla, ULogMess
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 use policy_core::sets::{Protocol, Transport};
 use policy_core::verdict::Flow;
+use policy_ruleset::DenyLog;
 
 use crate::kernel::netlink::Netlink;
-
-/// Bytes of a packet that are copied: the headers.
-const SNAPLEN: u32 = 128;
 
 /// A packet that was denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +31,7 @@ pub struct Sample {
 /// When NFLOG cannot be bound: without right, or when another program has the group.
 pub fn start(group: u16, rate: u32, mut take: impl FnMut(Sample) + Send + 'static) -> io::Result<()> {
     let mut netlink = Netlink::open()?;
-    let bind = ULogMessage::Config(vec![ConfigCmd::Bind.into(), ConfigMode::new_packet(SNAPLEN).into()]);
+    let bind = ULogMessage::Config(vec![ConfigCmd::Bind.into(), ConfigMode::new_packet(DenyLog::SNAPLEN).into()]);
     netlink.request_of_group(NetfilterProtoFamily::Unspec, group, bind)?;
     netlink.wait_for(Duration::from_secs(3600))?;
     std::thread::Builder::new().name("denied".to_owned()).spawn(move || {

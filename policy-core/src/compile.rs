@@ -28,7 +28,7 @@ use crate::graph::{
     AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamedAtom, NamespaceId, NamespaceRecord, OwnNodeEgress,
     PeerSetContent, PeerSetId, ScopeId, Store, Strings, Symbol, TermId, hash_of,
 };
-use crate::model::{Change, Labels, Namespace};
+use crate::model::{Change, Namespace};
 
 /// What a compiler is for.
 #[derive(Clone, Debug, Default)]
@@ -68,9 +68,6 @@ struct Indexes {
     namespaces: FxHashMap<(Symbol, Symbol), SmallVec<[NamespaceId; 2]>>,
     namespace_keys: FxHashSet<Symbol>,
 }
-
-/// The label that every namespace has (S1.35).
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 impl Compiler {
     /// A compiler that has seen nothing.
@@ -136,7 +133,7 @@ impl Compiler {
         match change {
             Change::Namespace(namespace) => self.apply_namespace(&namespace),
             // What is left is what S1.36 assumes.
-            Change::NamespaceRemoved(name) => self.apply_namespace(&Namespace { labels: assumed_labels(&name), name }),
+            Change::NamespaceRemoved(name) => self.apply_namespace(&Namespace::assumed(name)),
             Change::Node(node) => self.apply_node(&node),
             Change::NodeRemoved(name) => self.remove_node(&name),
             Change::Pod(pod) => self.apply_pod(&pod),
@@ -168,7 +165,7 @@ impl Compiler {
         if let Some(id) = self.graph.namespace(name) {
             return id;
         }
-        let labels = LabelSet::new(&assumed_labels(name), &mut self.graph.strings);
+        let labels = LabelSet::new(&Namespace::assumed(name.to_owned()).labels, &mut self.graph.strings);
         let (none, _) = self.graph.labels.acquire(LabelSet::default());
         let id = self.graph.namespaces.insert(NamespaceRecord {
             name: name.into(),
@@ -183,8 +180,4 @@ impl Compiler {
         self.relabel_namespace(id, labels);
         id
     }
-}
-
-fn assumed_labels(name: &str) -> Labels {
-    Labels::from([(NAME_LABEL.to_owned(), name.to_owned())])
 }

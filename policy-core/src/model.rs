@@ -11,7 +11,7 @@ mod pod;
 mod policy;
 mod selector;
 
-pub use change::{Change, Namespace, Quarantine};
+pub use change::{Change, NAME_LABEL, Namespace, Quarantine};
 pub use keys::{ObjectKey, Origin, WorkloadKey};
 pub use node::Node;
 pub use pod::{Addresses, NamedPort, Phase, Placement, Pod};

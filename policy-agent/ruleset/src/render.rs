@@ -42,6 +42,8 @@ pub struct DenyLog {
 impl DenyLog {
     /// What the agent does unless it is told otherwise.
     pub const DEFAULT: Self = Self { group: 1717, rate: 5 };
+    /// Bytes of a denied packet that user space sees: headers, and nothing of what follows them.
+    pub const SNAPLEN: u32 = 128;
 }
 
 /// The names under which things of the plan are known.

@@ -8,9 +8,8 @@ use policy_ruleset::{Op, Transaction};
 
 use super::encode::{self, EncodeError};
 use super::netlink::{Netlink, Refusal};
+use super::table::OWNER;
 
-/// `NFT_TABLE_F_OWNER`: only the socket that made the table may change it.
-const OWNER: u32 = 2;
 /// `NFT_TABLE_F_PERSIST`: the table stays when that socket closes.
 const PERSIST: u32 = 4;
 

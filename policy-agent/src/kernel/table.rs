@@ -15,7 +15,7 @@ use policy_ruleset::{MARKER, TABLE};
 use super::netlink::Netlink;
 
 /// `NFT_TABLE_F_OWNER`: only the socket that made the table may change it.
-const OWNED: u32 = 2;
+pub(crate) const OWNER: u32 = 2;
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
 
@@ -70,7 +70,7 @@ impl Reader {
     pub fn check(&mut self) -> Result<(), Unusable> {
         self.netlink.generation().map_err(why_unusable)?;
         let Some(flags) = self.table_flags()? else { return Ok(()) };
-        if flags & OWNED != 0 {
+        if flags & OWNER != 0 {
             return Err(Unusable::Owned);
         }
         let chains = self.chains()?;

@@ -3,9 +3,9 @@
 use crate::graph::{
     CompiledSelector, GroupId, LabelSet, NamespaceId, PolicyId, Scope, ScopeId, SelectorId, Symbol, TermId, TermKey,
 };
-use crate::model::Selector;
+use crate::model::{NAME_LABEL, Selector};
 
-use super::{Compiler, NAME_LABEL};
+use super::Compiler;
 
 /// The label pairs to index a selector under; none when it asks for no certain value.
 fn anchor_pairs(selector: &CompiledSelector) -> Vec<(Symbol, Symbol)> {

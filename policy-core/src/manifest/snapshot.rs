@@ -8,10 +8,7 @@ use super::lower::OwnerName;
 use super::wire::ObjectMeta;
 use crate::diagnostic::{Diagnostic, Kind, Severity};
 use crate::effect::{Effects, Finding, Knowledge};
-use crate::model::{Change, Direction, Labels, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
-
-/// The label that the API server gives every namespace (S1.35).
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+use crate::model::{Change, Direction, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
 
 /// What the files describe.
 #[derive(Debug, Default)]
@@ -245,8 +242,7 @@ impl Assembly {
                 message: format!("no file declares it; it is assumed to have the label `{NAME_LABEL}={name}` and no other"),
                 help: Some("add the Namespace object, if policies look at its labels".to_owned()),
             });
-            let labels = Labels::from([(NAME_LABEL.to_owned(), name.clone())]);
-            self.namespaces.insert(name.clone(), Namespace { name, labels });
+            self.namespaces.insert(name.clone(), Namespace::assumed(name));
         }
     }
 }

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use super::{Labels, Node, ObjectKey, Pod, Policy};
 
+/// The label that the API server gives every namespace: its name (S1.35).
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// A Namespace: a name and the labels that namespace selectors look at (S1.34).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Namespace {
@@ -11,6 +14,14 @@ pub struct Namespace {
     pub name: String,
     /// Labels, `kubernetes.io/metadata.name` included (S1.35).
     pub labels: Labels,
+}
+
+impl Namespace {
+    /// A namespace that no object declares: it has the label of S1.35 and no other (S1.36).
+    #[must_use]
+    pub fn assumed(name: String) -> Self {
+        Self { labels: Labels::from([(NAME_LABEL.to_owned(), name.clone())]), name }
+    }
 }
 
 /// Addresses on the compiler's node that somebody has, and of which it is not known whose they are (S3.11): all their traffic is

@@ -11,16 +11,13 @@ use policy_core::model::{Direction, ObjectKey};
 use policy_core::plan::{GroupPlan, Isolation, NodePlan};
 use policy_core::sets::{Family, Transport};
 
-use super::{Names, Options, sets};
+use super::{DenyLog, Names, Options, sets};
 use crate::names;
 use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
 use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
 
 /// Policies that a text names.
 const NAMED: usize = 5;
-
-/// Bytes of a denied packet that user space sees: headers, and nothing of what follows them.
-const SNAPLEN: u32 = 128;
 
 /// The chain that packets of a group jump to.
 pub(crate) fn chain_name(names: &Names, place: usize, direction: Direction) -> String {
@@ -62,7 +59,7 @@ pub(crate) fn deny_rules(chain: &str, options: &Options, comment: &str) -> Vec<R
     let mut rules = Vec::new();
     if let Some(deny_log) = options.deny_log {
         // nft: limit rate 1/second burst 1 packets log prefix "in-shop/web-….deny" group 100 snaplen 128
-        let log = log(chain.to_owned(), u32::from(deny_log.group), SNAPLEN);
+        let log = log(chain.to_owned(), u32::from(deny_log.group), DenyLog::SNAPLEN);
         rules.push(rule(chain, vec![limit(deny_log.rate, deny_log.rate), log], "a sample, so that netpol can say why"));
     }
     // nft: counter drop
