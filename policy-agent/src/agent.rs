@@ -288,16 +288,13 @@ impl Agent {
                         self.enforcer.take(changes);
                         return true;
                     }
-                    Err(error) => (Answer::refused(code::TRY_AGAIN, format!("cannot keep a record: {error}")), Vec::new()),
+                    Err(error) => (Answer::refused(error.code(), error.to_string()), Vec::new()),
                 }
             }
             Task::Del(attachment) => (Answer::done(), self.sandboxes.remove(&attachment)),
             Task::Gc(listed) => (Answer::done(), self.sandboxes.keep(&listed)),
             Task::Check(attachment) if is_ready && self.sandboxes.contains(&attachment) => (Answer::done(), Vec::new()),
-            Task::Check(attachment) => {
-                let what = format!("interface {} of {} has no rules", attachment.interface, attachment.container);
-                (Answer::refused(code::RULES_MISSING, what), Vec::new())
-            }
+            Task::Check(attachment) => (Answer::refused(code::RULES_MISSING, format!("{attachment} has no rules")), Vec::new()),
             Task::Status if is_ready => (Answer::done(), Vec::new()),
             Task::Status => (Answer::refused(code::NOT_AVAILABLE, self.not_ready()), Vec::new()),
         };

@@ -11,6 +11,7 @@
 //! - `metrics`: what Prometheus sees.
 //! - `reporter`: Events on policies that cannot be fully honoured.
 //! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API says so.
+//! - `small_file`: reading a small regular file, whatever stands in its place.
 //! - `source`: where objects come from.
 //! - `status`: how the agent is.
 
@@ -25,5 +26,6 @@ pub mod kernel;
 pub mod metrics;
 pub mod reporter;
 pub mod sandboxes;
+mod small_file;
 pub mod source;
 pub mod status;

@@ -1,27 +1,61 @@
 //! Pods of this node between the moment they have addresses and the moment the API says so.
 //!
 //! The CNI plugin tells of sandboxes. A sandbox of a pod that is known lends the pod its addresses, so that the pod's rules are in
-//! force before its status is posted. A sandbox of a pod that is not known is in quarantine (S3.11). What was told is kept in files,
-//! so that an agent that was killed still knows it.
+//! force before its status is posted. A sandbox of a pod that is not known is in quarantine (S3.11).
+//!
+//! - `records`: the files that keep sandboxes for the next agent.
 
-use std::collections::BTreeMap;
+mod records;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use netpol_cni::protocol::{Attachment, PodName, Sandbox};
+use netpol_cni::protocol::{Attachment, PodName, Sandbox, code};
 use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Quarantine};
+
+use self::records::Records;
+
+/// Why a sandbox is not taken. Then nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// A pod cannot have an address of its node.
+    #[error("`{0}` is an address of this node, so it cannot be the pod's; look at the address ranges of the network plugin")]
+    NodeAddress(IpAddr),
+    /// It is not known which addresses the node has.
+    #[error("cannot list the addresses of this node: {0}")]
+    NodeAddresses(#[source] io::Error),
+    /// The record cannot be written.
+    #[error("cannot write the record of the sandbox: {0}")]
+    Record(#[source] io::Error),
+}
+
+impl AddError {
+    /// The code of the CNI specification (S6.9): the runtime should try again, unless the same would come of it.
+    #[must_use]
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::NodeAddress(_) => code::INVALID_CONFIGURATION,
+            Self::NodeAddresses(_) | Self::Record(_) => code::TRY_AGAIN,
+        }
+    }
+}
 
 /// Sandboxes, and the pods of this node that are known.
 pub struct Sandboxes {
     node: String,
-    folder: Option<PathBuf>,
+    /// Where sandboxes are kept; without it, they are not.
+    records: Option<Records>,
+    /// The addresses of the node.
+    node_addresses: fn() -> io::Result<BTreeSet<IpAddr>>,
     sandboxes: BTreeMap<Attachment, Sandbox>,
     /// Pods of this node as the source has them.
     pods: BTreeMap<ObjectKey, Pod>,
 }
 
 fn holder(attachment: &Attachment) -> String {
-    format!("sandbox {} {}", attachment.container, attachment.interface)
+    format!("sandbox {} {}", attachment.container(), attachment.interface())
 }
 
 fn key_of(name: &PodName) -> ObjectKey {
@@ -32,32 +66,17 @@ impl Sandboxes {
     /// Knows nothing yet. Without a folder, nothing is kept.
     #[must_use]
     pub fn new(node: String, folder: Option<PathBuf>) -> Self {
-        Self { node, folder, sandboxes: BTreeMap::new(), pods: BTreeMap::new() }
+        let records = folder.map(Records::new);
+        Self { node, records, node_addresses, sandboxes: BTreeMap::new(), pods: BTreeMap::new() }
     }
 
     /// Reads what an earlier agent kept, and returns what follows from it.
     ///
     /// # Errors
-    /// When the folder cannot be read. A single record that cannot is left out, and told in the log: the agent that wrote it was
-    /// killed before it answered.
+    /// When the folder cannot be read. A single record that cannot be read is left out and logged.
     pub fn load(&mut self) -> io::Result<Vec<Change>> {
-        let Some(folder) = &self.folder else { return Ok(Vec::new()) };
-        std::fs::create_dir_all(folder)?;
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            match std::fs::read(&path)
-                .map_err(|e| e.to_string())
-                .and_then(|b| serde_json::from_slice::<Sandbox>(&b).map_err(|e| e.to_string()))
-            {
-                Ok(sandbox) => drop(self.sandboxes.insert(sandbox.attachment.clone(), sandbox)),
-                Err(error) => {
-                    tracing::error!(path = %path.display(), error, "a record of a sandbox cannot be read, and is left out")
-                }
-            }
-        }
+        let Some(records) = &self.records else { return Ok(Vec::new()) };
+        self.sandboxes.extend(records.read()?.into_iter().map(|sandbox| (sandbox.attachment.clone(), sandbox)));
         let all: Vec<Attachment> = self.sandboxes.keys().cloned().collect();
         Ok(all.iter().map(|attachment| self.quarantine(attachment)).collect())
     }
@@ -135,7 +154,7 @@ impl Sandboxes {
     fn quarantine(&self, attachment: &Attachment) -> Change {
         match self.sandboxes.get(attachment) {
             Some(sandbox) if self.owner(sandbox).is_none() => {
-                Change::Quarantine(Quarantine { holder: holder(attachment), addresses: sandbox.addresses.clone() })
+                Change::Quarantine(Quarantine { holder: holder(attachment), addresses: sandbox.addresses.to_vec() })
             }
             _ => Change::QuarantineRemoved(holder(attachment)),
         }
@@ -144,9 +163,15 @@ impl Sandboxes {
     /// A sandbox is there. Whoever had one of its addresses before has it no more.
     ///
     /// # Errors
-    /// When the record cannot be written; then nothing has changed.
-    pub fn add(&mut self, sandbox: Sandbox) -> io::Result<Vec<Change>> {
-        self.write(&sandbox)?;
+    /// When an address is one of the node, or the record cannot be written; then nothing has changed.
+    pub fn add(&mut self, sandbox: Sandbox) -> Result<Vec<Change>, AddError> {
+        let of_node = (self.node_addresses)().map_err(AddError::NodeAddresses)?;
+        if let Some(address) = sandbox.addresses.iter().find(|address| of_node.contains(address)) {
+            return Err(AddError::NodeAddress(*address));
+        }
+        if let Some(records) = &self.records {
+            records.write(&sandbox).map_err(AddError::Record)?;
+        }
         let is_before = |other: &&Sandbox| {
             other.attachment != sandbox.attachment && other.addresses.iter().any(|a| sandbox.addresses.contains(a))
         };
@@ -164,9 +189,8 @@ impl Sandboxes {
 
     /// A sandbox is gone.
     pub fn remove(&mut self, attachment: &Attachment) -> Vec<Change> {
-        if let Some(folder) = &self.folder {
-            // It may be gone already.
-            let _ = std::fs::remove_file(folder.join(file_name(attachment)));
+        if let Some(records) = &self.records {
+            records.remove(attachment);
         }
         let mut out = Vec::new();
         if let Some(sandbox) = self.sandboxes.remove(attachment) {
@@ -178,7 +202,7 @@ impl Sandboxes {
     fn refresh(&self, attachment: &Attachment, before: Option<ObjectKey>, out: &mut Vec<Change>) {
         let now = self.sandboxes.get(attachment).and_then(|sandbox| sandbox.pod.as_ref()).map(key_of);
         out.push(self.quarantine(attachment));
-        let keys: std::collections::BTreeSet<ObjectKey> = before.into_iter().chain(now).collect();
+        let keys: BTreeSet<ObjectKey> = before.into_iter().chain(now).collect();
         for key in keys {
             self.judge(&key, out);
         }
@@ -201,25 +225,20 @@ impl Sandboxes {
     pub fn counts(&self) -> (usize, usize) {
         (self.sandboxes.len(), self.sandboxes.values().filter(|sandbox| self.owner(sandbox).is_none()).count())
     }
-
-    fn write(&self, sandbox: &Sandbox) -> io::Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        std::fs::create_dir_all(folder)?;
-        let path = folder.join(file_name(&sandbox.attachment));
-        let beside = path.with_extension("new");
-        std::fs::write(&beside, serde_json::to_vec(sandbox)?)?;
-        std::fs::rename(beside, path)
-    }
 }
 
-fn file_name(attachment: &Attachment) -> String {
-    format!("{}:{}.json", attachment.container, attachment.interface)
+/// The addresses of this network namespace.
+fn node_addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    };
+    Ok(nix::ifaddrs::getifaddrs()?.filter_map(address).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     fn pod(name: &str, uid: &str, addresses: &[&str]) -> Change {
@@ -240,10 +259,20 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn attachment(container: &str) -> Attachment {
+        Attachment::new(container, "eth0").unwrap()
+    }
+
     fn sandbox(container: &str, pod: &str, uid: Option<&str>, addresses: &[&str]) -> Sandbox {
-        let attachment = Attachment { container: container.to_owned(), interface: "eth0".to_owned() };
         let pod = PodName { namespace: "x".to_owned(), name: pod.to_owned(), uid: uid.map(str::to_owned) };
-        Sandbox { attachment, pod: Some(pod), addresses: ips(addresses) }
+        Sandbox { attachment: attachment(container), pod: Some(pod), addresses: ips(addresses).try_into().unwrap() }
+    }
+
+    /// Sandboxes on a node that has the address 10.0.0.254.
+    fn on_node(folder: Option<PathBuf>) -> Sandboxes {
+        let mut sandboxes = Sandboxes::new("n1".to_owned(), folder);
+        sandboxes.node_addresses = || Ok(ips(&["10.0.0.254"]).into_iter().collect());
+        sandboxes
     }
 
     /// What is in quarantine, and which addresses the pod has, after these changes.
@@ -263,19 +292,19 @@ mod tests {
 
     #[test]
     fn a_known_pod_gets_its_address_before_its_status_says_so() {
-        let mut sandboxes = Sandboxes::new("n1".to_owned(), None);
+        let mut sandboxes = on_node(None);
         let mut log = sandboxes.take(vec![pod("a", "1", &[])]);
         log.extend(sandboxes.add(sandbox("c1", "a", Some("1"), &["10.0.0.1"])).unwrap());
         assert_eq!(state(&log), (vec![], Some(ips(&["10.0.0.1"]))));
         log.extend(sandboxes.take(vec![pod("a", "1", &["10.0.0.1"])]));
         assert_eq!(state(&log), (vec![], Some(ips(&["10.0.0.1"]))));
-        log.extend(sandboxes.remove(&sandbox("c1", "a", None, &[]).attachment));
+        log.extend(sandboxes.remove(&attachment("c1")));
         assert_eq!(state(&log), (vec![], Some(ips(&["10.0.0.1"]))), "as its status still says");
     }
 
     #[test]
     fn an_unknown_pod_is_closed_until_it_is_known() {
-        let mut sandboxes = Sandboxes::new("n1".to_owned(), None);
+        let mut sandboxes = on_node(None);
         let mut log = sandboxes.add(sandbox("c1", "a", Some("2"), &["10.0.0.1"])).unwrap();
         assert_eq!(state(&log), (vec!["10.0.0.1".to_owned()], None));
         // Its predecessor is not it.
@@ -293,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_address_has_one_sandbox() {
-        let mut sandboxes = Sandboxes::new("n1".to_owned(), None);
+        let mut sandboxes = on_node(None);
         let mut log = sandboxes.add(sandbox("c1", "a", None, &["10.0.0.1"])).unwrap();
         log.extend(sandboxes.take(vec![pod("b", "1", &[])]));
         // The DEL of the first was lost, and the address was given out again.
@@ -306,14 +335,34 @@ mod tests {
     fn what_was_told_survives() {
         let folder = tempfile::tempdir().unwrap();
         let place = || Some(folder.path().join("sandboxes"));
-        let mut first = Sandboxes::new("n1".to_owned(), place());
+        let mut first = on_node(place());
         assert!(first.load().unwrap().is_empty());
         first.add(sandbox("c1", "a", None, &["10.0.0.1"])).unwrap();
         first.add(sandbox("c2", "b", None, &["10.0.0.2", "fd00::2"])).unwrap();
-        first.remove(&sandbox("c1", "a", None, &[]).attachment);
-        std::fs::write(folder.path().join("sandboxes/c3:eth0.json"), "{").unwrap();
-        let mut second = Sandboxes::new("n1".to_owned(), place());
+        first.remove(&attachment("c1"));
+        let mut second = on_node(place());
         assert_eq!(state(&second.load().unwrap()).0, ["10.0.0.2", "fd00::2"]);
         assert_eq!(second.counts(), (1, 1));
+    }
+
+    #[test]
+    fn an_address_of_the_node_is_no_pods() {
+        let mut sandboxes = on_node(None);
+        let error = sandboxes.add(sandbox("c1", "a", None, &["10.0.0.1", "10.0.0.254"])).unwrap_err();
+        assert_eq!((error.code(), sandboxes.counts()), (7, (0, 0)), "{error}");
+        // As long as nobody knows which addresses the node has, no pod starts.
+        sandboxes.node_addresses = || Err(io::Error::other("too many open files"));
+        let error = sandboxes.add(sandbox("c1", "a", None, &["10.0.0.1"])).unwrap_err();
+        assert_eq!((error.code(), sandboxes.counts()), (11, (0, 0)), "{error}");
+    }
+
+    #[test]
+    fn without_a_record_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("sandboxes");
+        std::fs::write(&place, "a file where the folder should be").unwrap();
+        let mut sandboxes = on_node(Some(place));
+        let error = sandboxes.add(sandbox("c1", "a", None, &["10.0.0.1"])).unwrap_err();
+        assert_eq!((error.code(), sandboxes.counts()), (11, (0, 0)), "{error}");
     }
 }

@@ -2,32 +2,122 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
 
 use crate::protocol::{Answer, LONGEST, Request, Task, VERSION};
 
-/// The agent must answer in this time. Runtimes give a chain of plugins minutes.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Asks the agent behind a socket.
+/// Asks the agent behind a socket, and waits for the answer until `deadline`: connecting, writing and reading together.
 ///
 /// # Errors
 /// In words, when there is no agent, or none that answers in time and in the same version.
-pub fn ask(socket: &Path, task: Task) -> Result<Answer, String> {
+pub fn ask(socket: &Path, task: Task, deadline: Instant) -> Result<Answer, String> {
+    let (tell, told) = channel();
+    let place = socket.to_owned();
+    // A time-out of the socket would bound each byte, and nothing would bound connecting to an agent whose queue is full. The
+    // thread ends with the process.
+    let exchange = move || drop(tell.send(exchange(&place, task)));
+    let thread = std::thread::Builder::new().name("ask".to_owned()).spawn(exchange);
+    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    told.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap_or_else(|error| {
+        let why = match error {
+            RecvTimeoutError::Timeout => "does not answer in time",
+            RecvTimeoutError::Disconnected => "cannot be asked",
+        };
+        Err(format!("the agent at {} {why}", socket.display()))
+    })
+}
+
+fn exchange(socket: &PathBuf, task: Task) -> Result<Answer, String> {
     let place = socket.display();
     let stream = UnixStream::connect(socket).map_err(|error| format!("no agent listens at {place}: {error}"))?;
     let failed = |error: std::io::Error| format!("the agent at {place} does not answer: {error}");
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
     let request = serde_json::to_string(&Request { version: VERSION, task }).map_err(|error| error.to_string())?;
     (&stream).write_all(format!("{request}\n").as_bytes()).map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream).take(LONGEST).read_line(&mut line).map_err(failed)?;
+    if line.is_empty() {
+        return Err(format!("the agent at {place} closed the connection without an answer"));
+    }
     let answer: Answer = serde_json::from_str(&line)
-        .map_err(|_| format!("the agent at {place} does not answer, or in words of another version"))?;
+        .map_err(|error| format!("the agent at {place} gives no answer of version {VERSION}: {error}"))?;
     if answer.version != VERSION {
-        return Err(format!("the agent at {place} speaks version {}, and this plugin version {VERSION}", answer.version));
+        return Err(format!(
+            "the agent at {place} answers in version {}, and this plugin asks in version {VERSION}",
+            answer.version
+        ));
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What a plugin gets from an agent that does this with each connection.
+    fn answer_of(patience: Duration, act: impl Fn(UnixStream) + Send + 'static) -> Result<Answer, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("agent.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || listener.incoming().flatten().for_each(act));
+        ask(&socket, Task::Status, Instant::now() + patience)
+    }
+
+    /// A generous bound: a time-out for each byte would wait for as long as bytes come.
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn time_is_bounded_as_a_whole_and_not_for_each_byte() {
+        let start = Instant::now();
+        let result = answer_of(Duration::from_millis(300), |mut stream| {
+            let end = Instant::now() + 3 * SOON;
+            while Instant::now() < end && stream.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        assert!(result.unwrap_err().contains("in time") && start.elapsed() < SOON);
+    }
+
+    #[test]
+    fn time_is_bounded_while_connecting() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("agent.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        // Nobody accepts: connecting waits once the queue is full.
+        let mut waiting = Vec::new();
+        let start = Instant::now();
+        let result = loop {
+            let (tell, told) = channel();
+            let place = socket.clone();
+            std::thread::spawn(move || drop(tell.send(UnixStream::connect(place))));
+            match told.recv_timeout(Duration::from_millis(500)) {
+                Ok(stream) => waiting.push(stream.unwrap()),
+                Err(_) => break ask(&socket, Task::Status, Instant::now() + Duration::from_millis(300)),
+            }
+        };
+        assert!(result.unwrap_err().contains("in time") && start.elapsed() < 3 * SOON);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_taken_for_one() {
+        for text in [
+            "",
+            "\n",
+            "{\"version\":2}\n",
+            "{\"version\":1}\n",
+            "{\"version\":1,\"refusal\":null}\n",
+            "{\"version\":2,\"refusal\":null}\n",
+        ] {
+            let result = answer_of(SOON, move |mut stream| drop(stream.write_all(text.as_bytes())));
+            assert!(result.is_err(), "{text}: {result:?}");
+        }
+        let newer = "{\"version\":3,\"result\":\"done\"}\n";
+        assert!(answer_of(SOON, move |mut s| drop(s.write_all(newer.as_bytes()))).unwrap_err().contains("version 3"));
+        let good = "{\"version\":2,\"result\":\"done\"}\n";
+        assert_eq!(answer_of(SOON, move |mut s| drop(s.write_all(good.as_bytes()))), Ok(Answer::done()));
+    }
 }

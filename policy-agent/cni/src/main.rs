@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use netpol_cni::{client, plugin};
 
+/// The longest configuration that is read, in bytes; a longer one is cut off, and not JSON then.
+const LONGEST: u64 = 16 << 20;
+
 fn main() -> ExitCode {
     let environment: plugin::Environment =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
@@ -15,7 +18,7 @@ fn main() -> ExitCode {
         );
     }
     let mut input = String::new();
-    if let Err(error) = std::io::stdin().read_to_string(&mut input) {
+    if let Err(error) = std::io::stdin().take(LONGEST).read_to_string(&mut input) {
         eprintln!("netpol-cni: cannot read the configuration from standard input: {error}");
     }
     let outcome = plugin::run(&environment, &input, &client::ask);

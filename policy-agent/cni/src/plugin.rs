@@ -6,24 +6,27 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::protocol::{Answer, Attachment, PodName, SOCKET, Sandbox, Task, code};
+use crate::protocol::{Answer, Attachment, Invalid, PodAddresses, PodName, SOCKET, Sandbox, Task, TaskResult, code};
 
 /// Versions of the specification, oldest first.
 pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// CHECK looks this many times before it says that rules are missing.
 const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+/// The agent must have answered in this time, however often it is asked. Runtimes give a chain of plugins minutes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The environment that a runtime gives.
 pub type Environment = BTreeMap<String, String>;
-/// Asks the agent at a socket.
-pub type Ask<'a> = &'a dyn Fn(&Path, Task) -> Result<Answer, String>;
+/// Asks the agent at a socket, and waits until a deadline.
+pub type Ask<'a> = &'a dyn Fn(&Path, Task, Instant) -> Result<Answer, String>;
 
 /// What the plugin says, and how it ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,14 +72,17 @@ struct ValidAttachment {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Previous {
-    interfaces: Vec<Interface>,
-    ips: Vec<Ip>,
+    interfaces: Option<Vec<Interface>>,
+    ips: Option<Vec<Ip>>,
+    /// Where CNI 0.2.0 had addresses.
+    ip4: Option<IgnoredAny>,
+    ip6: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Interface {
-    sandbox: String,
+    sandbox: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -120,31 +126,34 @@ fn dispatch(environment: &Environment, configuration: &Configuration<'_>, ask: A
         return Err(failure(code::INCOMPATIBLE_VERSION, "this version of CNI is not supported", details));
     }
     let socket = configuration.socket.clone().unwrap_or_else(|| SOCKET.into());
+    let deadline = Instant::now() + PATIENCE;
+    let ask = &|task: Task| ask(&socket, task, deadline);
     match command {
-        "ADD" => add(environment, configuration, &socket, ask),
+        "ADD" => add(environment, configuration, ask),
         "DEL" => {
             let attachment = attachment(environment)?;
             // Best effort: whatever is gone already is gone (S6.7). The agent forgets the rest at the next GC or ADD.
-            if ask(&socket, Task::Del(attachment.clone())).is_err() {
+            if ask(Task::Del(attachment.clone())).is_err() {
                 forget(&socket, &attachment);
             }
             Ok(String::new())
         }
         "CHECK" => {
             variable(environment, "CNI_NETNS")?;
-            check(&socket, &attachment(environment)?, ask)
+            check(&attachment(environment)?, ask)
         }
         "STATUS" => {
             let refused = |why| failure(code::NOT_AVAILABLE, "pods cannot be isolated at the moment", why);
-            let answer = ask(&socket, Task::Status).map_err(refused)?;
+            let answer = ask(Task::Status).map_err(refused)?;
             done(answer)
         }
         "GC" => {
             let listed = configuration.valid_attachments.as_ref().ok_or_else(|| {
                 failure(code::INVALID_CONFIGURATION, "GC without `cni.dev/valid-attachments`", "nothing was removed")
             })?;
-            let keep = listed.iter().map(|a| Attachment { container: a.container.clone(), interface: a.ifname.clone() });
-            let answer = ask(&socket, Task::Gc(keep.collect()));
+            // What has no valid name was never added, so nothing is to be kept for it.
+            let keep = listed.iter().filter_map(|a| Attachment::new(a.container.as_str(), a.ifname.as_str()).ok());
+            let answer = ask(Task::Gc(keep.collect()));
             done(answer.map_err(|why| failure(code::TRY_AGAIN, "the agent cannot be asked", why))?)
         }
         other => Err(failure(code::BAD_ENVIRONMENT, "CNI_COMMAND is not one of ADD, DEL, CHECK, GC, STATUS, VERSION", other)),
@@ -157,18 +166,11 @@ fn variable<'e>(environment: &'e Environment, name: &str) -> Result<&'e str, Fai
 }
 
 fn attachment(environment: &Environment) -> Result<Attachment, Failure> {
-    let container = variable(environment, "CNI_CONTAINERID")?;
-    // It becomes the name of a file.
-    let is_good = container.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        && container.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if !is_good {
-        return Err(failure(code::BAD_ENVIRONMENT, "CNI_CONTAINERID is no container's name", container));
-    }
-    let interface = variable(environment, "CNI_IFNAME")?;
-    if interface.len() > 15 || interface == "." || interface == ".." || interface.contains(['/', ':', ' ']) {
-        return Err(failure(code::BAD_ENVIRONMENT, "CNI_IFNAME is no interface's name", interface));
-    }
-    Ok(Attachment { container: container.to_owned(), interface: interface.to_owned() })
+    let (container, interface) = (variable(environment, "CNI_CONTAINERID")?, variable(environment, "CNI_IFNAME")?);
+    Attachment::new(container, interface).map_err(|invalid| {
+        let name = if matches!(invalid, Invalid::Interface(_)) { "CNI_IFNAME" } else { "CNI_CONTAINERID" };
+        failure(code::BAD_ENVIRONMENT, &format!("the variable {name} is invalid"), invalid.to_string())
+    })
 }
 
 /// `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;…`
@@ -181,7 +183,10 @@ fn pod_name(environment: &Environment) -> Option<PodName> {
     Some(PodName { namespace: value("K8S_POD_NAMESPACE")?, name: value("K8S_POD_NAME")?, uid: value("K8S_POD_UID") })
 }
 
-fn add(environment: &Environment, configuration: &Configuration<'_>, socket: &Path, ask: Ask<'_>) -> Result<String, Failure> {
+/// Asks the agent, with socket and deadline given.
+type AskAgent<'a> = &'a dyn Fn(Task) -> Result<Answer, String>;
+
+fn add(environment: &Environment, configuration: &Configuration<'_>, ask: AskAgent<'_>) -> Result<String, Failure> {
     let attachment = attachment(environment)?;
     variable(environment, "CNI_NETNS")?;
     let Some(previous) = configuration.previous else {
@@ -189,34 +194,63 @@ fn add(environment: &Environment, configuration: &Configuration<'_>, socket: &Pa
         return Err(failure(code::INVALID_CONFIGURATION, "the configuration has no `prevResult`", details));
     };
     let sandbox = Sandbox { attachment, pod: pod_name(environment), addresses: addresses(previous)? };
-    let answer = ask(socket, Task::Add(sandbox));
+    let answer = ask(Task::Add(sandbox));
     done(answer.map_err(|why| failure(code::TRY_AGAIN, "the pod cannot be isolated yet", why))?)?;
     Ok(previous.get().to_owned())
 }
 
-/// The addresses of the pod's own interfaces.
-fn addresses(previous: &RawValue) -> Result<Vec<IpAddr>, Failure> {
+/// The addresses of the pod's own interfaces. A pod whose addresses are not known cannot be isolated, so there must be one.
+fn addresses(previous: &RawValue) -> Result<PodAddresses, Failure> {
     let unreadable = |details: String| failure(code::UNDECODABLE, "`prevResult` cannot be read", details);
+    let unusable = |details: String| failure(code::INVALID_CONFIGURATION, "`prevResult` cannot be used", details);
+    // serde reads a list as an object, too.
+    if !previous.get().starts_with('{') {
+        return Err(unreadable("expected an object".to_owned()));
+    }
     let previous: Previous = serde_json::from_str(previous.get()).map_err(|error| unreadable(error.to_string()))?;
-    let mut out = Vec::new();
-    for ip in &previous.ips {
-        let is_host = ip.interface.and_then(|at| previous.interfaces.get(at)).is_some_and(|i| i.sandbox.is_empty());
-        let text = ip.address.split('/').next().unwrap_or_default();
-        let address = text.parse().map_err(|_| unreadable(format!("found `{}` in ips, expected an address", ip.address)))?;
-        if !is_host && !out.contains(&address) {
-            out.push(address);
+    let (interfaces, ips) = (previous.interfaces.unwrap_or_default(), previous.ips.unwrap_or_default());
+    let mut own = Vec::new();
+    for ip in &ips {
+        let address = address(&ip.address)
+            .ok_or_else(|| unreadable(format!("found `{}` in `ips`, expected an address with its prefix length", ip.address)))?;
+        let interface = ip.interface.map(|at| {
+            let there = interfaces.len();
+            let wrong = || unusable(format!("`{}` is of interface {at}, and there are {there} in `interfaces`", ip.address));
+            interfaces.get(at).ok_or_else(wrong)
+        });
+        let is_host = interface.transpose()?.is_some_and(|i| i.sandbox.as_ref().is_none_or(String::is_empty));
+        if !is_host {
+            own.push(address);
         }
     }
-    Ok(out)
+    PodAddresses::try_from(own).map_err(|invalid| match invalid {
+        Invalid::NoAddress if previous.ip4.is_some() || previous.ip6.is_some() => {
+            unusable("found `ip4` or `ip6`, the form of CNI 0.2.0, expected `ips`; set a newer `cniVersion`".to_owned())
+        }
+        Invalid::NoAddress if !ips.is_empty() => {
+            let what = "each address in `ips` is of an interface without `sandbox`, which is an interface of the host";
+            unusable(format!("{what}: {invalid}"))
+        }
+        invalid => unusable(invalid.to_string()),
+    })
 }
 
-fn check(socket: &Path, attachment: &Attachment, ask: Ask<'_>) -> Result<String, Failure> {
+/// `10.0.0.7/24`.
+fn address(text: &str) -> Option<IpAddr> {
+    let (address, prefix) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let is_number = (1..=3).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    prefix.parse::<u8>().is_ok_and(|prefix| is_number && prefix <= longest).then_some(address)
+}
+
+fn check(attachment: &Attachment, ask: AskAgent<'_>) -> Result<String, Failure> {
     let mut looks = 0;
     loop {
-        let answer = ask(socket, Task::Check(attachment.clone()));
+        let answer = ask(Task::Check(attachment.clone()));
         let answer = answer.unwrap_or_else(|why| Answer::refused(code::RULES_MISSING, why));
         looks += 1;
-        if answer.refusal.is_none() || looks == LOOKS {
+        if answer.refusal().is_none() || looks == LOOKS {
             return done(answer);
         }
         std::thread::sleep(BETWEEN_LOOKS);
@@ -224,16 +258,16 @@ fn check(socket: &Path, attachment: &Attachment, ask: Ask<'_>) -> Result<String,
 }
 
 fn done(answer: Answer) -> Result<String, Failure> {
-    match answer.refusal {
-        None => Ok(String::new()),
-        Some(refusal) => Err(failure(refusal.code, "the agent refuses", refusal.message)),
+    match answer.result {
+        TaskResult::Done => Ok(String::new()),
+        TaskResult::Refused(refusal) => Err(failure(refusal.code, "the agent refuses", refusal.message)),
     }
 }
 
 /// Where an agent keeps what it knows of a sandbox, beside its socket.
 #[must_use]
 pub fn record(socket: &Path, attachment: &Attachment) -> PathBuf {
-    records(socket).join(format!("{}:{}.json", attachment.container, attachment.interface))
+    records(socket).join(attachment.record_name())
 }
 
 /// The folder of these records.
@@ -277,7 +311,7 @@ mod tests {
     /// Runs it with an agent that gives this answer, and returns what the agent was asked.
     fn run_with(environment: &Environment, input: &str, answer: &Result<Answer, String>) -> (Outcome, Vec<Task>) {
         let asked = RefCell::new(Vec::new());
-        let ask = |_: &Path, task: Task| {
+        let ask = |_: &Path, task: Task, _: Instant| {
             asked.borrow_mut().push(task);
             answer.clone()
         };
@@ -299,7 +333,7 @@ mod tests {
         assert_eq!(outcome, Outcome { output: RESULT.to_owned(), is_good: true });
         let [Task::Add(sandbox)] = asked.as_slice() else { panic!("{asked:?}") };
         let addresses: Vec<IpAddr> = ["10.0.0.7", "fd00::7"].map(|a| a.parse().unwrap()).to_vec();
-        assert_eq!(sandbox.addresses, addresses, "the host's own are not the pod's");
+        assert_eq!(sandbox.addresses.to_vec(), addresses, "the host's own are not the pod's");
         let pod = sandbox.pod.clone().unwrap();
         assert_eq!((pod.namespace.as_str(), pod.name.as_str(), pod.uid.as_deref()), ("x", "a", Some("7")));
     }
@@ -317,11 +351,58 @@ mod tests {
     fn c228_add_needs_a_result_before() {
         let (outcome, asked) = run_with(&environment("ADD"), &configuration(""), &Ok(Answer::done()));
         assert_eq!((error_of(&outcome).0, asked.len()), (7, 0));
-        for bad in ["7", r#"{"ips":[{"address":"here"}]}"#, r#"{"ips":7}"#] {
-            let (outcome, asked) =
-                run_with(&environment("ADD"), &configuration(&format!(r#","prevResult":{bad}"#)), &Ok(Answer::done()));
-            assert_eq!((error_of(&outcome).0, asked.len()), (6, 0), "{bad}");
+    }
+
+    /// Code 6 for what cannot be decoded, code 7 for what can, and cannot be used (S6.9). No such pod starts.
+    #[test]
+    fn add_needs_an_address_that_is_the_pods_own() {
+        let of_interface =
+            |at: &str| format!(r#"{{"interfaces":[{{"name":"v"}}],"ips":[{{"address":"10.0.0.7/24","interface":{at}}}]}}"#);
+        let of_address = |text: &str| format!(r#"{{"ips":[{{"address":"{text}"}}]}}"#);
+        let (host, beyond, negative) = (of_interface("0"), of_interface("99"), of_interface("-1"));
+        let with_mapped = r#"{"ips":[{"address":"10.0.0.7/24"},{"address":"::ffff:10.0.0.8/128"}]}"#;
+        let mut bad: Vec<(u64, String)> =
+            ["7", "[]", "\"10.0.0.7/24\"", r#"{"ips":7}"#, r#"{"ips":[7]}"#, r#"{"ips":[{}]}"#, &negative]
+                .map(|text| (6, text.to_owned()))
+                .into();
+        let unreadable = [
+            "",
+            "here",
+            "10.0.0.7",
+            "10.0.0.7/",
+            "10.0.0.7/33",
+            "10.0.0.7/+8",
+            "10.0.0.7/24;x",
+            "010.0.0.7/24",
+            "fd00::7/129",
+            "fe80::1%eth0/64",
+        ];
+        bad.extend(unreadable.map(|text| (6, of_address(text))));
+        bad.extend(
+            ["{}", r#"{"ips":[]}"#, r#"{"ips":null}"#, r#"{"ip4":{"ip":"10.0.0.7/24"}}"#].map(|text| (7, text.to_owned())),
+        );
+        bad.extend([host, beyond, with_mapped.to_owned()].map(|text| (7, text)));
+        let unusable = [
+            "::ffff:10.0.0.7/128",
+            "0.0.0.0/0",
+            "::/0",
+            "127.0.0.1/8",
+            "::1/128",
+            "224.0.0.1/4",
+            "ff02::1/8",
+            "255.255.255.255/32",
+        ];
+        bad.extend(unusable.map(|text| (7, of_address(text))));
+        for (code, previous) in bad {
+            let input = configuration(&format!(r#","prevResult":{previous}"#));
+            let (outcome, asked) = run_with(&environment("ADD"), &input, &Ok(Answer::done()));
+            assert_eq!((error_of(&outcome).0, asked.len()), (code, 0), "{previous}: {}", outcome.output);
         }
+        // Without an index, or with one of an interface in the sandbox, an address is the pod's.
+        let good = r#"{"interfaces":null,"ips":[{"address":"10.0.0.7/24","interface":null}]}"#;
+        assert!(
+            run_with(&environment("ADD"), &configuration(&format!(r#","prevResult":{good}"#)), &Ok(Answer::done())).0.is_good
+        );
     }
 
     #[test]
@@ -331,7 +412,7 @@ mod tests {
         let input = configuration(&format!(r#","socket":"{}""#, socket.display()));
         let mut environment = environment("DEL");
         environment.remove("CNI_NETNS");
-        let record = record(&socket, &Attachment { container: "c1".to_owned(), interface: "eth0".to_owned() });
+        let record = record(&socket, &Attachment::new("c1", "eth0").unwrap());
         std::fs::create_dir(record.parent().unwrap()).unwrap();
         std::fs::write(&record, "{}").unwrap();
         for answer in [Err("gone".to_owned()), Ok(Answer::done()), Err("gone".to_owned())] {
@@ -368,7 +449,7 @@ mod tests {
         let list = r#","cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}]"#;
         let (outcome, asked) = run_with(&environment, &configuration(list), &Ok(Answer::done()));
         assert_eq!(outcome, Outcome { output: String::new(), is_good: true });
-        assert_eq!(asked, [Task::Gc(vec![Attachment { container: "c1".to_owned(), interface: "eth0".to_owned() }])]);
+        assert_eq!(asked, [Task::Gc(vec![Attachment::new("c1", "eth0").unwrap()])]);
         // Without a list everything would go.
         let (outcome, asked) = run_with(&environment, &configuration(""), &Ok(Answer::done()));
         assert_eq!((error_of(&outcome).0, asked.len()), (7, 0));
@@ -393,7 +474,12 @@ mod tests {
         for (name, bad) in [
             ("CNI_CONTAINERID", "../etc"),
             ("CNI_CONTAINERID", ".."),
+            ("CNI_CONTAINERID", "a\nb"),
+            ("CNI_CONTAINERID", &"a".repeat(300)),
             ("CNI_IFNAME", "a/b"),
+            ("CNI_IFNAME", "a\nb"),
+            ("CNI_IFNAME", "é"),
+            ("CNI_IFNAME", "0123456789abcdef"),
             ("CNI_IFNAME", ""),
             ("CNI_COMMAND", "add"),
         ] {

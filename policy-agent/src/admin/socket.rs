@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use netpol_cni::protocol::{Answer, LONGEST, Request, VERSION, code};
+use netpol_cni::protocol::{self, Answer, LONGEST, code};
 
 use crate::agent::{Event, Mailbox, Question};
 
@@ -90,7 +90,7 @@ fn answer(stream: &UnixStream, events: &Mailbox) -> io::Result<()> {
     BufReader::new(stream).take(LONGEST).read_line(&mut line)?;
     let mut out = stream;
     if line.starts_with('{') {
-        return out.write_all(format!("{}\n", serde_json::to_string(&answer_plugin(&line, events))?).as_bytes());
+        return out.write_all(answer_plugin(&line, events)?.as_bytes());
     }
     let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
         ("status", "json") => Question::StatusJson,
@@ -103,19 +103,16 @@ fn answer(stream: &UnixStream, events: &Mailbox) -> io::Result<()> {
 }
 
 /// The answer to a line of the CNI plugin.
-fn answer_plugin(line: &str, events: &Mailbox) -> Answer {
-    match serde_json::from_str::<Request>(line) {
-        Ok(request) if request.version == VERSION => {
-            let (answer, answered) = channel();
-            if let Err(error) = events.send(Event::Sandbox(request.task, answer)) {
-                return Answer::refused(code::TRY_AGAIN, error.to_string());
-            }
-            let late = |_| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer");
-            answered.recv_timeout(LOOP_PATIENCE).unwrap_or_else(late)
+fn answer_plugin(line: &str, events: &Mailbox) -> io::Result<String> {
+    let answer = protocol::serve(line, |task| {
+        let (answer, answered) = channel();
+        if let Err(error) = events.send(Event::Sandbox(task, answer)) {
+            return Answer::refused(code::TRY_AGAIN, error.to_string());
         }
-        // A plugin of another version is about to be replaced, or this agent is.
-        _ => Answer::refused(code::TRY_AGAIN, format!("this agent speaks version {VERSION}")),
-    }
+        let late = |_| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer");
+        answered.recv_timeout(LOOP_PATIENCE).unwrap_or_else(late)
+    });
+    Ok(answer?)
 }
 
 /// Asks the agent's loop.

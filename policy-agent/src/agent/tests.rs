@@ -109,9 +109,9 @@ impl Bench {
     fn add(&self, name: &str, address: &str) -> Receiver<Answer> {
         let (answer, answered) = channel();
         let sandbox = Sandbox {
-            attachment: Attachment { container: name.to_owned(), interface: "eth0".to_owned() },
+            attachment: Attachment::new(name, "eth0").unwrap(),
             pod: Some(PodName { namespace: "x".to_owned(), name: name.to_owned(), uid: None }),
-            addresses: vec![address.parse().unwrap()],
+            addresses: vec![address.parse().unwrap()].try_into().unwrap(),
         };
         self.mailbox.send(Event::Sandbox(Task::Add(sandbox), answer)).unwrap();
         answered
@@ -222,7 +222,7 @@ fn an_add_that_cannot_be_closed_in_time_is_refused() {
     }
     let refused = bench.add("one", "10.0.0.7");
     assert!(bench.agent.round());
-    assert!(refused.try_recv().unwrap().refusal.is_some());
+    assert!(refused.try_recv().unwrap().refusal().is_some());
     bench.pass(RETRY);
     assert!(bench.agent.round());
     // The connections cannot be looked at.
@@ -231,7 +231,8 @@ fn an_add_that_cannot_be_closed_in_time_is_refused() {
     let token = bench.orders.try_iter().find_map(|order| order.token).unwrap();
     bench.mailbox.send(Event::Looked { token, result: Err("no memory".to_owned()) }).unwrap();
     assert!(bench.agent.round());
-    let refusal = failed.try_recv().unwrap().refusal.unwrap();
+    let failed = failed.try_recv().unwrap();
+    let refusal = failed.refusal();
     assert!(format!("{refusal:?}").contains("no memory"), "{refusal:?}");
     // Nothing is heard of them.
     let late = bench.add("three", "10.0.0.9");
@@ -239,7 +240,7 @@ fn an_add_that_cannot_be_closed_in_time_is_refused() {
     assert!(late.try_recv().is_err());
     bench.pass(Duration::from_secs(9));
     assert!(bench.agent.round());
-    assert!(late.try_recv().unwrap().refusal.is_some(), "before the plugin gives up");
+    assert!(late.try_recv().unwrap().refusal().is_some(), "before the plugin gives up");
 }
 
 #[test]
