@@ -4,14 +4,15 @@
 //! time: so it is watched, and the plugin put back. A file is replaced in one step, and nothing but the plugin's entry changes.
 //!
 //! - `conflist`: the text of such a file, with the plugin and without.
+//! - `replace`: a file replaced in one step, and only what was read of it.
 
 pub mod conflist;
+mod replace;
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,11 +20,14 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
 use self::conflist::{ConflistError, PLUGIN};
+use self::replace::{Replaced, Seen, write_new};
 
 /// Lists of our own end in this. They come before the file that they are made from: `10-a-netpol.conflist`, `10-a.conf`.
 const OWN: &str = "-netpol.conflist";
 /// The folder is looked at this often, even when nothing was heard of it; a folder that was replaced is silent.
 const LOOK_MILLIS: u16 = 5000;
+/// A file that its owner writes at every one of so many attempts is left alone until the folder changes again.
+const ATTEMPTS: u32 = 10;
 
 /// Why the plugin is not in the chain.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,9 @@ pub enum InstallError {
         /// Why.
         source: ConflistError,
     },
+    /// Its owner writes a file all the time.
+    #[error("`{}` changes all the time; it is edited as soon as it stays as it is for a moment", .0.display())]
+    Busy(PathBuf),
     /// A file cannot be read or written.
     #[error("cannot {what} `{}`: {source}", .path.display())]
     Io {
@@ -99,6 +106,7 @@ impl Chain {
     /// # Errors
     /// When there is no configuration, or it cannot be understood or written. Then nothing has changed.
     pub fn install(&self) -> Result<Outcome, InstallError> {
+        replace::clean(&self.configurations);
         let (own, theirs): (Vec<PathBuf>, Vec<PathBuf>) = self.files()?.into_iter().partition(|path| is_own(path));
         let first = theirs.first();
         let list = first.and_then(|path| Some(path.with_file_name(format!("{}{OWN}", path.file_stem()?.to_string_lossy()))));
@@ -115,17 +123,20 @@ impl Chain {
     }
 
     fn install_beside(&self, path: &Path, list: &Path) -> Result<Outcome, InstallError> {
-        let text = std::fs::read_to_string(path).map_err(io_error("read", path))?;
         let wrong = |source| InstallError::Conflist { path: path.to_owned(), source };
-        let (place, wanted) = if conflist::is_single(&text) {
-            let wanted = conflist::from_single(&text, &self.entry()).map_err(wrong)?;
-            (list, Some(wanted).filter(|wanted| !std::fs::read_to_string(list).is_ok_and(|there| there == *wanted)))
-        } else {
-            (path, conflist::with_plugin(&text, &self.entry()).map_err(wrong)?)
-        };
-        let Some(wanted) = wanted else { return Ok(Outcome::Unchanged) };
-        replace(place, wanted.as_bytes(), mode_of(path)?)?;
-        Ok(Outcome::Written(place.to_owned()))
+        let seen = read(path)?;
+        if !conflist::is_single(seen.text()) {
+            let with_plugin = |text: &str| conflist::with_plugin(text, &self.entry()).map_err(wrong);
+            let is_written = edit(path, seen, with_plugin, &mut || {})?;
+            return Ok(if is_written { Outcome::Written(path.to_owned()) } else { Outcome::Unchanged });
+        }
+        // The list is ours alone. When what it is made from changes meanwhile, the folder has changed, and it is made again.
+        let wanted = conflist::from_single(seen.text(), &self.entry()).map_err(wrong)?;
+        if read(list).is_ok_and(|there| there.text() == wanted) {
+            return Ok(Outcome::Unchanged);
+        }
+        write_new(list, wanted.as_bytes(), seen.mode()).map_err(io_error("write", list))?;
+        Ok(Outcome::Written(list.to_owned()))
     }
 
     /// Takes the plugin out of every chain, and returns which files were written or removed.
@@ -140,25 +151,67 @@ impl Chain {
                 changed.push(path);
                 continue;
             }
-            let text = std::fs::read_to_string(&path).map_err(io_error("read", &path))?;
-            // What cannot be read does not have it.
-            if let Ok(Some(without)) = conflist::without_plugin(&text) {
-                replace(&path, without.as_bytes(), mode_of(&path)?)?;
+            // What cannot be understood does not have it.
+            let without = |text: &str| Ok(conflist::without_plugin(text).unwrap_or(None));
+            if edit(&path, read(&path)?, without, &mut || {})? {
                 changed.push(path);
             }
         }
         Ok(changed)
     }
+}
 
-    /// Installs, and again whenever the folder changes, until `tell` returns false. It is told what happened: every change, and
-    /// every trouble.
+/// A chain in which the plugin is kept, until it leaves the chain for good.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    chain: Chain,
+    /// Held while the chain is edited, so that the plugin is not put back by an edit that has begun before it left.
+    has_left: Arc<Mutex<bool>>,
+}
+
+impl Kept {
+    /// Keeps the plugin in a chain.
+    #[must_use]
+    pub fn new(chain: Chain) -> Self {
+        Self { chain, has_left: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.has_left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the plugin has left the chain.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Takes the plugin out of every chain, and does not put it back. Returns which files were written or removed.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written. Then the plugin is still kept in the chain.
+    pub fn leave(&self) -> Result<Vec<PathBuf>, InstallError> {
+        let mut has_left = self.lock();
+        let changed = self.chain.uninstall()?;
+        *has_left = true;
+        Ok(changed)
+    }
+
+    /// Installs, unless the plugin has left the chain.
+    fn install(&self) -> Option<Result<Outcome, InstallError>> {
+        let has_left = self.lock();
+        (!*has_left).then(|| self.chain.install())
+    }
+
+    /// Installs, and again whenever the folder changes, until `tell` returns false or the plugin leaves the chain. `tell` gets every
+    /// change and every trouble.
     pub fn keep(&self, mut tell: impl FnMut(&Result<Outcome, InstallError>) -> bool) {
         let mut pace = Pace { last: Instant::now(), writes: 0 };
         loop {
             // The watch comes first: what changes after the look is heard.
-            let watch = Watch::new(&self.configurations).ok();
+            let watch = Watch::new(&self.chain.configurations).ok();
             loop {
-                let result = self.install();
+                let Some(result) = self.install() else { return };
                 if !tell(&result) {
                     return;
                 }
@@ -223,32 +276,31 @@ fn is_own(path: &Path) -> bool {
 }
 
 fn is_single(path: &Path) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| conflist::is_single(&text))
+    read(path).is_ok_and(|seen| conflist::is_single(seen.text()))
 }
 
-fn mode_of(path: &Path) -> Result<u32, InstallError> {
-    Ok(std::fs::metadata(path).map_err(io_error("read", path))?.permissions().mode())
+fn read(path: &Path) -> Result<Seen, InstallError> {
+    Seen::read(path).map_err(io_error("read", path))
 }
 
-/// Replaces a file in one step. Where it is a link, what it leads to is replaced.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), InstallError> {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Runtimes pass over such a name.
-    let beside = folder.join(format!(".{name}.netpol-new"));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&beside)?;
-        file.write_all(content)?;
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        std::fs::rename(&beside, &path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|error| {
-        let _ = std::fs::remove_file(&beside);
-        io_error("write", &path)(error)
-    })
+/// Replaces the text of a file that belongs to somebody else, and never a text that was not read: when its owner writes the file
+/// meanwhile, the edit is made again, of the new text. Returns whether there was anything to edit.
+///
+/// `meanwhile` runs between reading and replacing; tests write the file there.
+fn edit(
+    path: &Path,
+    mut seen: Seen,
+    change: impl Fn(&str) -> Result<Option<String>, InstallError>,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<bool, InstallError> {
+    for _ in 0..ATTEMPTS {
+        let Some(wanted) = change(seen.text())? else { return Ok(false) };
+        match replace::replace(&seen, wanted.as_bytes(), meanwhile).map_err(io_error("write", path))? {
+            Replaced::Done => return Ok(true),
+            Replaced::Changed => seen = read(path)?,
+        }
+    }
+    Err(InstallError::Busy(path.to_owned()))
 }
 
 /// Copies the plugin's program to where the runtime looks for plugins, unless it is there already; whether it was copied.
@@ -262,12 +314,14 @@ pub fn copy_plugin(program: &Path, folder: &Path) -> Result<bool, InstallError> 
         return Ok(false);
     }
     std::fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
-    replace(&place, &content, 0o755)?;
+    write_new(&place, &content, 0o755).map_err(io_error("write", &place))?;
     Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -300,7 +354,7 @@ mod tests {
         assert_eq!(chain.install().unwrap(), Outcome::Written(first.clone()));
         assert_eq!(chain.install().unwrap(), Outcome::Unchanged);
         assert!(conflist::has_plugin(&std::fs::read_to_string(&first).unwrap()));
-        assert_eq!(mode_of(&first).unwrap() & 0o777, 0o600);
+        assert_eq!(read(&first).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_to_string(folder.path().join("20-second.conflist")).unwrap(), LIST);
         assert_eq!(chain.uninstall().unwrap(), [first]);
         for (name, text) in files {
@@ -349,6 +403,83 @@ mod tests {
         assert!(conflist::has_plugin(&std::fs::read_to_string(folder.path().join("real")).unwrap()));
     }
 
+    /// A list of this name, as its owner writes it.
+    fn list(name: &str) -> String {
+        LIST.replace("\"n\"", &format!("\"{name}\""))
+    }
+
+    #[test]
+    fn what_its_owner_writes_meanwhile_stays() {
+        let (folder, chain) = chain(&[]);
+        let path = folder.path().join("10-x.conflist");
+        let by_renaming = |text: &str| {
+            std::fs::write(folder.path().join("new"), text).unwrap();
+            std::fs::rename(folder.path().join("new"), &path).unwrap();
+        };
+        let in_place = |text: &str| std::fs::write(&path, text).unwrap();
+        for write in [&by_renaming as &dyn Fn(&str), &in_place] {
+            write(&list("first"));
+            let mut writes = vec![list("third"), list("second")];
+            let with_plugin = |text: &str| Ok(conflist::with_plugin(text, &chain.entry()).unwrap());
+            let is_written = edit(&path, read(&path).unwrap(), with_plugin, &mut || {
+                if let Some(text) = writes.pop() {
+                    write(&text);
+                }
+            });
+            assert!(is_written.unwrap());
+            let there = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(conflist::without_plugin(&there).unwrap(), Some(list("third")));
+        }
+        // It does not go on for ever with an owner who does.
+        let mut number = 0;
+        let with_plugin = |text: &str| Ok(conflist::with_plugin(text, &chain.entry()).unwrap());
+        by_renaming(&list("before"));
+        let result = edit(&path, read(&path).unwrap(), with_plugin, &mut || {
+            number += 1;
+            by_renaming(&list(&number.to_string()));
+        });
+        assert!(matches!(result, Err(InstallError::Busy(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), list(&number.to_string()));
+        assert_eq!(names(&folder), ["10-x.conflist"]);
+    }
+
+    #[test]
+    fn an_owner_who_writes_all_the_time_loses_nothing() {
+        let (folder, chain) = chain(&[("10-x.conflist", LIST)]);
+        let path = folder.path().join("10-x.conflist");
+        let (is_over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // Somebody who writes all the time may be met at each attempt.
+                    let _ = chain.install();
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            for number in 0..200 {
+                let text = list(&number.to_string());
+                // The second write comes at some moment of the edit that the first one causes.
+                for (text, pause) in [(list("first"), number % 20), (text.clone(), 0)] {
+                    std::fs::write(folder.path().join("new"), text).unwrap();
+                    std::fs::rename(folder.path().join("new"), &path).unwrap();
+                    std::thread::sleep(Duration::from_micros(100 * pause));
+                }
+                // An install that was under way when the file was written, and a whole one after it.
+                let before = rounds.load(Ordering::SeqCst);
+                while rounds.load(Ordering::SeqCst) < before + 2 {
+                    std::thread::yield_now();
+                }
+                let there = std::fs::read_to_string(&path).unwrap();
+                let without = conflist::without_plugin(&there).unwrap();
+                if without.as_ref() != Some(&text) {
+                    is_over.store(true, Ordering::Relaxed);
+                    panic!("{number} was overwritten: {there}");
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+
     #[test]
     fn what_cannot_be_done_changes_nothing_and_says_why() {
         let (folder, mut chain) = chain(&[]);
@@ -366,7 +497,7 @@ mod tests {
         let (folder, chain) = chain(&[]);
         let path = folder.path().join("10-x.conflist");
         let (tell, told) = channel();
-        std::thread::spawn(move || chain.keep(|result| tell.send(result.as_ref().ok().cloned()).is_ok()));
+        std::thread::spawn(move || Kept::new(chain).keep(|result| tell.send(result.as_ref().ok().cloned()).is_ok()));
         let wait = |wanted: Option<Outcome>| {
             while told.recv_timeout(Duration::from_secs(60)).expect("it goes on") != wanted {}
         };
@@ -382,6 +513,24 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         wait(None);
+    }
+
+    #[test]
+    fn what_has_left_the_chain_is_not_put_back() {
+        let (folder, chain) = chain(&[("10-x.conflist", LIST)]);
+        let path = folder.path().join("10-x.conflist");
+        let kept = Kept::new(chain);
+        let (tell, told) = channel();
+        let keeper = std::thread::spawn({
+            let kept = kept.clone();
+            move || kept.keep(|result| tell.send(result.as_ref().ok().cloned()).is_ok())
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)).unwrap(), Some(Outcome::Written(path.clone())));
+        assert_eq!(kept.leave().unwrap(), [path.as_path()]);
+        // It ends by itself, because the folder has changed.
+        keeper.join().unwrap();
+        assert!(kept.has_left());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), LIST);
     }
 
     #[test]
@@ -405,6 +554,6 @@ mod tests {
         std::fs::write(&program, "2").unwrap();
         assert!(copy_plugin(&program, &bin).unwrap());
         assert_eq!(std::fs::read_to_string(bin.join(PLUGIN)).unwrap(), "2");
-        assert_eq!(mode_of(&bin.join(PLUGIN)).unwrap() & 0o777, 0o755);
+        assert_eq!(std::fs::metadata(bin.join(PLUGIN)).unwrap().permissions().mode() & 0o777, 0o755);
     }
 }

@@ -14,7 +14,7 @@ use policy_agent::conntrack::{self, Conntrack};
 use policy_agent::denied;
 use policy_agent::enforcer::Enforcer;
 use policy_agent::install::conflist::PLUGIN;
-use policy_agent::install::{Chain, InstallError, Outcome, copy_plugin};
+use policy_agent::install::{Chain, InstallError, Kept, Outcome, copy_plugin};
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
@@ -109,18 +109,15 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     }
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let stop = mailbox.clone();
-    runtime.spawn(async move {
-        stopped().await;
-        let _ = stop.send(Event::Stop);
-    });
+    let kept = config.chain.map(Kept::new);
+    runtime.spawn(watch_for_end(mailbox.clone()));
 
     tracing::info!(node = config.node, applier, version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in policy_agent::status::warnings() {
         tracing::warn!("{warning}");
     }
-    if let Some(chain) = config.chain {
-        keep_chained(chain, mailbox.clone())?;
+    if let Some(kept) = kept {
+        keep_chained(kept, mailbox.clone())?;
     }
     let records = config.socket.as_deref().map(netpol_cni::plugin::records);
     let parts = Parts {
@@ -179,11 +176,18 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     Ok(if is_over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Ends the agent when a signal comes.
+async fn watch_for_end(events: Mailbox) {
+    stopped().await;
+    // The agent may have ended by itself.
+    let _ = events.send(Event::Stop);
+}
+
 /// Keeps the CNI plugin where it was installed, however often the network plugin writes its configuration again.
-fn keep_chained(chain: Chain, events: Mailbox) -> Result<()> {
+fn keep_chained(kept: Kept, events: Mailbox) -> Result<()> {
     let keep = move || {
         let mut last = None;
-        chain.keep(|result| {
+        kept.keep(|result| {
             if let Ok(Outcome::Written(path)) = result {
                 tracing::info!(path = %path.display(), "the CNI plugin is chained");
             }
