@@ -108,17 +108,21 @@ fn api_servers_accept_every_variant() {
             assert!(count >= wanted, "{settings}: {told}");
         }
         kubectl(&["apply", "-f", root().join("policy-agent/deploy/netpol.yaml").to_str().expect("UTF-8")]);
-        let may = |who: &str| {
+        let may_in = |namespace: &str, who: &str| {
             let user = format!("--as=system:serviceaccount:netpol:{who}");
-            let list = kubectl(&["auth", "can-i", "--list", "--no-headers", &user]);
+            let list = kubectl(&["auth", "can-i", "--list", "--no-headers", "--namespace", namespace, &user]);
             // What everybody may do is not ours.
             let is_ours = |line: &&str| !["selfsubject", "clustertrustbundles", "/"].iter().any(|other| line.contains(other));
             let rights = list.lines().filter(is_ours).filter(|line| !line.trim().is_empty());
             rights.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<BTreeSet<_>>()
         };
+        let may = |who: &str| may_in("default", who);
         let reads = ["namespaces", "networkpolicies.networking.k8s.io", "nodes", "pods"]
             .map(|kind| format!("{kind} [] [] [get list watch]"));
         assert_eq!(may("netpol"), BTreeSet::from(reads.clone()));
+        let mut at_home = BTreeSet::from(reads.clone());
+        at_home.insert("daemonsets.apps [] [netpol] [get watch]".to_owned());
+        assert_eq!(may_in("netpol", "netpol"), at_home);
         let mut reporter = BTreeSet::from(reads);
         reporter.insert("events.events.k8s.io [] [] [create list patch]".to_owned());
         assert_eq!(may("netpol-reporter"), reporter);

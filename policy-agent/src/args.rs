@@ -155,6 +155,9 @@ pub(crate) struct Settings {
     /// The folder of CNI configurations in which the plugin is kept chained, as `install-cni` does it [default: none]
     #[arg(long, env = "NETPOL_CNI_CONF_DIR", value_name = "DIR")]
     pub cni_conf_dir: Option<PathBuf>,
+    /// The pod in which this agent runs; when its DaemonSet is deleted, the CNI plugin is taken out of the chain [default: none]
+    #[arg(long, env = "NETPOL_POD", value_name = "NAMESPACE/NAME")]
+    pub pod: Option<String>,
     /// How to talk to the kernel [default: netlink]
     #[arg(long, env = "NETPOL_APPLIER", value_enum)]
     pub applier: Option<Applier>,

@@ -8,6 +8,7 @@ use cluster_objects::Access;
 pub(crate) use netpol_cni::protocol::SOCKET;
 use policy_agent::install::Chain;
 use policy_core::graph::OwnNodeEgress;
+use policy_core::model::ObjectKey;
 use policy_ruleset::DenyLog;
 
 use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Protection, Settings};
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub socket: Option<PathBuf>,
     /// The chain in which the CNI plugin is kept.
     pub chain: Option<Chain>,
+    /// The pod in which the agent runs.
+    pub pod: Option<ObjectKey>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -90,6 +93,10 @@ impl Config {
             }
             configurations => configurations.map(|configurations| Chain { configurations, socket: socket.clone() }),
         };
+        let pod = flags.pod.or(file.pod).map(|text| match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(ObjectKey::new(namespace, name)),
+            _ => bail!("`{text}` is no pod; `--pod` takes NAMESPACE/NAME"),
+        });
         let deny_log = DenyLog {
             group: flags.deny_log_group.or(file.deny_log_group).unwrap_or(DenyLog::DEFAULT.group),
             rate: flags.deny_log_rate.or(file.deny_log_rate).unwrap_or(DenyLog::DEFAULT.rate),
@@ -109,6 +116,7 @@ impl Config {
             listen,
             socket: (socket != Path::new(OFF)).then_some(socket),
             chain,
+            pod: pod.transpose()?,
             log: flags.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         })

@@ -9,6 +9,7 @@
 //! - `install`: the CNI plugin in the node's chain.
 //! - `kernel`: the table in the kernel, and the ways to change it.
 //! - `metrics`: what Prometheus sees.
+//! - `removal`: the CNI plugin taken out of the chain when the agent is removed for good.
 //! - `reporter`: Events on policies that cannot be fully honoured.
 //! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API says so.
 //! - `small_file`: reading a small regular file, whatever stands in its place.
@@ -24,6 +25,7 @@ pub mod explain;
 pub mod install;
 pub mod kernel;
 pub mod metrics;
+pub mod removal;
 pub mod reporter;
 pub mod sandboxes;
 mod small_file;

@@ -20,12 +20,14 @@ use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::table::Reader;
 use policy_agent::metrics::Metrics;
+use policy_agent::removal::Removal;
 use policy_agent::reporter;
 use policy_agent::sandboxes::Sandboxes;
 use policy_agent::source::Source;
 use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
 use policy_core::compile;
+use policy_core::model::ObjectKey;
 use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -110,7 +112,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let kept = config.chain.map(Kept::new);
-    runtime.spawn(watch_for_end(mailbox.clone()));
+    runtime.spawn(watch_for_end(removal(&config.objects, config.pod, kept.as_ref(), &mailbox), mailbox.clone()));
 
     tracing::info!(node = config.node, applier, version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in policy_agent::status::warnings() {
@@ -176,11 +178,29 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     Ok(if is_over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Ends the agent when a signal comes.
-async fn watch_for_end(events: Mailbox) {
+/// Ends the agent when a signal comes, and takes the CNI plugin out of the chain when the agent is removed for good.
+async fn watch_for_end(removal: Option<Arc<Removal>>, events: Mailbox) {
+    if let Some(removal) = &removal {
+        tokio::spawn(Arc::clone(removal).watch());
+    }
     stopped().await;
+    // Enforcement goes on meanwhile.
+    if let Some(removal) = removal {
+        removal.decide().await;
+    }
     // The agent may have ended by itself.
     let _ = events.send(Event::Stop);
+}
+
+/// What watches whether the agent is removed for good, where it is known in which pod it runs.
+fn removal(objects: &Objects, pod: Option<ObjectKey>, kept: Option<&Kept>, events: &Mailbox) -> Option<Arc<Removal>> {
+    let (Objects::Cluster(access), Some(pod), Some(kept)) = (objects, pod, kept) else { return None };
+    let events = events.clone();
+    let tell = move |why| {
+        // The agent may have ended by itself.
+        let _ = events.send(Event::Chain(Some(why)));
+    };
+    Some(Removal::new(access.clone(), pod, kept.clone(), tell))
 }
 
 /// Keeps the CNI plugin where it was installed, however often the network plugin writes its configuration again.
