@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use conformance::engine;
 use conformance::lab::packets::{Payload, packet};
 use conformance::lab::{self, AgentProcess, Agents, Fabric, Namespace, Network, Packets, Place, binary, send};
+use conformance::measure::{Ratios, median, percentile, spread};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
@@ -34,21 +35,11 @@ const CLIENT: &str = "10.244.1.2";
 const NODE: &str = "n1";
 /// How long one measurement takes.
 const SPAN: Duration = Duration::from_millis(400);
-/// How often each is repeated, in turns.
+/// How often other times are measured.
 const TURNS: usize = 5;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn percentile(values: &mut [f64], part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[((values.len() - 1) as f64 * part) as usize]
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -163,59 +154,115 @@ fn datagrams(network: &Network) -> f64 {
     })
 }
 
-fn forwarding() {
-    let nodes = [(NODE, [ip("192.0.2.1")])];
-    let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(n, l)| (*n, l.as_slice())).collect();
-    let mut network = Network::new(&nodes, Fabric::Routed);
-    let on_node = |address| (ip(address), Place::Pod(NODE.to_owned()));
-    network.settle(&BTreeMap::from([on_node(SERVER), on_node(CLIENT)]));
-    let listener = network.at(ip(SERVER)).expect("placed").run(|| TcpListener::bind((ip(SERVER), 80)).expect("a free port"));
-    std::thread::spawn(move || listener.incoming().for_each(drop));
-    let node = network.node(NODE);
-    let clear = || {
+/// New connections and denied packets a second.
+type Rates = [f64; 2];
+
+/// Client and server on a node that forgets connections soon after they end: a table that is full of them is slow, and would be
+/// what is measured.
+struct Path {
+    network: Network,
+}
+
+impl Path {
+    fn new() -> Self {
+        let nodes = [(NODE, [ip("192.0.2.1")])];
+        let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(n, l)| (*n, l.as_slice())).collect();
+        let mut network = Network::new(&nodes, Fabric::Routed);
+        let on_node = |address| (ip(address), Place::Pod(NODE.to_owned()));
+        network.settle(&BTreeMap::from([on_node(SERVER), on_node(CLIENT)]));
+        let listener = network.at(ip(SERVER)).expect("placed").run(|| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+            socket.bind(&SocketAddr::from((ip(SERVER), 80)).into()).expect("a free port");
+            // A server that was not scheduled for a moment must not make clients wait a second until they ask again.
+            socket.listen(4096).expect("it is bound");
+            TcpListener::from(socket)
+        });
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+        network.node(NODE).run(|| {
+            for state in ["close", "close_wait", "fin_wait", "last_ack", "time_wait"] {
+                let path = format!("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{state}");
+                std::fs::write(path, "1").expect("root may say how soon connections are forgotten");
+            }
+        });
+        Self { network }
+    }
+
+    /// Puts a ruleset in force, and measures.
+    fn rates(&self, ruleset: impl FnOnce(&Namespace)) -> Rates {
+        let node = self.network.node(NODE);
         node.command("nft", &["flush", "ruleset"]);
-        // The kernel frees a big table after it has gone, on the cores that are measured.
+        ruleset(node);
+        self.network.forget_connections();
+        // The kernel frees what has gone afterwards, on the cores that are measured.
         std::thread::sleep(Duration::from_secs(1));
-    };
-    let ours = |count| {
-        clear();
+        let connections = connections(&self.network);
+        self.network.forget_connections();
+        let packets = datagrams(&self.network);
+        self.network.forget_connections();
+        [connections, packets]
+    }
+
+    fn alone(&self) -> Rates {
+        self.rates(|node| drop(node.command_with("nft", &["-f", "-"], CONNTRACK_ALONE)))
+    }
+
+    fn ours(&self, count: usize) -> Rates {
         let transaction = with_policies(count);
-        node.run(move || NetlinkDoor::open().expect("netlink").apply(&transaction, None).expect("applied"));
-    };
-    let usual = |count| {
-        clear();
-        node.command_with("nft", &["-f", "-"], &chain_per_policy(count));
-    };
-    let alone = || {
-        clear();
-        node.command_with("nft", &["-f", "-"], CONNTRACK_ALONE);
-    };
+        self.rates(|node| node.run(move || NetlinkDoor::open().expect("netlink").apply(&transaction, None).expect("applied")))
+    }
+
+    fn usual(&self, count: usize) -> Rates {
+        self.rates(|node| drop(node.command_with("nft", &["-f", "-"], &chain_per_policy(count))))
+    }
+}
+
+/// Measures the layouts in turns, each between two measurements of the base, until there is enough to compare.
+fn row(path: &Path, count: usize, bases: &mut Vec<Rates>) -> [String; 4] {
+    // Ten thousand chains in turn take nft half a minute, and a packet a millisecond.
+    let layouts: &[fn(&Path, usize) -> Rates] = if count <= 1000 { &[Path::ours, Path::usual] } else { &[Path::ours] };
+    let mut ratios: [[Ratios; 2]; 2] = Default::default();
+    let is_done = |ratios: &[Ratios; 2]| ratios.iter().all(Ratios::is_done);
+    let mut before = path.alone();
+    while !layouts.iter().zip(&ratios).all(|(_, ratios)| is_done(ratios)) {
+        for (layout, ratios) in layouts.iter().zip(&mut ratios) {
+            if is_done(ratios) {
+                continue;
+            }
+            let rates = layout(path, count);
+            let after = path.alone();
+            for (kind, ratio) in ratios.iter_mut().enumerate() {
+                ratio.take(before[kind], rates[kind], after[kind]);
+            }
+            bases.push(after);
+            before = after;
+        }
+    }
+    let cell =
+        |layout: usize, kind: usize| if layout < layouts.len() { ratios[layout][kind].to_string() } else { "–".to_owned() };
+    [cell(0, 0), cell(1, 0), cell(0, 1), cell(1, 1)]
+}
+
+fn forwarding() {
+    let path = Path::new();
+    let sizes = std::env::var("NETPOL_POLICIES").unwrap_or_else(|_| "1,10,100,1000,10000".to_owned());
+    let mut bases = Vec::new();
     println!("| policies on the pod | netpol: new connections | chain per policy | netpol: denied packets | chain per policy |");
     println!("|---|---|---|---|---|");
-    for count in [1, 10, 100, 1000, 10_000] {
-        let mut ratios: [Vec<f64>; 4] = Default::default();
-        for _ in 0..TURNS {
-            alone();
-            let (base, base_packets) = (connections(&network), datagrams(&network));
-            ours(count);
-            ratios[0].push(connections(&network) / base);
-            ratios[2].push(datagrams(&network) / base_packets);
-            // Ten thousand chains in turn take nft half a minute, and a packet a millisecond.
-            if count <= 1000 {
-                usual(count);
-                ratios[1].push(connections(&network) / base);
-                ratios[3].push(datagrams(&network) / base_packets);
-            }
-        }
-        let cells = ratios.map(|values| if values.is_empty() { "–".to_owned() } else { format!("{:.2}", median(values)) });
-        println!("| {count} | {} | {} | {} | {} |", cells[0], cells[1], cells[2], cells[3]);
+    for count in sizes.split(',').map(|size| size.parse().expect("`NETPOL_POLICIES` are numbers")) {
+        let [connections, usual_connections, packets, usual_packets] = row(&path, count, &mut bases);
+        println!("| {count} | {connections} | {usual_connections} | {packets} | {usual_packets} |");
     }
-    alone();
+    let base = |kind: usize| {
+        let values: Vec<f64> = bases.iter().map(|rates| rates[kind]).collect();
+        let (least, greatest) = spread(&values);
+        format!("{:.0} ({least:.0}–{greatest:.0})", median(&values))
+    };
     println!(
-        "\n1.00 is conntrack alone, in the same run: {:.0} connections and {:.0} packets a second at the end of it.\n",
-        connections(&network),
-        datagrams(&network)
+        "\nMedian (least–greatest). 1.00 is conntrack alone before and after, in the same run: {} connections and {} packets a",
+        base(0),
+        base(1)
     );
+    println!("second. A turn in which it moved by more than a tenth is made again; *not stable*: it hardly ever held still.\n");
 }
 
 fn address(number: usize) -> IpAddr {
@@ -288,9 +335,9 @@ fn latency() {
                 NftDoor.apply(&transaction, None).expect("applied");
                 nft.push(micros(start.elapsed()));
             }
-            let p50 = percentile(&mut ours, 0.5);
-            let p99 = percentile(&mut ours, 0.99);
-            (load, resync, p50, p99, percentile(&mut bare, 0.5), percentile(&mut nft, 0.5))
+            let p50 = percentile(&ours, 0.5);
+            let p99 = percentile(&ours, 0.99);
+            (load, resync, p50, p99, median(&bare), median(&nft))
         });
         let (load, resync, p50, p99, bare, nft) = row;
         println!(
@@ -306,7 +353,7 @@ fn latency() {
 }
 
 /// Access is taken away from a connection that receives something every millisecond: when does the last byte come?
-fn cutting() -> f64 {
+fn cutting() -> Vec<f64> {
     let nodes = [(NODE, [ip("192.0.2.1")])];
     let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(n, l)| (*n, l.as_slice())).collect();
     let mut network = Network::new(&nodes, Fabric::Routed);
@@ -351,11 +398,11 @@ fn cutting() -> f64 {
         is_over.store(true, Ordering::Relaxed);
         times.push(last.load(Ordering::Relaxed) as f64 / 1e3 - start.as_secs_f64() * 1e3);
     }
-    median(times)
+    times
 }
 
 /// The table is deleted by somebody else: when is it back?
-fn repairing() -> f64 {
+fn repairing() -> Vec<f64> {
     let node = Namespace::new(NODE);
     let folder = tempfile::tempdir().expect("a folder");
     let text = r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"deny","namespace":"x"},"spec":{"podSelector":{}}}"#;
@@ -378,7 +425,7 @@ fn repairing() -> f64 {
             micros(start.elapsed()) / 1e3
         }));
     }
-    median(times)
+    times
 }
 
 /// The resident memory of an agent with so many pods and policies, in MB.
@@ -412,18 +459,33 @@ fn memory(count: usize) -> (f64, f64) {
     (resident.unwrap_or(f64::NAN) / 1024.0, ready)
 }
 
-fn main() {
-    // Cargo runs benches in tests, too, and asks them for lists.
-    if !std::env::args().any(|argument| argument == "--bench") || !lab::is_available(&["ip", "bridge", "nft", "conntrack"]) {
-        return;
-    }
-    println!("## Forwarding\n");
-    forwarding();
-    println!("## Changes\n");
-    latency();
-    println!("## Other times\n\n| what | time |\n|---|---|");
-    println!("| access revoked → last byte of the established connection | {:.1} ms |", cutting());
-    println!("| table deleted by somebody else → back | {:.1} ms |", repairing());
+/// A median with the least and the greatest.
+fn millis(times: &[f64]) -> String {
+    let (least, greatest) = spread(times);
+    format!("{:.1} ms ({least:.1}–{greatest:.1})", median(times))
+}
+
+fn others() {
+    println!("| what | time |\n|---|---|");
+    println!("| access revoked → last byte of the established connection | {} |", millis(&cutting()));
+    println!("| table deleted by somebody else → back | {} |", millis(&repairing()));
     let (resident, ready) = memory(30_000);
     println!("| 30,000 pods and 30,000 policies from manifests: start → in force | {ready:.1} s, {resident:.0} MB resident |");
+}
+
+/// Names of sections as arguments leave out the others.
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Cargo runs benches in tests, too, and asks them for lists.
+    if !arguments.iter().any(|argument| argument == "--bench") || !lab::is_available(&["ip", "bridge", "nft", "conntrack"]) {
+        return;
+    }
+    let is_wanted =
+        |name: &str| arguments.iter().all(|argument| argument.starts_with("--")) || arguments.iter().any(|a| a == name);
+    let sections: [(&str, &str, fn()); 3] =
+        [("forwarding", "Forwarding", forwarding), ("changes", "Changes", latency), ("others", "Other times", others)];
+    for (_, title, measure) in sections.iter().filter(|(name, ..)| is_wanted(name)) {
+        println!("## {title}\n");
+        measure();
+    }
 }

@@ -4,6 +4,7 @@
 //! - [`oracle`]: a naive evaluator over plain JSON objects, which shares no code with the engine.
 //! - [`generate`]: small adversarial clusters.
 //! - [`lab`]: network namespaces, for what only packets can prove.
+//! - [`measure`]: figures of benchmarks.
 //! - [`engine`]: the engine behind the same questions as the oracle.
 //! - [`shop`]: an example, for demonstrations.
 
@@ -13,5 +14,6 @@ pub mod case;
 pub mod engine;
 pub mod generate;
 pub mod lab;
+pub mod measure;
 pub mod oracle;
 pub mod shop;
