@@ -10,13 +10,19 @@
 //! - `agents`: an agent for each node, as threads of the test.
 //! - `control_plane`: a real kube-apiserver with its etcd, outside of the nodes.
 //! - `api`: makes the cluster in it hold what a test wants, as a kubelet and controllers would.
+//! - `stand_in`: what an agent needs of an API server, from memory.
+//! - `clients`: many HTTP clients at once.
+//! - `trickle`: first packets, by which is seen since when a pod is closed.
+//! - `announcements`: when the kernel announces a change.
 //! - `fire`: packets all the time, while something is disturbed.
 //! - `process`: the agent's binary, run on a node.
 //! - `runtime`: sandboxes, and the chain of CNI plugins.
 //! - `truth`: verdicts beside what happens to packets.
 
 mod agents;
+mod announcements;
 mod api;
+mod clients;
 mod control_plane;
 pub mod fire;
 pub mod fixture;
@@ -26,16 +32,22 @@ pub mod packets;
 mod probe;
 mod process;
 mod runtime;
+mod stand_in;
+mod trickle;
 pub mod truth;
 
 pub use agents::Agents;
+pub use announcements::Announcements;
 pub use api::{Api, Refusal};
+pub use clients::{Clients, Manner, Tally};
 pub use control_plane::{ADDRESS, ControlPlane, VERSIONS, tool};
 pub use namespace::Namespace;
-pub use network::{Fabric, Network, Place};
+pub use network::{Fabric, Network, Place, link_name};
 pub use probe::{Ears, Packets, Probe, arrived, send};
 pub use process::{AgentProcess, binary};
 pub use runtime::{PluginError, Runtime, Sandbox};
+pub use stand_in::StandIn;
+pub use trickle::Trickle;
 
 /// Whether this machine can run the tests that need a kernel of their own. Says why not, and fails where that is no excuse.
 ///
@@ -54,7 +66,30 @@ pub fn is_available(tools: &[&str]) -> bool {
         return true;
     }
     let missing = missing.join(", ");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "a kernel test cannot run, which CI does not excuse: no {missing}");
-    println!("skipped: needs network namespaces, and there is no {missing}");
+    skipped(&format!("needs network namespaces, and there is no {missing}"));
     false
+}
+
+/// Whether packets pass while something else happens at the same time. On one CPU nothing is ever seen half done, so that a test
+/// for it would say nothing. Says so, and fails where that is no excuse.
+///
+/// # Panics
+/// Under `CI=true`, when there is one CPU.
+#[must_use]
+pub fn is_parallel() -> bool {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    if count > 1 {
+        return true;
+    }
+    skipped("on one CPU no packet meets a change that is half done, so this would prove nothing");
+    false
+}
+
+/// Says why a test did not run.
+///
+/// # Panics
+/// Under `CI=true`, where every test must.
+fn skipped(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "a kernel test cannot run, which CI does not excuse: {why}");
+    println!("skipped: {why}");
 }

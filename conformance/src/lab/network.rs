@@ -321,8 +321,9 @@ impl Network {
     }
 }
 
-/// The node's end of a pod's link: at most 15 letters.
-fn link_name(address: IpAddr) -> String {
+/// The name of the node's end of a pod's link: at most 15 letters.
+#[must_use]
+pub fn link_name(address: IpAddr) -> String {
     match address {
         IpAddr::V4(a) => format!("p{:08x}", a.to_bits()),
         IpAddr::V6(a) => {

@@ -9,12 +9,15 @@ use nix::unistd::Pid;
 
 use super::Namespace;
 
-/// A binary of this workspace, built if need be.
+/// A binary of this workspace, built if need be; or that of the folder `NETPOL_BINARIES`, to see what a test says of another state.
 ///
 /// # Panics
 /// When it does not build.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("NETPOL_BINARIES") {
+        return Path::new(&folder).join(name);
+    }
     let me = std::env::current_exe().expect("a path");
     let target = me.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release")).expect("a target folder");
     let profile = if target.ends_with("release") { "release" } else { "dev" };
@@ -65,8 +68,11 @@ impl AgentProcess {
         let (socket, log) = (folder.join(format!("{name}.sock")), folder.join(format!("{name}.log")));
         // As it is deployed: root without the rights of root, but for one.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]).arg(binary);
-        command.args(["--node", &name, "--listen", "off"]).arg("--socket").arg(&socket);
+        command.args(["--pdeathsig", "KILL", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]);
+        command.arg(binary).args(["--node", &name]).arg("--socket").arg(&socket);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "off"]);
+        }
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         command.stderr(Stdio::from(file));
