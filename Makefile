@@ -49,6 +49,7 @@ bench: ## Measure the targets of the design (the dataplane as root)
 	$(CARGO) bench --package policy-core
 	$(CARGO) bench --package policy-cli
 	$(CARGO) bench --package conformance --bench dataplane
+	$(CARGO) bench --package conformance --bench under_fire
 	$(CARGO) bench --package conformance --bench cluster
 
 fuzz-more: ## The properties over ten times as many clusters

@@ -5,14 +5,12 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that fails says where")]
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use conformance::lab::{self, AgentProcess, Api, ControlPlane, Fabric, Namespace, VERSIONS, binary, fixture};
+use conformance::lab::{self, AgentProcess, Announcements, Api, ControlPlane, Fabric, VERSIONS, binary, fixture};
+use conformance::measure::percentile;
 use http::Method;
-use netlink_sys::{Socket, SocketAddr};
 use serde_json::{Value, json};
 
 const NODE: &str = "n1";
@@ -55,34 +53,6 @@ fn objects(count: usize) -> Vec<Value> {
     out
 }
 
-/// Addresses whose change is under way, and since when.
-type Waiting = Arc<Mutex<HashMap<[u8; 4], Instant>>>;
-
-/// Notes when an address that is waited for comes into, or goes from, a set in the kernel.
-fn listen(node: &Namespace, waiting: &Waiting, times: &Arc<Mutex<Vec<Duration>>>) {
-    const NFNLGRP_NFTABLES: u32 = 7;
-    let (waiting, times) = (waiting.clone(), times.clone());
-    drop(node.spawn(move || {
-        let mut socket = Socket::new(netlink_sys::protocols::NETLINK_NETFILTER).expect("a socket");
-        socket.bind(&SocketAddr::new(0, 0)).expect("bound");
-        socket.add_membership(NFNLGRP_NFTABLES).expect("root may listen");
-        let mut buffer = Vec::with_capacity(1 << 16);
-        while let Ok((_, _)) = {
-            buffer.clear();
-            socket.recv_from(&mut buffer, 0)
-        } {
-            let now = Instant::now();
-            let mut waiting = waiting.lock().expect("no panic");
-            for window in buffer.windows(4) {
-                let key: [u8; 4] = window.try_into().expect("four");
-                if let Some(since) = waiting.remove(&key) {
-                    times.lock().expect("no panic").push(now.saturating_duration_since(since));
-                }
-            }
-        }
-    }));
-}
-
 /// Seconds of CPU that a process has used.
 fn cpu(process: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
@@ -99,7 +69,7 @@ fn resident(process: u32, what: &str) -> f64 {
 }
 
 /// Moves pods from one team to the other and back, [`RATE`] a second, and returns how many.
-fn churn(api: &Api, count: usize, waiting: &Waiting) -> u32 {
+fn churn(api: &Api, count: usize, kernel: &Announcements) -> u32 {
     let start = Instant::now();
     let mut made = 0;
     while start.elapsed() < SPAN {
@@ -108,7 +78,7 @@ fn churn(api: &Api, count: usize, waiting: &Waiting) -> u32 {
         let (namespace, name) = pod_place(i);
         let body = json!({"metadata": {"labels": {"team": team}}});
         // The event cannot be earlier than the request, nor later than the answer.
-        waiting.lock().expect("no panic").insert(address(i).octets(), Instant::now());
+        kernel.expect(address(i));
         api.request(Method::PATCH, &format!("/api/v1/namespaces/{namespace}/pods/{name}"), body)
             .expect("the API server takes it");
         made += 1;
@@ -153,23 +123,20 @@ fn main() {
     std::thread::sleep(SPAN);
     println!("| CPU while nothing changes | {:.4} cores |", (cpu(agent.id()) - before) / SPAN.as_secs_f64());
 
-    let (waiting, times) = (Waiting::default(), Arc::new(Mutex::new(Vec::new())));
-    listen(network.node(NODE), &waiting, &times);
+    let kernel = Announcements::start(network.node(NODE));
     let (before, start) = (cpu(agent.id()), Instant::now());
-    let made = churn(&api, count, &waiting);
+    let made = churn(&api, count, &kernel);
     let span = start.elapsed().as_secs_f64();
     let used = (cpu(agent.id()) - before) / span;
     std::thread::sleep(Duration::from_secs(2));
-    let mut times: Vec<f64> = times.lock().expect("no panic").iter().map(Duration::as_secs_f64).collect();
-    times.sort_by(f64::total_cmp);
-    let percentile = |part: f64| times[((times.len() - 1) as f64 * part) as usize] * 1e3;
+    let times = kernel.times();
     println!("| CPU with {:.0} pod changes a second | {used:.3} cores |", f64::from(made) / span);
     println!(
         "| change sent to the API server → in the kernel's set ({} of {made}) | p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms |",
         times.len(),
-        percentile(0.5),
-        percentile(0.99),
-        percentile(1.0)
+        percentile(&times, 0.5),
+        percentile(&times, 0.99),
+        percentile(&times, 1.0)
     );
     println!(
         "| resident memory at the end, and at most | {:.0} MB, {:.0} MB |",
