@@ -20,6 +20,8 @@ use policy_ruleset::{DenyLog, Options};
 /// The flooded pod, who may not reach it, and who may.
 const WHO: [&str; 3] = ["10.244.1.1", "10.244.2.1", "10.244.2.2"];
 const CHANGES: usize = 3000;
+/// How often the known bad change is tried.
+const ATTEMPTS: usize = 10;
 
 /// x/a is isolated, and only y/b may reach it; `more` are other policies.
 fn cluster(more: &str) -> Snapshot {
@@ -32,6 +34,37 @@ fn cluster(more: &str) -> Snapshot {
 /// A policy that isolates another pod of the node for both directions.
 const ANOTHER: &str = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: other, namespace: x}\nspec:\n  \
                        podSelector: {matchLabels: {pod: b}}\n  policyTypes: [Ingress, Egress]\n";
+
+/// Whether this machine can show that a packet passes: it has more than one CPU, and a change that is known to let packets through
+/// is seen to do so.
+///
+/// The change is of a rule with an anonymous verdict map, whose elements are gone while the rule is still being read.
+fn is_seen(network: &Network) -> bool {
+    if !lab::is_parallel() {
+        return false;
+    }
+    let node = network.node("n1");
+    let [victim, _, allowed] = WHO;
+    let rule = format!("add rule inet bad forward ip daddr vmap {{ {victim} : goto closed }}");
+    let table = format!(
+        "add table inet bad\nadd chain inet bad closed\nadd rule inet bad closed ip saddr {allowed} return\n\
+         add rule inet bad closed drop\nadd chain inet bad forward {{ type filter hook forward priority 0; }}\n{rule}\n"
+    );
+    node.command_with("nft", &["-f", "-"], &table);
+    // A line is a transaction.
+    let changes = format!("flush chain inet bad forward; {rule}\n").repeat(CHANGES);
+    let mut is_heard = false;
+    for _ in 0..ATTEMPTS {
+        let heard = under_fire(network, WHO, || drop(node.command_with("nft", &["-i"], &changes)));
+        is_heard = heard.contains(&fire::FORBIDDEN);
+        if is_heard {
+            break;
+        }
+    }
+    node.command("nft", &["delete", "table", "inet", "bad"]);
+    assert!(is_heard, "packets that are known to pass are not seen in {ATTEMPTS} times {CHANGES} changes");
+    true
+}
 
 /// Floods the pod while an enforcer on its node does `work`, and returns what was heard.
 fn flooded(network: &Network, work: impl Fn(&mut Enforcer) + Send + Clone + 'static) -> std::collections::BTreeSet<u32> {
@@ -55,6 +88,9 @@ fn no_packet_passes_while_another_pod_is_isolated_and_let_go() {
         return;
     }
     let network = fixture::network(Fabric::Routed);
+    if !is_seen(&network) {
+        return;
+    }
     let (without, with) = (cluster(""), cluster(ANOTHER));
     let there: Vec<_> = without.difference(&with).into_iter().collect();
     let back: Vec<_> = with.difference(&without).into_iter().collect();
@@ -75,6 +111,9 @@ fn no_packet_passes_while_the_table_is_replaced() {
         return;
     }
     let network = fixture::network(Fabric::Routed);
+    if !is_seen(&network) {
+        return;
+    }
     let heard = flooded(&network, |enforcer| {
         for _ in 0..CHANGES {
             enforcer.doubt();
