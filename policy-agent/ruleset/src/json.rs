@@ -9,6 +9,7 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use policy_core::sets::{Family, block_of};
 
 use crate::TABLE;
+use crate::cut;
 use crate::render::protocol_word;
 use crate::rule::{concat, text};
 use crate::ruleset::{Element, Hook, SetKind};
@@ -62,14 +63,27 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
         SetKind::Addresses(_) | SetKind::Ranges(_) => SetTypeValue::Single(address),
         SetKind::Pairs(_) => SetTypeValue::Concatenated(vec![address, address].into()),
         SetKind::Ports(_) => SetTypeValue::Concatenated(vec![address, SetType::InetProto, SetType::InetService].into()),
+        SetKind::CutFlows(_) => {
+            let service = SetType::InetService;
+            SetTypeValue::Concatenated(vec![address, address, SetType::InetProto, service, service].into())
+        }
+        SetKind::CutPairs(_) => SetTypeValue::Concatenated(vec![address, address, SetType::InetProto].into()),
     };
-    let flags = matches!(kind, SetKind::Ranges(_)).then(|| HashSet::from([SetFlag::Interval]));
+    let flags = match kind {
+        SetKind::Ranges(_) => Some(HashSet::from([SetFlag::Interval])),
+        // `dynamic` has no name in the JSON of nft 1.0.6: a rule of the same transaction that updates the set makes it so.
+        kind if kind.is_dynamic() => Some(HashSet::from([SetFlag::Timeout])),
+        _ => None,
+    };
+    let dynamic = |value: u32| kind.is_dynamic().then_some(value);
     schema::Set {
         family: NfFamily::INet,
         table: TABLE.into(),
         name: name.to_owned().into(),
         set_type,
         flags,
+        timeout: dynamic(cut::SECONDS),
+        size: dynamic(cut::SIZE),
         ..Default::default()
     }
 }
@@ -86,6 +100,14 @@ pub(crate) fn element(element: &Element) -> Expression<'static> {
         Element::Pair(a, b) => concat([text(a.to_string()), text(b.to_string())]),
         Element::Port(address, transport, port) => {
             concat([text(address.to_string()), text(protocol_word(*transport)), Expression::Number(u32::from(*port))])
+        }
+        Element::CutFlow { source, destination, protocol, source_port, destination_port } => {
+            let numbers = [u32::from(*protocol), u32::from(*source_port), u32::from(*destination_port)];
+            let addresses = [source, destination].map(|a| text(a.to_string()));
+            concat(addresses.into_iter().chain(numbers.map(Expression::Number)))
+        }
+        Element::CutPair(a, b, protocol) => {
+            concat([text(a.to_string()), text(b.to_string()), Expression::Number(u32::from(*protocol))])
         }
         Element::Range(low, high) if low == high => text(low.to_string()),
         Element::Range(low, high) => match block_of(*low, *high) {

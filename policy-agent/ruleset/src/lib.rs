@@ -8,8 +8,10 @@
 //! - `names`: names that say what they stand for, and stay the same.
 //! - `rule`: short spellings for the objects that rules are made of.
 //! - `transaction`: what to change, in an order that the kernel accepts.
+//! - `cut`: what keeps connections cut.
 //! - `json` and `text`: for `nft -j -f -` and for people.
 
+pub mod cut;
 mod json;
 mod names;
 mod render;

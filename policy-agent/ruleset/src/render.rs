@@ -8,10 +8,12 @@
 //! and drops, and stays as it is when policies change, so its counter does too.
 
 mod base;
+mod cut;
 mod group;
 mod sets;
 
 pub(crate) use group::protocol_word;
+pub(crate) use sets::isolated_name;
 
 use std::collections::BTreeMap;
 
@@ -97,6 +99,7 @@ pub fn render(plan: &NodePlan, options: &Options) -> Ruleset {
     for (place, group) in plan.groups.iter().enumerate() {
         group::add(plan, &names, options, (place, group), &mut out);
     }
+    cut::add(&mut out);
     base::add(plan, &names, options, &mut out);
     out
 }

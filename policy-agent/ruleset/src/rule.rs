@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use nftables::expr::{BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem};
 use nftables::schema::Rule;
-use nftables::stmt::{AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, Statement, VerdictMap};
+use nftables::stmt::{self, AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, SetOp, Statement, VerdictMap};
 use nftables::types::NfFamily;
 
 use crate::TABLE;
@@ -83,6 +83,11 @@ pub(crate) fn goto(chain: &str) -> Statement<'static> {
 
 pub(crate) fn counter() -> Statement<'static> {
     Statement::Counter(Counter::Anonymous(Some(AnonymousCounter::default())))
+}
+
+/// `update @SET { KEY }`.
+pub(crate) fn update(set: &str, key: Expression<'static>) -> Statement<'static> {
+    Statement::Set(stmt::Set { op: SetOp::Update, elem: key, set: format!("@{set}").into() })
 }
 
 /// `limit rate RATE/second burst BURST packets`.

@@ -87,6 +87,11 @@ pub enum SetKind {
     Pairs(Family),
     /// Address, protocol and port: `type ipv4_addr . inet_proto . inet_service`.
     Ports(Family),
+    /// What is left of connections that were cut: source, destination, protocol, source port and destination port, for some
+    /// time: `type ipv4_addr . ipv4_addr . inet_proto . inet_service . inet_service; flags dynamic,timeout`.
+    CutFlows(Family),
+    /// The same for protocols without ports: `type ipv4_addr . ipv4_addr . inet_proto; flags dynamic,timeout`.
+    CutPairs(Family),
 }
 
 /// The elements of a set.
@@ -98,6 +103,8 @@ pub enum Contents {
     Members(PeerSetId),
     /// Where a named port leads.
     Named(NamedAtom),
+    /// What only the kernel knows: elements that come and go while packets pass.
+    Dynamic,
 }
 
 /// An element of a set.
@@ -111,6 +118,21 @@ pub enum Element {
     Pair(IpAddr, IpAddr),
     /// An address, a protocol and a port.
     Port(IpAddr, Transport, u16),
+    /// Packets of a connection that was cut, as the end sends them that did not open it.
+    CutFlow {
+        /// Their source.
+        source: IpAddr,
+        /// Their destination.
+        destination: IpAddr,
+        /// The number of their IP protocol.
+        protocol: u8,
+        /// Their source port.
+        source_port: u16,
+        /// Their destination port.
+        destination_port: u16,
+    },
+    /// The same without ports: source, destination and the number of the protocol.
+    CutPair(IpAddr, IpAddr, u8),
 }
 
 impl SetKind {
@@ -119,7 +141,20 @@ impl SetKind {
     pub fn family(self) -> Family {
         match self {
             Self::Addresses(family) | Self::Ranges(family) | Self::Pairs(family) | Self::Ports(family) => family,
+            Self::CutFlows(family) | Self::CutPairs(family) => family,
         }
+    }
+
+    /// Whether its elements come and go while packets pass.
+    #[must_use]
+    pub fn is_dynamic(self) -> bool {
+        matches!(self, Self::CutFlows(_) | Self::CutPairs(_))
+    }
+
+    /// Whether its elements have several parts.
+    #[must_use]
+    pub fn is_concatenation(self) -> bool {
+        !matches!(self, Self::Addresses(_) | Self::Ranges(_))
     }
 }
 
@@ -138,6 +173,7 @@ impl Set {
                 let members = graph.named_members(atom).into_iter().filter(|(a, _)| Family::of(*a) == family);
                 members.map(|(address, port)| Element::Port(address, transport, port)).collect()
             }
+            Contents::Dynamic => Vec::new(),
         }
     }
 }

@@ -7,10 +7,11 @@ use std::fmt::Write;
 
 use nftables::expr::{BinaryOperation, Expression, MetaKey, NamedExpression, Payload, SetItem, Verdict};
 use nftables::schema::Rule;
-use nftables::stmt::{Operator, Statement};
+use nftables::stmt::{Operator, SetOp, Statement};
 use policy_core::sets::Family;
 
 use crate::TABLE;
+use crate::cut;
 use crate::json::element;
 use crate::ruleset::{Contents, Hook, Ruleset, Set, SetKind};
 
@@ -58,11 +59,19 @@ fn write_set(name: &str, set: &Set, out: &mut String) {
         Family::V4 => "ipv4_addr",
         Family::V6 => "ipv6_addr",
     };
-    let (kind, flags) = match set.kind {
-        SetKind::Addresses(_) => (address.to_owned(), ""),
-        SetKind::Ranges(_) => (address.to_owned(), "\t\tflags interval\n"),
-        SetKind::Pairs(_) => (format!("{address} . {address}"), ""),
-        SetKind::Ports(_) => (format!("{address} . inet_proto . inet_service"), ""),
+    let kind = match set.kind {
+        SetKind::Addresses(_) | SetKind::Ranges(_) => address.to_owned(),
+        SetKind::Pairs(_) => format!("{address} . {address}"),
+        SetKind::Ports(_) => format!("{address} . inet_proto . inet_service"),
+        SetKind::CutFlows(_) => format!("{address} . {address} . inet_proto . inet_service . inet_service"),
+        SetKind::CutPairs(_) => format!("{address} . {address} . inet_proto"),
+    };
+    let flags = match set.kind {
+        SetKind::Ranges(_) => "\t\tflags interval\n".to_owned(),
+        kind if kind.is_dynamic() => {
+            format!("\t\tsize {}\n\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", cut::SIZE, cut::SECONDS)
+        }
+        _ => String::new(),
     };
     let _ = write!(out, "\tset {name} {{\n\t\ttype {kind}\n{flags}");
     if let Contents::Fixed(elements) = &set.contents
@@ -90,6 +99,7 @@ fn statement_text(statement: &Statement<'_>) -> String {
         Statement::Jump(to) => format!("jump {}", to.target),
         Statement::Goto(to) => format!("goto {}", to.target),
         Statement::Counter(_) => "counter".to_owned(),
+        Statement::Set(set) if set.op == SetOp::Update => format!("update {} {{ {} }}", set.set, expression_text(&set.elem)),
         Statement::Match(m) => {
             let op = if m.op == Operator::NEQ { "!= " } else { "" };
             format!("{} {op}{}", expression_text(&m.left), expression_text(&m.right))

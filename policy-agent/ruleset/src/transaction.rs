@@ -88,6 +88,10 @@ impl Transaction {
             out.add_elements(name, set.kind, set.elements(graph));
         }
         for (name, set) in kept {
+            // What was cut by an agent before this one stays cut. nft 1.0.6 cannot name a set that is dynamic already.
+            if set.kind.is_dynamic() {
+                continue;
+            }
             // Refused if it is of another kind.
             out.ops.push(Op::AddSet { name: name.clone(), kind: set.kind });
             out.ops.push(Op::FlushSet { name: name.clone() });
@@ -156,6 +160,8 @@ impl Transaction {
         let mut fresh = BTreeSet::new();
         let length = self.ops.iter().position(|op| match op {
             Op::AddTable | Op::KeepTable => false,
+            // nft 1.0.6 makes a set dynamic only beside a rule that updates it.
+            Op::AddSet { kind, .. } if kind.is_dynamic() => true,
             Op::AddSet { name, .. } => !fresh.insert(name.clone()),
             Op::AddElements { set, .. } => !fresh.contains(set),
             _ => true,
@@ -251,7 +257,7 @@ fn is_same_source(a: &Set, b: &Set) -> bool {
 /// The elements that joined or left a set.
 fn changes(contents: &Contents, family: Family, delta: &GraphDelta) -> Vec<(Element, bool)> {
     match contents {
-        Contents::Fixed(_) => Vec::new(),
+        Contents::Fixed(_) | Contents::Dynamic => Vec::new(),
         Contents::Members(id) => {
             let start = delta.members.partition_point(|change| change.peer_set < *id);
             let own = delta.members.iter().skip(start).take_while(|change| change.peer_set == *id);

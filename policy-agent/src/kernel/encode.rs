@@ -14,11 +14,11 @@ mod rules;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as ChainHook, HookNumber, InetHookNumber, NfTablesMessage, RuleAttribute, RuleMessage,
-    SetAttribute, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
+    SetAttribute, SetDescription, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
-use policy_ruleset::{Hook, Op, SetKind, TABLE, Transaction};
+use policy_ruleset::{Hook, Op, SetKind, TABLE, Transaction, cut};
 
 use attributes::be32;
 
@@ -192,18 +192,25 @@ impl Writer {
 
     fn named_set(&self, name: &str, kind: SetKind) -> SetMessage {
         let (key_type, key_len) = elements::key_type(kind);
-        let flags = if matches!(kind, SetKind::Ranges(_)) { SetFlags::Interval } else { SetFlags::empty() };
-        SetMessage {
-            attributes: vec![
-                SetAttribute::Table(TABLE.to_owned()),
-                SetAttribute::Name(name.to_owned()),
-                SetAttribute::Flags(flags),
-                SetAttribute::KeyType(key_type),
-                SetAttribute::KeyLen(key_len),
-                SetAttribute::Id(u32::try_from(self.step).unwrap_or(u32::MAX) | elements::NAMED_SET_IDS),
-                SetAttribute::UserData(elements::set_userdata(matches!(kind, SetKind::Pairs(_) | SetKind::Ports(_)))),
-            ],
+        let flags = match kind {
+            SetKind::Ranges(_) => SetFlags::Interval,
+            kind if kind.is_dynamic() => SetFlags::Timeout | SetFlags::Eval,
+            _ => SetFlags::empty(),
+        };
+        let mut attributes = vec![
+            SetAttribute::Table(TABLE.to_owned()),
+            SetAttribute::Name(name.to_owned()),
+            SetAttribute::Flags(flags),
+            SetAttribute::KeyType(key_type),
+            SetAttribute::KeyLen(key_len),
+            SetAttribute::Id(u32::try_from(self.step).unwrap_or(u32::MAX) | elements::NAMED_SET_IDS),
+        ];
+        if kind.is_dynamic() {
+            attributes.push(SetAttribute::Description(vec![SetDescription::Size(cut::SIZE)]));
+            attributes.push(SetAttribute::Timeout(u64::from(cut::SECONDS) * 1000));
         }
+        attributes.push(SetAttribute::UserData(elements::set_userdata(kind.is_concatenation())));
+        SetMessage { attributes }
     }
 }
 

@@ -11,7 +11,7 @@ use nftables::expr::{Expression, NamedExpression, SetItem, Verdict};
 use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use nix::errno::Errno;
-use policy_ruleset::{Element, Hook, Op, Transaction};
+use policy_ruleset::{Element, Hook, Op, Transaction, cut};
 
 use super::Kernel;
 use super::doors::{ApplyError, Door};
@@ -217,6 +217,14 @@ fn step(place: &mut Option<Table>, op: &Op) -> Result<(), Errno> {
         Op::AddElements { set, elements, .. } => {
             let set = table.sets.get_mut(set).ok_or(Errno::ENOENT)?;
             for element in elements {
+                // What was cut may be added again: that only makes it stay longer.
+                if cut::ends(element).is_some() {
+                    if !set.contains(element) && set.len() >= cut::SIZE as usize {
+                        return Err(Errno::ENFILE);
+                    }
+                    set.insert(*element);
+                    continue;
+                }
                 let overlaps = |other: &Element| overlap(element, other);
                 if set.iter().any(overlaps) {
                     return Err(Errno::EEXIST);
@@ -303,6 +311,7 @@ fn refers(rule: &Rule<'_>) -> Refers {
                     out.sets.insert(set.to_owned());
                 }
             }
+            Statement::Set(set) => drop(out.sets.insert(set.set.trim_start_matches('@').to_owned())),
             Statement::VerdictMap(map) => {
                 let Expression::Named(NamedExpression::Set(items)) = &map.data else { continue };
                 out.chains.extend(items.iter().filter_map(|item| match item {

@@ -10,7 +10,7 @@ use policy_core::model::Direction;
 use policy_core::plan::{GroupPlan, NodePlan};
 use policy_core::sets::Family;
 
-use super::{Names, Options, group, sets};
+use super::{Names, Options, cut, group, sets};
 use crate::MARKER;
 use crate::rule::{
     concat, counter, ct_state, equal, goto, goto_verdict, jump, meta, opens_no_connection, payload, rule, set, text, verdict_map,
@@ -34,7 +34,7 @@ const NEVER_FILTERED: [&str; 9] = [
 const QUARANTINE: &str = "quarantine.deny";
 
 pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, out: &mut Ruleset) {
-    insert(out, MARKER, None, first_packets(), "what cannot be the first packet of a connection is dropped for isolated pods");
+    insert(out, MARKER, None, first_packets(out), "what cannot be the first packet of a connection is dropped for isolated pods");
     for direction in Direction::ALL {
         add_side(direction, plan, names, out);
     }
@@ -59,8 +59,8 @@ fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule<'st
 }
 
 /// S3.9: a connection that was cut must not come back, in neither direction. S1.65: what cannot be read is denied.
-fn first_packets() -> Vec<Rule<'static>> {
-    vec![
+fn first_packets(out: &Ruleset) -> Vec<Rule<'static>> {
+    let mut rules = vec![
         // nft: ct state invalid counter drop
         rule(MARKER, vec![ct_state("invalid"), counter(), Statement::Drop(None)], "part of no connection, or not readable"),
         // nft: tcp flags & (fin | syn | rst | ack) != syn counter drop
@@ -69,7 +69,9 @@ fn first_packets() -> Vec<Rule<'static>> {
             vec![opens_no_connection(), counter(), Statement::Drop(None)],
             "TCP that does not open a connection: what was cut stays cut",
         ),
-    ]
+    ];
+    rules.extend(cut::entry(out));
+    rules
 }
 
 fn accept(chain: &str, mut conditions: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {

@@ -45,7 +45,16 @@ pub(super) fn key_type(kind: SetKind) -> (u32, u32) {
         SetKind::Addresses(_) | SetKind::Ranges(_) => (address, length),
         SetKind::Pairs(_) => ((address << 6) | address, 2 * length),
         SetKind::Ports(_) => ((((address << 6) | TYPE_INET_PROTO) << 6) | TYPE_INET_SERVICE, length + 8),
+        SetKind::CutPairs(_) => (concatenated(&[address, address, TYPE_INET_PROTO]), 2 * length + 4),
+        SetKind::CutFlows(_) => {
+            (concatenated(&[address, address, TYPE_INET_PROTO, TYPE_INET_SERVICE, TYPE_INET_SERVICE]), 2 * length + 12)
+        }
     }
+}
+
+/// nft's number for a concatenation of types.
+fn concatenated(types: &[u32]) -> u32 {
+    types.iter().fold(0, |all, one| (all << 6) | one)
 }
 
 /// The type and the length of `meta l4proto . th dport`.
@@ -98,6 +107,16 @@ fn push(element: &Element, out: &mut Vec<DefaultNla>) {
         Element::Pair(a, b) => out.push(nested(LIST_ELEMENT, &[key([address(*a), address(*b)].concat())])),
         Element::Port(a, transport, port) => {
             let bytes = [address(*a), port_key(protocol_number(*transport), *port).to_vec()].concat();
+            out.push(nested(LIST_ELEMENT, &[key(bytes)]));
+        }
+        Element::CutFlow { source, destination, protocol, source_port, destination_port } => {
+            let [high, low] = destination_port.to_be_bytes();
+            let ports = port_key(*protocol, *source_port);
+            let bytes = [&address(*source)[..], &address(*destination), &ports, &[high, low, 0, 0]].concat();
+            out.push(nested(LIST_ELEMENT, &[key(bytes)]));
+        }
+        Element::CutPair(source, destination, protocol) => {
+            let bytes = [&address(*source)[..], &address(*destination), &[*protocol, 0, 0, 0]].concat();
             out.push(nested(LIST_ELEMENT, &[key(bytes)]));
         }
         // A range is its first address, and an end mark at the first address after it.

@@ -9,7 +9,7 @@ use netlink_packet_netfilter::nftables::{
 };
 use nftables::expr::{BinaryOperation, Expression, MetaKey, NamedExpression, Payload, SetItem, Verdict};
 use nftables::schema::Rule;
-use nftables::stmt::{Operator, Statement, VerdictMap};
+use nftables::stmt::{Operator, SetOp, Statement, VerdictMap};
 use policy_ruleset::TABLE;
 
 use super::EncodeError;
@@ -116,6 +116,7 @@ fn field(payload: &Payload<'_>) -> Result<Field, EncodeError> {
         ("ip6", "daddr") => (IPV6, NETWORK_HEADER, 24, 16),
         ("icmpv6", "type") => (ICMPV6, TRANSPORT_HEADER, 0, 1),
         ("tcp", "flags") => (TCP, TRANSPORT_HEADER, 13, 1),
+        ("th", "sport") => (&[][..], TRANSPORT_HEADER, 0, 2),
         ("th", "dport") => (&[][..], TRANSPORT_HEADER, 2, 2),
         _ => return Err(EncodeError::new(payload)),
     };
@@ -185,6 +186,7 @@ impl Encoder<'_> {
                 self.push("log", attributes);
             }
             Statement::Match(m) => self.matching(&m.left, m.op, &m.right)?,
+            Statement::Set(set) if set.op == SetOp::Update => self.update(&set.set, &set.elem)?,
             Statement::VerdictMap(map) => self.verdict_map(map)?,
             other => return Err(EncodeError::new(other)),
         }
@@ -209,6 +211,7 @@ impl Encoder<'_> {
                 let (key, value) = match (meta.key, word.as_ref()) {
                     (MetaKey::Nfproto, "ipv4") => (META_NFPROTO, NFPROTO_IPV4),
                     (MetaKey::Nfproto, "ipv6") => (META_NFPROTO, NFPROTO_IPV6),
+                    (MetaKey::L4proto, "tcp") => (META_L4PROTO, IPPROTO_TCP),
                     (MetaKey::L4proto, "icmp") => (META_L4PROTO, IPPROTO_ICMP),
                     (MetaKey::L4proto, "ipv6-icmp") => (META_L4PROTO, IPPROTO_ICMPV6),
                     _ => return Err(unknown()),
@@ -231,6 +234,17 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    /// `update @SET { KEY }`. The rule has matched fields of the key, so what these need holds.
+    fn update(&mut self, set: &str, key: &Expression<'_>) -> Result<(), EncodeError> {
+        let (Some(set), Expression::Named(NamedExpression::Concat(parts))) = (set.strip_prefix('@'), key) else {
+            return Err(EncodeError::new(&(set, key)));
+        };
+        self.load_parts(parts, false)?;
+        // NFT_DYNSET_OP_UPDATE
+        self.push("dynset", vec![be32(4, 1), be32(3, 1), text(1, set)]);
+        Ok(())
+    }
+
     /// Loads a field, or several side by side, into the registers from 1 on.
     fn key(&mut self, key: &NamedExpression<'_>, has_ranges: bool) -> Result<(), EncodeError> {
         match key {
@@ -249,6 +263,10 @@ impl Encoder<'_> {
         if let Some(Expression::Named(NamedExpression::Payload(first))) = parts.first() {
             self.needs(field(first)?.needs);
         }
+        self.load_parts(parts, has_ranges)
+    }
+
+    fn load_parts(&mut self, parts: &[Expression<'_>], has_ranges: bool) -> Result<(), EncodeError> {
         let mut word = 0;
         for part in parts {
             match part {
