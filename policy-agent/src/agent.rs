@@ -23,9 +23,8 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use netpol_cni::protocol::{Answer, Task, code};
-use policy_core::compile::GraphDelta;
 
-use crate::conntrack::{Order, Scope, Tuple};
+use crate::connections::Order;
 use crate::enforcer::{Done, Enforcer, Kind};
 use crate::explain;
 use crate::metrics::{Metrics, seconds};
@@ -35,6 +34,7 @@ use crate::source::{Extent, News, Pulse, Source};
 use explanations::Explanations;
 use plugins::Plugins;
 pub use published::{Groups, Published, SILENCE};
+use queue::Batch;
 pub use queue::{Event, Inbox, Mailbox, Question, Refused, queue};
 
 /// After a failure, the table is tried again this often.
@@ -203,9 +203,8 @@ impl Agent {
             self.news_in_force = self.news_taken;
         }
         self.answer_plugins();
-        if let Some((tuples, answer)) = self.inbox.batch() {
-            // A thread that is gone needs no answer.
-            let _ = answer.send(self.judge(&tuples));
+        if let Some(batch) = self.inbox.batch() {
+            self.serve(batch);
         }
         self.answer_question();
         self.explain_denials();
@@ -248,7 +247,7 @@ impl Agent {
                 self.unchained = trouble;
             }
             // These are not taken here, because the graph is not consistent before the flush.
-            Event::Denied(_) | Event::Ask(..) | Event::Judge(..) | Event::Stop => {}
+            Event::Denied(_) | Event::Ask(..) | Event::Judge(..) | Event::Release(..) | Event::Forget(..) | Event::Stop => {}
         }
         false
     }
@@ -408,16 +407,36 @@ impl Agent {
         if done.kind != Kind::Update || done.delta.is_structural {
             self.published.show_groups(self.enforcer.ruleset());
         }
-        let scope = lost_access(done);
-        if !scope.is_empty() {
+        if let Some(order) = done.order() {
             // The thread for connections lives as long as this one.
-            let _ = self.orders.send(Order { scope, token: None });
+            let _ = self.orders.send(order);
         }
     }
 
-    /// Which of these connections are to be cut.
-    fn judge(&self, tuples: &[Tuple]) -> Vec<bool> {
-        tuples.iter().map(|tuple| !self.enforcer.graph().verdict(&tuple.flow).is_allowed()).collect()
+    /// Does what the thread for connections asks. Without an answer, it asks again later.
+    fn serve(&mut self, batch: Batch) {
+        // The graph may be in the middle of a change, and the rules that keep connections cut may not be in force.
+        if self.is_behind || self.enforcer.generation().is_none() {
+            return;
+        }
+        // A thread that is gone needs no answer.
+        let result = match batch {
+            Batch::Judge(tuples, answer) => self.enforcer.judge_and_hold(&tuples).map(|judged| {
+                self.metrics.connections_cut_coarsely.inc_by(judged.coarse as u64);
+                self.metrics.connections_not_held.inc_by(judged.unheld as u64);
+                let _ = answer.send(judged.is_doomed);
+            }),
+            Batch::Release(held, answer) => self.enforcer.release(&held).map(|left| {
+                let _ = answer.send(left == 0);
+            }),
+            Batch::Forget(held, answer) => self.enforcer.forget(&held).map(|_| {
+                let _ = answer.send(());
+            }),
+        };
+        if let Err(error) = result {
+            self.complain(format!("cannot keep connections cut: {error}"));
+            self.retry_at.get_or_insert((self.clock)() + RETRY);
+        }
     }
 
     /// Reports denied packets, while the budget for explanations lasts.
@@ -450,15 +469,4 @@ impl Agent {
         };
         let _ = asked.answer.send(text);
     }
-}
-
-/// The connections that may have lost access by what was put in force.
-fn lost_access(done: &Done) -> Scope {
-    let GraphDelta { members, named_members, is_structural, .. } = &done.delta;
-    // Connections may be older than the agent, and than what another program did to the table.
-    if done.kind != Kind::Update || *is_structural {
-        return Scope::All;
-    }
-    let left = members.iter().filter(|c| !c.is_member).map(|c| c.address);
-    Scope::Addresses(left.chain(named_members.iter().filter(|c| !c.is_member).map(|c| c.address)).collect())
 }

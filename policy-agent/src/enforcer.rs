@@ -3,6 +3,8 @@
 //! One thread owns it: the compiler, what was put in force, and the way into the kernel. Whatever is doubtful ends in the same
 //! step, which is always right: the whole table is replaced in one transaction.
 
+mod cut;
+
 use std::time::{Duration, Instant};
 
 use policy_core::compile::{self, Compiler, GraphDelta};
@@ -10,6 +12,7 @@ use policy_core::graph::AllowGraph;
 use policy_core::model::Change;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
+use crate::connections::{Order, Scope};
 use crate::kernel::Kernel;
 use crate::kernel::doors::{ApplyError, Door};
 use crate::kernel::monitor::Between;
@@ -60,6 +63,20 @@ pub struct Done {
     pub apply: Duration,
     /// What became different; for an update only.
     pub delta: GraphDelta,
+    /// Whose connections may have lost access.
+    pub lost: Scope,
+}
+
+pub use cut::Judged;
+
+impl Done {
+    /// What to look at; `None` for nothing.
+    #[must_use]
+    pub fn order(&self) -> Option<Order> {
+        let has_gains = self.kind != Kind::Update || cut::has_gains(&self.delta);
+        let order = Order { scope: self.lost.clone(), token: None, has_gains };
+        (has_gains || !order.scope.is_empty()).then_some(order)
+    }
 }
 
 /// The one owner of the table.
@@ -80,6 +97,8 @@ pub struct Enforcer {
     local_addresses: usize,
     /// Why the table will be replaced, when it is next.
     next_kind: Kind,
+    /// To whom the addresses on this node belong.
+    claims: cut::Claims,
 }
 
 impl Enforcer {
@@ -97,6 +116,7 @@ impl Enforcer {
             replaced: None,
             local_addresses: 0,
             next_kind: Kind::Start,
+            claims: cut::Claims::default(),
         }
     }
 
@@ -159,7 +179,10 @@ impl Enforcer {
     pub fn flush(&mut self) -> Result<Option<Done>, ApplyError> {
         let start = Instant::now();
         let delta = self.compiler.flush();
+        let before = delta.is_structural.then(|| std::mem::take(&mut self.claims));
         let next = delta.is_structural.then(|| self.render());
+        let lost =
+            before.map_or_else(|| cut::left(&delta).collect(), |before| self.claims.lost(&before, &delta, self.compiler.graph()));
         let Some(generation) = self.generation else {
             // Without a ruleset in force there may be none rendered yet, either.
             self.ruleset = match next {
@@ -178,7 +201,9 @@ impl Enforcer {
         }
         let compile = start.elapsed();
         match self.apply_in_parts(&transaction, generation) {
-            Ok(()) => Ok(Some(self.done(Kind::Update, &transaction, compile, start, delta))),
+            Ok(()) => {
+                Ok(Some(Done { delta, lost: Scope::Addresses(lost), ..self.done(Kind::Update, &transaction, compile, start) }))
+            }
             Err(Failure::Touched) => self.replace(Kind::Repair, start).map(Some),
             Err(Failure::Refused(error)) => {
                 tracing::warn!(%error, "an update was refused; the whole table is replaced");
@@ -190,12 +215,15 @@ impl Enforcer {
     fn render(&mut self) -> Ruleset {
         let plan = self.compiler.graph().node_plan();
         self.local_addresses = plan.addresses.len();
+        self.claims = cut::Claims::of(&plan);
         render(&plan, &self.options)
     }
 
-    fn done(&self, kind: Kind, transaction: &Transaction, compile: Duration, start: Instant, delta: GraphDelta) -> Done {
+    fn done(&self, kind: Kind, transaction: &Transaction, compile: Duration, start: Instant) -> Done {
         let (steps, elements) = (transaction.ops.len(), transaction.elements());
-        Done { kind, steps, elements, compile, apply: start.elapsed().saturating_sub(compile), delta }
+        let apply = start.elapsed().saturating_sub(compile);
+        // Connections may be older than the agent, and than what somebody else did to the table.
+        Done { kind, steps, elements, compile, apply, delta: GraphDelta::default(), lost: Scope::All }
     }
 
     /// Replaces the table, whatever is in it.
@@ -219,7 +247,7 @@ impl Enforcer {
             match self.apply_in_parts(&transaction, generation) {
                 Ok(()) => {
                     self.replaced = self.generation;
-                    return Ok(self.done(kind, &transaction, compile, start, GraphDelta::default()));
+                    return Ok(self.done(kind, &transaction, compile, start));
                 }
                 Err(Failure::Touched) => {}
                 // It may hold what cannot become ours: then it goes as a whole. Without an answer, it is tried again as it is.

@@ -2,7 +2,7 @@
 //!
 //! - `admin`: HTTP, the socket of the node, counters.
 //! - `agent`: the loop that brings all of this together.
-//! - `conntrack`: established connections that lost their verdict.
+//! - `connections`: established connections that lost their verdict.
 //! - `denied`: samples of what was denied.
 //! - `enforcer`: the compiler, what is in force, and the step from one to the other.
 //! - `explain`: kernel objects and denials in the words of Kubernetes.
@@ -18,7 +18,7 @@
 
 pub mod admin;
 pub mod agent;
-pub mod conntrack;
+pub mod connections;
 pub mod denied;
 pub mod enforcer;
 pub mod explain;

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub elements_changed: IntCounter,
     pub drift_repairs: IntCounter,
     pub connections_cut: IntCounter,
+    pub connections_cut_coarsely: IntCounter,
+    pub connections_not_held: IntCounter,
     pub cut_seconds: Histogram,
     pub denied_packets: IntCounterVec,
     pub deny_log_lines: IntCounter,
@@ -94,6 +96,14 @@ impl Metrics {
             elements_changed: counter("set_elements_changed_total", "Set elements added and deleted")?,
             drift_repairs: counter("drift_repairs_total", "Times that the table was replaced because somebody else changed it")?,
             connections_cut: counter("connections_cut_total", "Established connections deleted because they lost their verdict")?,
+            connections_cut_coarsely: counter(
+                "connections_cut_coarsely_total",
+                "Connections that are kept cut together with all others of their addresses and protocol, for lack of room",
+            )?,
+            connections_not_held: counter(
+                "connections_not_held_total",
+                "Connections without an opening, as of UDP, that may come back after they were cut, for lack of room",
+            )?,
             cut_seconds: histogram("cut_seconds", "Judging established connections after a change")?,
             denied_packets: counters(
                 "denied_packets_total",

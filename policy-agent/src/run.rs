@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use cluster_objects::Access;
 use policy_agent::admin::{counters, http, socket};
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
-use policy_agent::conntrack::{self, Conntrack};
+use policy_agent::connections::{self, Conntrack};
 use policy_agent::denied;
 use policy_agent::enforcer::Enforcer;
 use policy_agent::install::conflist::PLUGIN;
@@ -100,8 +100,8 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let published = Arc::new(Published::default());
     let (orders, ordered) = channel();
-    let connections = Conntrack::open().context("cannot open a netlink socket")?;
-    conntrack::start(connections, ordered, mailbox.clone(), metrics.clone())?;
+    let conntrack = Conntrack::open().context("cannot open a netlink socket")?;
+    connections::start(conntrack, ordered, mailbox.clone(), metrics.clone())?;
     if let Some(path) = &config.socket {
         socket::serve(path, mailbox.clone()).with_context(|| format!("cannot listen at `{}`", path.display()))?;
     }

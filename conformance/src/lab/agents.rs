@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, Question, queue};
-use policy_agent::conntrack::{self, Conntrack};
+use policy_agent::connections::{self, Conntrack};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::NetlinkDoor;
@@ -68,8 +68,8 @@ fn start(node: &str) -> Handle {
     let enforcer = Enforcer::new(scope, options, door, kernel);
     let metrics = Metrics::new().expect("valid names");
     let (orders, ordered) = channel();
-    let connections = Conntrack::open().expect("netlink");
-    conntrack::start(connections, ordered, mailbox.clone(), metrics.clone()).expect("a thread");
+    let conntrack = Conntrack::open().expect("netlink");
+    connections::start(conntrack, ordered, mailbox.clone(), metrics.clone()).expect("a thread");
     let parts = Parts {
         enforcer,
         orders,

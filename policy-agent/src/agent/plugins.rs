@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use netpol_cni::protocol::{Answer, code};
 
-use crate::conntrack::{Order, Scope};
+use crate::connections::{Order, Scope};
 
 /// The plugin waits for ten seconds; its refusal must reach it before.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -61,7 +61,7 @@ impl Plugins {
             }
             let scope = Scope::Addresses(std::mem::take(addresses));
             waiting.stage = Stage::Connections;
-            orders.send(Order { scope, token: Some(waiting.token) }).is_err()
+            orders.send(Order { scope, token: Some(waiting.token), has_gains: false }).is_err()
         });
         let why = result.err().unwrap_or("connections cannot be looked at");
         refused.for_each(|waiting| waiting.answer(Answer::refused(code::TRY_AGAIN, why)));

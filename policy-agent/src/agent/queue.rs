@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use netpol_cni::protocol::{Answer, Task};
+use policy_ruleset::Element;
 
-use crate::conntrack::Tuple;
+use crate::connections::Tuple;
 use crate::denied::Sample;
 use crate::source::News;
 
@@ -42,6 +43,10 @@ pub enum Event {
     Chain(Option<String>),
     /// Which of these tracked connections are to be cut: an answer for each of them, in order.
     Judge(Vec<Tuple>, SyncSender<Vec<bool>>),
+    /// Remove those of these elements whose connection is allowed again: whether all of them are gone.
+    Release(Vec<Element>, SyncSender<bool>),
+    /// Remove these elements: their address has a new owner.
+    Forget(Vec<Element>, SyncSender<()>),
     /// The connections of an order with a token have been looked at.
     Looked {
         /// The token of the order.
@@ -71,8 +76,12 @@ pub(super) struct Asked {
     pub(super) at: Instant,
 }
 
-/// A batch of tracked connections to judge, and where the answer goes.
-pub(super) type Batch = (Vec<Tuple>, SyncSender<Vec<bool>>);
+/// A request of the thread for connections, and where the answer goes. It makes one at a time.
+pub(super) enum Batch {
+    Judge(Vec<Tuple>, SyncSender<Vec<bool>>),
+    Release(Vec<Element>, SyncSender<bool>),
+    Forget(Vec<Element>, SyncSender<()>),
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -201,7 +210,9 @@ impl Mailbox {
             Event::Sandbox(..) if waiting.tasks.len() >= MOST_TASKS => return Err(Refused::Full),
             Event::Sandbox(task, answer) => waiting.tasks.push_back((task, answer)),
             Event::Chain(trouble) => waiting.chain = Some(trouble),
-            Event::Judge(tuples, answer) => waiting.batches.push_back((tuples, answer)),
+            Event::Judge(tuples, answer) => waiting.batches.push_back(Batch::Judge(tuples, answer)),
+            Event::Release(held, answer) => waiting.batches.push_back(Batch::Release(held, answer)),
+            Event::Forget(held, answer) => waiting.batches.push_back(Batch::Forget(held, answer)),
             Event::Looked { token, result } => waiting.looked.push_back((token, result)),
             Event::Ask(..) if waiting.questions.len() >= MOST_QUESTIONS => return Err(Refused::Full),
             Event::Ask(question, answer) => waiting.questions.push_back(Asked { question, answer, at: Instant::now() }),
@@ -235,7 +246,7 @@ impl Inbox {
         event
     }
 
-    /// The next batch of tracked connections to judge.
+    /// The next request of the thread for connections.
     pub(super) fn batch(&self) -> Option<Batch> {
         self.shared.lock().batches.pop_front()
     }

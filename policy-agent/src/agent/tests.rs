@@ -13,6 +13,7 @@ use policy_core::verdict::Flow;
 use policy_ruleset::{DenyLog, Options};
 
 use super::*;
+use crate::connections::{Scope, Tuple};
 use crate::denied::Sample;
 use crate::kernel::fake::{FakeKernel, Trouble};
 use crate::status::Status;
@@ -247,18 +248,31 @@ fn an_add_that_cannot_be_closed_in_time_is_refused() {
 fn connections_are_judged_by_what_is_in_force() {
     let mut bench = Bench::in_force(Duration::ZERO);
     bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
-    let flow = |destination: &str| Flow {
+    let tuple = |destination: &str| Tuple {
         source: "192.0.2.9".parse().unwrap(),
         destination: destination.parse().unwrap(),
-        protocol: Protocol::Port(Transport::Tcp, 80),
+        protocol: 17,
+        ports: Some((1000, 80)),
     };
-    let tuples = [flow("10.0.0.1"), flow("10.0.0.2")].map(|flow| Tuple { flow }).to_vec();
+    let tuples = vec![tuple("10.0.0.1"), tuple("10.0.0.2")];
     let (answer, answered) = sync_channel(1);
     bench.mailbox.send(Event::Judge(tuples, answer)).unwrap();
     assert!(bench.agent.round());
     assert_eq!(answered.try_recv().unwrap(), [true, false], "the policy came with it");
+    let held = || bench.kernel.table().unwrap().sets["was-cut4"].clone();
+    let element = tuple("10.0.0.1").reverse().unwrap();
+    assert_eq!(held(), [element].into(), "what keeps it cut is in the kernel before the answer");
     let scopes: Vec<Scope> = bench.orders.try_iter().map(|order| order.scope).collect();
-    assert!(!scopes.is_empty(), "a policy that isolates takes access away");
+    assert_eq!(scopes, [Scope::Addresses(["10.0.0.1".parse().unwrap()].into())], "only the pod that lost access");
+
+    // Policy allows it again, and still isolates the pod.
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a").replace("policyTypes", "ingress: [{}], policyTypes")));
+    let (answer, answered) = sync_channel(1);
+    bench.mailbox.send(Event::Release(vec![element], answer)).unwrap();
+    assert!(bench.agent.round());
+    assert!(answered.try_recv().unwrap());
+    assert!(bench.kernel.table().unwrap().sets["was-cut4"].is_empty());
+    assert!(bench.orders.try_iter().any(|order| order.has_gains));
 }
 
 #[test]

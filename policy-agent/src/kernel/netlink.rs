@@ -20,6 +20,12 @@ const READ: usize = 1 << 18;
 /// The kernel answers at once. One that does not for this long is taken to be lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// `NLMSG_ERROR` and `NLMSG_DONE`.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Bytes of a netfilter header.
+const HEADER: usize = 4;
+
 /// What the kernel says to a batch.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -165,6 +171,51 @@ impl Netlink {
                     NetlinkPayload::Done(_) => return Err(io::ErrorKind::Interrupted.into()),
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
                     _ => {}
+                }
+            }
+        }
+    }
+
+    /// The same as [`Netlink::dump`] for answers that are not worth parsing as a whole: `take` gets what follows the netfilter
+    /// header of each.
+    pub(crate) fn dump_raw(
+        &mut self,
+        family: NetfilterProtoFamily,
+        inner: impl Into<NetfilterMessageInner>,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let sequence = self.send(NLM_F_DUMP, family, 0, inner)?;
+        let mut is_consistent = true;
+        loop {
+            self.buffer.clear();
+            let length = match self.socket.recv(&mut self.buffer, MsgFlags::MSG_TRUNC.bits()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if length > self.buffer.len() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a netlink message longer than the buffer"));
+            }
+            let mut rest = self.buffer.as_slice();
+            while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+                let (length, payload) = (message.length() as usize, message.payload());
+                if message.sequence_number() == sequence {
+                    is_consistent &= message.flags() & netlink_packet_core::NLM_F_DUMP_INTR == 0;
+                    match message.message_type() {
+                        // Both begin with the number of an error, which is negative, or zero.
+                        NLMSG_DONE | NLMSG_ERROR => {
+                            let code = payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+                            return match code {
+                                0 if is_consistent => Ok(()),
+                                0 => Err(io::ErrorKind::Interrupted.into()),
+                                code => Err(io::Error::from_raw_os_error(code.saturating_abs())),
+                            };
+                        }
+                        _ => take(payload.get(HEADER..).unwrap_or_default()),
+                    }
+                }
+                match rest.get(length.next_multiple_of(4)..) {
+                    Some(next) if length > 0 => rest = next,
+                    _ => break,
                 }
             }
         }

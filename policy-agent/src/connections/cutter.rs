@@ -1,0 +1,290 @@
+//! The thread that terminates connections.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use policy_ruleset::cut;
+
+use super::agenda::{Agenda, FIRST_RETRY, SECOND_LOOK, Work};
+use super::records::Records;
+use super::{BATCH, Clock, Connections, Enforcement, Entry, KnownAddresses, Order, Scope};
+use crate::metrics::{Metrics, seconds};
+
+/// Entries that could not be deleted and are tried again one by one; more of them are looked for again.
+const MOST_STUBBORN: usize = 4096;
+/// The longest time after which an entry is tried again that could not be deleted.
+const LAST_RETRY: Duration = Duration::from_secs(4);
+/// Without anything to do, the thread sleeps for at most this long.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Terminates connections that are not allowed any more.
+pub struct Cutter<C, E, T> {
+    connections: C,
+    enforcement: E,
+    clock: T,
+    node: KnownAddresses,
+    metrics: Metrics,
+    agenda: Agenda,
+    records: Records,
+    stubborn: Stubborn,
+}
+
+/// Entries that could not be deleted.
+#[derive(Default)]
+struct Stubborn {
+    entries: Vec<Entry>,
+    at: Option<Instant>,
+    wait: Option<Duration>,
+}
+
+/// What a look came to.
+#[derive(Default)]
+struct Looked {
+    /// Why connections may not have been seen or judged: all of them are looked at again.
+    unseen: Option<String>,
+    /// Why a connection could not be deleted: only those are tried again.
+    undeleted: Option<String>,
+}
+
+impl Looked {
+    fn unseen(error: String) -> Self {
+        Self { unseen: Some(error), undeleted: None }
+    }
+
+    fn result(&self) -> Result<(), String> {
+        self.unseen.clone().or_else(|| self.undeleted.clone()).map_or(Ok(()), Err)
+    }
+}
+
+/// Connections that were judged.
+#[derive(Default)]
+struct Outcome {
+    doomed: Vec<Entry>,
+    /// Whether a batch was not judged.
+    is_unanswered: bool,
+}
+
+impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
+    /// A cutter with nothing to do.
+    pub fn new(connections: C, enforcement: E, clock: T, node: KnownAddresses, metrics: Metrics) -> Self {
+        let (agenda, records, stubborn) = Default::default();
+        Self { connections, enforcement, clock, node, metrics, agenda, records, stubborn }
+    }
+
+    /// Works until nobody can give orders any more.
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            match orders.recv_timeout(self.until_next()) {
+                Ok(order) => self.take(order),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(order) = orders.try_recv() {
+                self.take(order);
+            }
+            self.work();
+        }
+    }
+
+    /// Takes an order.
+    pub fn take(&mut self, order: Order) {
+        self.agenda.take(order, self.clock.now());
+    }
+
+    /// How long there is nothing to do, unless an order comes.
+    #[must_use]
+    pub fn until_next(&self) -> Duration {
+        let now = self.clock.now();
+        let due = [self.agenda.due(now), self.stubborn.at, self.records.due()].into_iter().flatten().min();
+        due.map_or(IDLE, |at| at.saturating_duration_since(now))
+    }
+
+    /// Does the most urgent thing that is to be done now; whether there was one.
+    pub fn work(&mut self) -> bool {
+        let now = self.clock.now();
+        self.records.settle(now);
+        if self.stubborn.at.is_some_and(|at| now >= at) {
+            self.retry_stubborn(now);
+            return true;
+        }
+        match self.agenda.next(now) {
+            None => return false,
+            Some(Work::ForTokens(tokens, scope)) => {
+                let mut looked = self.look(&scope);
+                if looked.unseen.is_none() {
+                    looked.unseen = self.forget(&scope).err();
+                }
+                for token in tokens {
+                    self.enforcement.looked(token, looked.result());
+                }
+                self.looked(scope, true, looked.unseen);
+            }
+            Some(Work::Look(scope, is_first)) => {
+                let looked = self.look(&scope);
+                self.looked(scope, is_first, looked.unseen);
+            }
+            Some(Work::Release) => self.release(),
+        }
+        true
+    }
+
+    fn looked(&mut self, scope: Scope, is_first: bool, unseen: Option<String>) {
+        let now = self.clock.now();
+        match unseen {
+            None => self.agenda.succeeded(),
+            Some(error) => {
+                tracing::error!(error, "established connections may outlive a policy; trying again");
+                self.agenda.failed(scope.clone(), now);
+            }
+        }
+        if is_first {
+            self.agenda.look_again(scope, now);
+        }
+    }
+
+    /// Terminates the connections in a scope that are not allowed any more.
+    fn look(&mut self, scope: &Scope) -> Looked {
+        let start = self.clock.now();
+        // What the node itself opened is left alone, whatever its source address (S2.11).
+        let node = match self.node.current() {
+            Ok(node) => node,
+            Err(error) => return Looked::unseen(format!("cannot list the addresses of this node: {error}")),
+        };
+        let mut batch: Vec<Entry> = Vec::new();
+        let mut outcome = Outcome::default();
+        let enforcement = &mut self.enforcement;
+        let listed = self.connections.list(scope, &mut |entry| {
+            if !node.contains(&entry.tuple.source) {
+                batch.push(entry);
+            }
+            if batch.len() >= BATCH {
+                outcome.judge(enforcement, &mut batch);
+            }
+        });
+        outcome.judge(enforcement, &mut batch);
+        let mut looked = self.delete(outcome.doomed);
+        self.metrics.cut_seconds.observe(seconds(self.clock.now().saturating_duration_since(start)));
+        if outcome.is_unanswered {
+            looked.unseen = Some("established connections cannot be judged while the rules are not in force".to_owned());
+        }
+        if let Err(error) = listed {
+            looked.unseen = Some(format!("cannot list established connections: {error}"));
+        }
+        looked
+    }
+
+    /// Deletes all that can be deleted. The rest is tried again.
+    fn delete(&mut self, entries: Vec<Entry>) -> Looked {
+        let mut looked = Looked::default();
+        let was_stubborn = self.stubborn.wait.is_some();
+        for entry in entries {
+            let now = self.clock.now();
+            match self.connections.delete(&entry) {
+                Ok(true) => {
+                    self.metrics.connections_cut.inc();
+                    self.records.write(&entry.tuple, now);
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let error = format!("cannot delete an established connection: {error}");
+                    if !self.stubborn.push(entry, now) {
+                        looked.unseen = Some(error.clone());
+                    }
+                    looked.undeleted = Some(error);
+                }
+            }
+        }
+        if let (Some(error), false) = (&looked.undeleted, was_stubborn) {
+            tracing::error!(error, "a connection outlives a policy; trying again");
+        }
+        looked
+    }
+
+    /// Tries again what could not be deleted.
+    fn retry_stubborn(&mut self, now: Instant) {
+        let mut batch = std::mem::take(&mut self.stubborn.entries);
+        let wait = self.stubborn.wait.map_or(FIRST_RETRY, |wait| (2 * wait).min(LAST_RETRY));
+        (self.stubborn.wait, self.stubborn.at) = (Some(wait), None);
+        let mut outcome = Outcome::default();
+        // It may be allowed again.
+        let again = batch.clone();
+        outcome.judge(&mut self.enforcement, &mut batch);
+        if outcome.is_unanswered {
+            for entry in again {
+                self.stubborn.push(entry, now);
+            }
+        } else {
+            // What fails again is in the queue again.
+            self.delete(outcome.doomed);
+        }
+        if self.stubborn.entries.is_empty() {
+            self.stubborn = Stubborn::default();
+        }
+    }
+
+    /// Lets those go that are allowed again (S3.13).
+    fn release(&mut self) {
+        let again = self.clock.now() + SECOND_LOOK;
+        let held = match self.connections.held() {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::error!(%error, "cannot list what keeps connections cut; trying again");
+                return self.agenda.release_at(again);
+            }
+        };
+        for batch in held.chunks(BATCH) {
+            match self.enforcement.release(batch) {
+                Some(true) => {}
+                // Some may be there still.
+                Some(false) | None => self.agenda.release_at(again),
+            }
+        }
+    }
+
+    /// Forgets what was cut at these addresses: they have a new owner.
+    fn forget(&mut self, scope: &Scope) -> Result<(), String> {
+        let held = self.connections.held().map_err(|error| format!("cannot list what keeps connections cut: {error}"))?;
+        let is_in = |address: IpAddr| scope.has(&address);
+        let ends = |element: &_| cut::ends(element).is_some_and(|(a, b, _)| is_in(a) || is_in(b));
+        let old: Vec<_> = held.into_iter().filter(ends).collect();
+        for batch in old.chunks(BATCH) {
+            self.enforcement.forget(batch).ok_or("the rules are not in force")?;
+        }
+        Ok(())
+    }
+}
+
+impl Outcome {
+    fn judge(&mut self, enforcement: &mut impl Enforcement, batch: &mut Vec<Entry>) {
+        let entries = std::mem::take(batch);
+        if entries.is_empty() {
+            return;
+        }
+        let tuples: Vec<_> = entries.iter().map(|entry| entry.tuple).collect();
+        match enforcement.judge(&tuples) {
+            Some(verdicts) if verdicts.len() == entries.len() => {
+                self.doomed.extend(entries.into_iter().zip(verdicts).filter(|(_, is_doomed)| *is_doomed).map(|(entry, _)| entry));
+            }
+            _ => self.is_unanswered = true,
+        }
+    }
+}
+
+impl Stubborn {
+    /// Notes an entry; whether there was room for it.
+    fn push(&mut self, entry: Entry, now: Instant) -> bool {
+        if self.entries.len() >= MOST_STUBBORN {
+            return false;
+        }
+        if !self.entries.iter().any(|other| other.identity == entry.identity) {
+            self.entries.push(entry);
+        }
+        let at = now + self.wait.unwrap_or(FIRST_RETRY);
+        self.at = Some(self.at.map_or(at, |before| before.min(at)));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
