@@ -181,8 +181,7 @@ impl Enforcer {
         let delta = self.compiler.flush();
         let before = delta.is_structural.then(|| std::mem::take(&mut self.claims));
         let next = delta.is_structural.then(|| self.render());
-        let lost =
-            before.map_or_else(|| cut::left(&delta).collect(), |before| self.claims.lost(&before, &delta, self.compiler.graph()));
+        let lost = before.map_or_else(|| cut::left(&delta).collect(), |before| self.claims.lost(&before, &delta));
         let Some(generation) = self.generation else {
             // Without a ruleset in force there may be none rendered yet, either.
             self.ruleset = match next {
@@ -215,7 +214,7 @@ impl Enforcer {
     fn render(&mut self) -> Ruleset {
         let plan = self.compiler.graph().node_plan();
         self.local_addresses = plan.addresses.len();
-        self.claims = cut::Claims::of(&plan);
+        self.claims = cut::Claims::of(&plan, self.compiler.graph());
         render(&plan, &self.options)
     }
 

@@ -224,6 +224,83 @@ fn one_pod(shape: Shape) {
     );
 }
 
+/// A pod of a Job: no other pod has its labels, and every tenth has a namespace and a node of its own.
+fn job(shape: Shape, i: usize) -> Pod {
+    let own = i.is_multiple_of(10);
+    let labels = [
+        ("app", format!("app-{}", i % shape.apps)),
+        ("job-name", format!("report-{i}")),
+        ("batch.kubernetes.io/controller-uid", format!("6f1a2b3c-0000-4000-8000-{i:012x}")),
+    ];
+    Pod {
+        key: ObjectKey::new(
+            if own { format!("run-{i}") } else { format!("team-{}", i % shape.namespaces) },
+            format!("report-{i}-x"),
+        ),
+        labels: labels.map(|(k, v)| (k.to_owned(), v)).into_iter().collect::<Labels>(),
+        placement: Placement::Node(if own { format!("spot-{i}") } else { format!("node-{}", i % 50) }),
+        addresses: Addresses::Known(vec![address(shape.pods() + i)]),
+        ..shape.pod(i)
+    }
+}
+
+/// Pods that came and went, one by one or all at once: what they cost, and what is left of them.
+fn came_and_went(shape: Shape, count: usize, crowd: usize) {
+    let (mut compiler, _) = shape.compile(Options { node: Some("node-0".to_owned()), ..Options::default() });
+    let before = HEAP.current_usage();
+    let mut time = Duration::ZERO;
+    let mut timed = |change: Option<Change>| {
+        let start = Instant::now();
+        match change {
+            Some(change) => compiler.apply(change),
+            None => drop(compiler.flush()),
+        }
+        time += start.elapsed();
+    };
+    for first in (0..count).step_by(crowd) {
+        let range = first..first + crowd;
+        range.clone().for_each(|i| timed(Some(Change::Pod(job(shape, i)))));
+        timed(None);
+        range.for_each(|i| timed(Some(Change::PodRemoved(job(shape, i).key))));
+        timed(None);
+    }
+    let left = HEAP.current_usage() as f64 - before as f64;
+    let how = if crowd == 1 { "one by one".to_owned() } else { format!("{crowd} at once") };
+    let heap = format!("{:.2} MB before, {:+.3} MB after", before as f64 / 1e6, left / 1e6);
+    let size = format!("{} pods stay, {count} come and go", shape.pods());
+    let time = format!("{:.1} µs for a pod", time.as_secs_f64() * 1e6 / count as f64);
+    row(&format!("pods with labels of their own, {how}"), &size, &time, &heap, "as before, within 1 MB");
+}
+
+/// Jobs on one node whose labels no selector asks for.
+fn jobs_on_a_node(shape: Shape, count: usize) {
+    let (mut compiler, _) = shape.compile(Options { node: Some("node-0".to_owned()), ..Options::default() });
+    let counts = |compiler: &Compiler| {
+        let plan = compiler.graph().node_plan();
+        (compiler.graph().counts().groups, plan.groups.iter().flat_map(|group| group.sides.iter().flatten()).count())
+    };
+    let before = counts(&compiler);
+    let jobs: Vec<Pod> = (0..count)
+        .map(|i| Pod { placement: Placement::Node("node-0".to_owned()), ..job(shape, i) })
+        .map(|pod| Pod { key: ObjectKey::new("team-0", pod.key.name), labels: with_app(pod.labels, "app-1"), ..pod })
+        .collect();
+    let heap = HEAP.current_usage();
+    let start = Instant::now();
+    jobs.into_iter().for_each(|pod| compiler.apply(Change::Pod(pod)));
+    compiler.flush();
+    let time = start.elapsed();
+    let used = HEAP.current_usage().saturating_sub(heap);
+    let after = counts(&compiler);
+    let size = format!("{count} Jobs: {} groups, {} chains more", after.0 - before.0, after.1 - before.1);
+    let time = format!("{:.1} µs for a pod", time.as_secs_f64() * 1e6 / count as f64);
+    row("Jobs with labels of their own on one node", &size, &time, &megabytes(used), "1 group");
+}
+
+fn with_app(mut labels: Labels, app: &str) -> Labels {
+    labels.insert("app".to_owned(), app.to_owned());
+    labels
+}
+
 fn main() {
     let divide = if std::env::args().any(|a| a == "--quick") { 10 } else { 1 };
     let node = Options { node: Some("node-0".to_owned()), ..Options::default() };
@@ -236,4 +313,8 @@ fn main() {
     cold("central compile of everything", central, &Options::default(), "≤ 1.5 s, ≤ 300 MB");
     questions(Shape { namespaces: 400 / divide, ..large });
     one_pod(Shape { namespaces: 400 / divide, ..large });
+    let small = Shape { namespaces: 20, pods_per_namespace: 50, ..large };
+    came_and_went(small, 1_000_000 / divide, 1);
+    came_and_went(small, 500_000 / divide, 100_000 / divide);
+    jobs_on_a_node(small, 1000);
 }

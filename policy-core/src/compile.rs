@@ -4,20 +4,31 @@
 //! decides again what was marked, and says what became different. Compiling from scratch is applying everything and flushing
 //! once, so there is no second path.
 //!
-//! - `pods`: pods, nodes, and the groups that pods form.
+//! - `namespaces`: namespaces, and which namespace selectors match them.
+//! - `pods`: pods and nodes.
+//! - `groups`: templates and groups, by the labels that selectors ask for.
 //! - `terms`: which terms match which groups; the indexes that keep this proportional to the change.
 //! - `policies`: policies and their rules.
+//! - `values`: what holds strings: labels, selectors and named ports.
+//! - `index`: things by label.
 //! - `decide`: one decision per group and direction. Tiers other than NetworkPolicy come in there.
 
+#[cfg(test)]
+mod churn;
 mod decide;
 mod delta;
+mod groups;
+mod index;
+mod namespaces;
 mod peers;
 mod pods;
 mod policies;
 mod terms;
+mod values;
 
 use delta::Memberships;
 pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
+use index::LabelIndex;
 
 use std::net::IpAddr;
 
@@ -25,10 +36,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::graph::{
-    AddressIndex, AllowGraph, GroupId, Interner, LabelSet, NamedAtom, NamespaceId, NamespaceRecord, OwnNodeEgress,
-    PeerSetContent, PeerSetId, ScopeId, Store, Strings, Symbol, TermId, hash_of,
+    AddressIndex, AllowGraph, GroupId, IdSet, Interner, NamedAtom, NamespaceId, OwnNodeEgress, PeerSetContent, PeerSetId, Scope,
+    ScopeId, Store, Strings, Symbol, TemplateId, TermId,
 };
-use crate::model::{Change, Namespace};
+use crate::model::Change;
 
 /// What a compiler is for.
 #[derive(Clone, Debug, Default)]
@@ -51,22 +62,27 @@ pub struct Compiler {
     live_peer_sets: usize,
     maybe_changed_sets: FxHashSet<PeerSetId>,
     maybe_changed_named: FxHashSet<NamedAtom>,
+    /// Label keys that no policy asks for since the last flush.
+    unasked: Vec<(Scope, Symbol)>,
     delta: GraphDelta,
 }
+
+/// Values by a label pair.
+type PairIndex<T> = FxHashMap<(Symbol, Symbol), SmallVec<[T; 2]>>;
 
 /// Indexes from labels to what can match them.
 #[derive(Default)]
 struct Indexes {
     /// Terms with a matching scope, by a label pair that their pods must have.
-    terms: FxHashMap<(Symbol, Symbol), Vec<TermId>>,
+    terms: PairIndex<TermId>,
     /// Namespace selectors by a label pair that their namespaces must have.
-    scopes: FxHashMap<(Symbol, Symbol), Vec<ScopeId>>,
-    other_scopes: Vec<ScopeId>,
-    /// Groups and namespaces by label pair, for the keys that selectors ask for.
-    groups: FxHashMap<(Symbol, Symbol), SmallVec<[GroupId; 2]>>,
-    group_keys: FxHashSet<Symbol>,
-    namespaces: FxHashMap<(Symbol, Symbol), SmallVec<[NamespaceId; 2]>>,
-    namespace_keys: FxHashSet<Symbol>,
+    scopes: PairIndex<ScopeId>,
+    other_scopes: SmallVec<[ScopeId; 2]>,
+    /// Groups and namespaces, for the keys that those pairs have.
+    groups: LabelIndex<GroupId>,
+    namespaces: LabelIndex<NamespaceId>,
+    /// Templates by label key, whether or not a selector asks for it.
+    templates: FxHashMap<Symbol, IdSet<TemplateId>>,
 }
 
 impl Compiler {
@@ -83,10 +99,9 @@ impl Compiler {
             peer_sets: Interner::new(),
             decisions: Interner::new(),
             named: std::collections::BTreeMap::new(),
-            namespaces: Store::new(),
-            namespace_names: hashbrown::HashTable::new(),
-            nodes: Store::new(),
-            node_names: FxHashMap::default(),
+            namespaces: Interner::new(),
+            nodes: Interner::new(),
+            templates: Interner::new(),
             pods: Store::new(),
             pod_names: hashbrown::HashTable::new(),
             groups: Interner::new(),
@@ -110,9 +125,10 @@ impl Compiler {
             live_peer_sets: 0,
             maybe_changed_sets: FxHashSet::default(),
             maybe_changed_named: FxHashSet::default(),
+            unasked: Vec::new(),
             delta: GraphDelta::default(),
         };
-        compiler.graph.only_node = options.node.map(|name| compiler.node_id(&name));
+        compiler.graph.only_node = options.node.map(|name| compiler.acquire_node(&name));
         compiler
     }
 
@@ -132,8 +148,7 @@ impl Compiler {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Namespace(namespace) => self.apply_namespace(&namespace),
-            // What is left is what S1.36 assumes.
-            Change::NamespaceRemoved(name) => self.apply_namespace(&Namespace::assumed(name)),
+            Change::NamespaceRemoved(name) => self.remove_namespace(&name),
             Change::Node(node) => self.apply_node(&node),
             Change::NodeRemoved(name) => self.remove_node(&name),
             Change::Pod(pod) => self.apply_pod(&pod),
@@ -152,32 +167,5 @@ impl Compiler {
             self.graph.quarantine.insert(holder.clone(), addresses)
         };
         self.delta.is_structural |= before.as_ref() != self.graph.quarantine.get(&holder);
-    }
-
-    fn apply_namespace(&mut self, namespace: &Namespace) {
-        let id = self.namespace_id(&namespace.name);
-        let labels = LabelSet::new(&namespace.labels, &mut self.graph.strings);
-        self.relabel_namespace(id, labels);
-    }
-
-    /// The namespace of this name, made with the labels of S1.36 when it is new.
-    fn namespace_id(&mut self, name: &str) -> NamespaceId {
-        if let Some(id) = self.graph.namespace(name) {
-            return id;
-        }
-        let labels = LabelSet::new(&Namespace::assumed(name.to_owned()).labels, &mut self.graph.strings);
-        let (none, _) = self.graph.labels.acquire(LabelSet::default());
-        let id = self.graph.namespaces.insert(NamespaceRecord {
-            name: name.into(),
-            labels: none,
-            groups: SmallVec::new(),
-            terms: crate::graph::TermIndex::default(),
-            scopes: SmallVec::new(),
-        });
-        let namespaces = &self.graph.namespaces;
-        self.graph.namespace_names.insert_unique(hash_of(name), id, |id| hash_of(&*namespaces.get(*id).name));
-        self.enter_namespace(id);
-        self.relabel_namespace(id, labels);
-        id
     }
 }

@@ -1,7 +1,7 @@
 //! The allow graph: groups of pods, what each may do, and the sets of peers that decisions refer to.
 //!
-//! The graph is filled by `compile` and read by `verdict`. It holds pods as members of *groups* (one namespace, equal labels,
-//! equal named ports), peers as *terms* (namespaces and pod selector) and *peer sets* (canonical unions of terms and address
+//! The graph is filled by `compile` and read by `verdict`. It holds pods by *template* (one namespace, equal labels, equal named
+//! ports) and templates as members of *groups* (equal in the labels that selectors ask for), peers as *terms* (namespaces and pod selector) and *peer sets* (canonical unions of terms and address
 //! blocks), and one interned [`Decision`] per group and direction. Everything in it is canonical: the same objects give the
 //! same [`AllowGraph::canonical`] text, whatever the order they came in.
 
@@ -14,19 +14,18 @@ mod records;
 
 pub(crate) use addresses::AddressIndex;
 pub use ids::{DecisionId, GroupId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, TermId};
-pub(crate) use ids::{LabelsId, PortsId, ScopeId, SelectorId, Symbol, id_at, index_of};
-pub(crate) use intern::{Interner, Store, Strings, hash_name, hash_of};
+pub(crate) use ids::{Id, LabelsId, PortsId, ScopeId, SelectorId, Symbol, TemplateId, id_at, index_of};
+pub(crate) use intern::{Interner, Store, Strings, hash_name, shrink_list, shrink_map, shrink_table};
 pub(crate) use labels::{CompiledSelector, LabelSet};
-pub use records::{Atom, Decision, NamedAtom};
 pub(crate) use records::{
-    Group, GroupKey, NamedState, NamespaceRecord, NodeRecord, PeerRecord, PeerSetContent, PeerSetState, PodRecord, PolicyRecord,
-    PortRecord, RuleRecord, Scope, ScopeState, TermIndex, TermKey, TermState,
+    AskedKeys, Group, GroupKey, IdSet, NamedState, NamespaceRecord, NodeRecord, PeerRecord, PeerSetContent, PeerSetState,
+    PodRecord, PolicyRecord, PortRecord, RuleRecord, Scope, ScopeState, Template, TemplateKey, TermIndex, TermKey, TermState,
 };
+pub use records::{Atom, Decision, NamedAtom};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::model::Direction;
@@ -46,12 +45,11 @@ pub struct AllowGraph {
     pub(crate) decisions: Interner<DecisionId, Decision>,
     /// The named ports of destinations that decisions have, live or live after the last flush.
     pub(crate) named: BTreeMap<NamedAtom, NamedState>,
-    pub(crate) namespaces: Store<NamespaceId, NamespaceRecord>,
-    pub(crate) namespace_names: hashbrown::HashTable<NamespaceId>,
-    pub(crate) nodes: Store<NodeId, NodeRecord>,
-    pub(crate) node_names: FxHashMap<Box<str>, NodeId>,
+    pub(crate) namespaces: Interner<NamespaceId, Box<str>, NamespaceRecord>,
+    pub(crate) nodes: Interner<NodeId, Box<str>, NodeRecord>,
     pub(crate) pods: Store<PodId, PodRecord>,
     pub(crate) pod_names: hashbrown::HashTable<PodId>,
+    pub(crate) templates: Interner<TemplateId, TemplateKey, Template>,
     pub(crate) groups: Interner<GroupId, GroupKey, Group>,
     pub(crate) policies: Store<PolicyId, PolicyRecord>,
     pub(crate) policy_names: hashbrown::HashTable<PolicyId>,
@@ -98,8 +96,18 @@ impl AllowGraph {
         id.map(|id| self.decisions.key(id))
     }
 
+    /// The decisions of every pod that claims an address, by [`Direction`]; sorted. As long as these stay the same from one flush to
+    /// the next, only changes of members of peer sets and of quarantine can have changed what the pods of the address may do.
+    #[must_use]
+    pub fn decisions_at(&self, address: IpAddr) -> Vec<[Option<DecisionId>; 2]> {
+        let groups = self.claimants(address).into_iter().filter_map(|pod| self.group_of(pod));
+        let mut out: Vec<[Option<DecisionId>; 2]> = groups.map(|group| self.groups.data(group).decisions).collect();
+        out.sort_unstable();
+        out
+    }
+
     pub(crate) fn namespace(&self, name: &str) -> Option<NamespaceId> {
-        self.namespace_names.find(intern::hash_of(name), |id| *self.namespaces.get(*id).name == *name).copied()
+        self.namespaces.find(name)
     }
 
     /// The pod of this name.
@@ -113,14 +121,14 @@ impl AllowGraph {
     #[must_use]
     pub fn pod_name(&self, pod: PodId) -> (&str, &str) {
         let record = self.pods.get(pod);
-        (&self.namespaces.get(record.namespace).name, &record.name)
+        (self.namespaces.key(record.namespace), &record.name)
     }
 
     /// The labels of a pod; none when it is no endpoint.
     #[must_use]
     pub fn pod_labels(&self, pod: PodId) -> crate::model::Labels {
-        let group = self.group_of(pod).map(|group| self.labels.key(self.groups.key(group).labels));
-        group.map(|labels| labels.to_labels(&self.strings)).unwrap_or_default()
+        let template = self.pods.get(pod).template.map(|template| self.templates.key(template));
+        template.map(|template| self.labels.key(template.labels).to_labels(&self.strings)).unwrap_or_default()
     }
 
     /// The addresses of a pod; none when it stands for pods to come.
@@ -132,13 +140,13 @@ impl AllowGraph {
     /// The group of a pod; `None` when it is no endpoint.
     #[must_use]
     pub fn group_of(&self, pod: PodId) -> Option<GroupId> {
-        self.pods.get(pod).group
+        self.pods.get(pod).template.map(|template| self.templates.data(template).group)
     }
 
     /// The pods of a group, in no particular order.
-    #[must_use]
-    pub fn pods_of(&self, group: GroupId) -> &[PodId] {
-        &self.groups.data(group).pods
+    pub fn pods_of(&self, group: GroupId) -> impl Iterator<Item = PodId> {
+        let templates = self.groups.data(group).templates.iter();
+        templates.flat_map(|template| self.templates.data(*template).pods.iter().copied())
     }
 
     /// The policies that isolate a group for a direction, sorted by namespace and name.
@@ -158,7 +166,7 @@ impl AllowGraph {
     #[must_use]
     pub fn policy_name(&self, policy: PolicyId) -> (&str, &str) {
         let record = self.policies.get(policy);
-        (&self.namespaces.get(record.namespace).name, &record.name)
+        (self.namespaces.key(record.namespace), &record.name)
     }
 
     /// Every group, sorted by id.
@@ -182,7 +190,7 @@ impl AllowGraph {
             let groups = &self.terms.data(*term).groups;
             let is_in = |pod: &PodId| self.group_of(*pod).is_some_and(|group| groups.contains(group));
             for pod in groups.to_vec().into_iter().flat_map(|group| self.pods_of(group)) {
-                let addresses = self.pod_addresses(*pod).iter().copied();
+                let addresses = self.pod_addresses(pod).iter().copied();
                 out.extend(addresses.filter(|address| self.claimants(*address).iter().all(is_in)));
             }
         }
@@ -204,12 +212,12 @@ impl AllowGraph {
     #[must_use]
     pub fn named_members(&self, atom: &NamedAtom) -> Vec<(IpAddr, u16)> {
         let mut out = Vec::new();
-        for (_, key, group) in self.groups.iter() {
+        for (group, key, _) in self.groups.iter() {
             let ports = self.ports.key(key.ports);
             if !ports.iter().any(|(name, transport, _)| (*name, *transport) == (atom.name, atom.transport)) {
                 continue;
             }
-            for address in group.pods.iter().flat_map(|pod| self.pod_addresses(*pod)) {
+            for address in self.pods_of(group).flat_map(|pod| self.pod_addresses(pod)) {
                 out.extend(self.numbers_at(atom, *address).into_iter().map(|number| (*address, number)));
             }
         }

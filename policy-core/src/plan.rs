@@ -20,7 +20,7 @@ pub struct NodePlan {
     pub addresses: BTreeMap<IpAddr, Vec<usize>>,
     /// Source and destination of flows of an isolated pod to itself (S2.15).
     pub self_pairs: BTreeSet<(IpAddr, IpAddr)>,
-    /// Groups with a pod in scope. Sorted by namespace, labels and ports.
+    /// Groups of pods in scope. Sorted by namespace, labels and ports.
     pub groups: Vec<GroupPlan>,
     /// Addresses whose traffic is denied until it is known whose they are (S3.11).
     pub quarantined: BTreeSet<IpAddr>,
@@ -30,14 +30,13 @@ pub struct NodePlan {
     pub named: BTreeMap<NamedAtom, NamedPlan>,
 }
 
-/// Pods that behave alike.
+/// Pods that the policies of their namespace do not tell apart. The graph may tell them apart as peers of others, which is
+/// nothing to this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPlan {
-    /// The group in the graph.
-    pub id: GroupId,
     /// The namespace of its pods.
     pub namespace: String,
-    /// Their labels.
+    /// Those of their labels that policies of the namespace select pods by.
     pub labels: Labels,
     /// Their named ports.
     pub ports: Vec<NamedPort>,
@@ -128,13 +127,18 @@ impl AllowGraph {
             }
             self.add_self_pairs(pod, group, &mut plan.self_pairs);
         }
-        plan.groups = groups.into_iter().map(|group| self.group_plan(group)).collect();
-        plan.groups.sort_by(|a, b| (&a.namespace, &a.labels, &a.ports).cmp(&(&b.namespace, &b.labels, &b.ports)));
-        let places: BTreeMap<GroupId, usize> = plan.groups.iter().enumerate().map(|(i, group)| (group.id, i)).collect();
+        let mut alike: BTreeMap<(String, Labels, Vec<NamedPort>), Vec<GroupId>> = BTreeMap::new();
+        for group in groups {
+            alike.entry(self.plan_key(group)).or_default().push(group);
+        }
+        let mut places: BTreeMap<GroupId, usize> = BTreeMap::new();
+        for (key, groups) in alike {
+            places.extend(groups.iter().map(|group| (*group, plan.groups.len())));
+            plan.groups.extend(self.group_plan(key, &groups));
+        }
         for (address, groups) in addresses {
-            let mut own: Vec<usize> = groups.iter().filter_map(|group| places.get(group).copied()).collect();
-            own.sort_unstable();
-            plan.addresses.insert(address, own);
+            let own: BTreeSet<usize> = groups.iter().filter_map(|group| places.get(group).copied()).collect();
+            plan.addresses.insert(address, own.into_iter().collect());
         }
         self.add_references(&mut plan);
         plan.quarantined = self.quarantine.values().flatten().copied().collect();
@@ -143,7 +147,9 @@ impl AllowGraph {
 
     fn pods_in_scope(&self) -> Vec<PodId> {
         let groups = self.groups.iter().filter(|(.., group)| group.in_scope > 0);
-        groups.flat_map(|(.., group)| group.pods.iter().copied()).filter(|pod| self.is_in_scope(*pod)).collect()
+        let templates = groups.flat_map(|(.., group)| &group.templates).map(|template| self.templates.data(*template));
+        let templates = templates.filter(|template| template.in_scope > 0);
+        templates.flat_map(|template| template.pods.iter().copied()).filter(|pod| self.is_in_scope(*pod)).collect()
     }
 
     fn is_on_node(&self, pod: PodId) -> bool {
@@ -165,27 +171,36 @@ impl AllowGraph {
         }
     }
 
-    fn group_plan(&self, group: GroupId) -> GroupPlan {
+    /// What makes the policies of the namespace treat a group as they do: groups with equal keys have equal decisions.
+    fn plan_key(&self, group: GroupId) -> (String, Labels, Vec<NamedPort>) {
         let key = *self.groups.key(group);
-        let in_scope: Vec<PodId> = self.pods_of(group).iter().copied().filter(|pod| self.is_in_scope(*pod)).collect();
+        let labels = self.labels.key(key.labels);
+        let text = |symbol| self.strings.text(symbol).to_owned();
+        let asked = self.namespaces.data(key.namespace).asked.targets();
+        let selected = asked.filter_map(|asked| Some((text(asked), text(labels.value(asked)?))));
+        let ports = self.ports.key(key.ports).iter();
+        let mut ports: Vec<NamedPort> =
+            ports.map(|(name, protocol, number)| NamedPort { name: text(*name), protocol: *protocol, number: *number }).collect();
+        ports.sort_unstable();
+        (self.namespaces.key(key.namespace).to_string(), selected.collect(), ports)
+    }
+
+    /// The plan of groups with one key; `None` without any.
+    fn group_plan(&self, key: (String, Labels, Vec<NamedPort>), groups: &[GroupId]) -> Option<GroupPlan> {
+        let first = *groups.first()?;
+        let (namespace, labels, ports) = key;
+        let all = groups.iter().flat_map(|group| self.pods_of(*group));
+        let in_scope: Vec<PodId> = all.filter(|pod| self.is_in_scope(*pod)).collect();
         let mut pods: Vec<String> = in_scope.iter().map(|pod| self.pod_name(*pod).1.to_owned()).collect();
         pods.sort_unstable();
-        let ports = self.ports.key(key.ports).iter().map(|(name, protocol, number)| NamedPort {
-            name: self.strings.text(*name).to_owned(),
-            protocol: *protocol,
-            number: *number,
-        });
-        let mut ports: Vec<NamedPort> = ports.collect();
-        ports.sort_unstable();
-        GroupPlan {
-            id: group,
-            namespace: self.namespaces.get(key.namespace).name.to_string(),
-            labels: self.labels.key(key.labels).to_labels(&self.strings),
+        Some(GroupPlan {
+            namespace,
+            labels,
             ports,
             pods,
             families: in_scope.iter().flat_map(|pod| self.pod_addresses(*pod)).map(|a| Family::of(*a)).collect(),
-            sides: Direction::ALL.map(|direction| self.isolation(group, direction)),
-        }
+            sides: Direction::ALL.map(|direction| self.isolation(first, direction)),
+        })
     }
 
     fn isolation(&self, group: GroupId, direction: Direction) -> Option<Isolation> {
@@ -242,7 +257,7 @@ impl AllowGraph {
             pods => format!("pods {pods}"),
         };
         match key.scope {
-            Scope::Namespace(namespace) => format!("{pods} in {}", self.namespaces.get(namespace).name),
+            Scope::Namespace(namespace) => format!("{pods} in {}", self.namespaces.key(namespace)),
             Scope::Matching(scope) => match selector(*self.scopes.key(scope)) {
                 all if all.is_everything() => format!("{pods} in every namespace"),
                 some => format!("{pods} in namespaces {some}"),

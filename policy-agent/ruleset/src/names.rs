@@ -1,7 +1,7 @@
 //! Names that say what they stand for, and stay the same as long as it does.
 //!
 //! `in-shop/web-k3j2h1g4f5d6` is the chain for ingress to the pods of namespace `shop` whose app label is `web`; the hash covers
-//! the namespace, all labels and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address blocks and `n-…-4` named
+//! the namespace, the labels that its policies select pods by, and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address blocks and `n-…-4` named
 //! ports; their hash covers what selects them, so one set serves every policy that selects the same.
 
 use std::collections::BTreeMap;
@@ -58,14 +58,29 @@ pub(crate) fn group_text(group: &GroupPlan) -> String {
 /// `shop/web`: the namespace and the app label, in letters that nft takes; the namespace alone without such a label.
 #[must_use]
 pub fn workload_name(namespace: &str, labels: &Labels) -> String {
-    let app = APP_LABELS.iter().find_map(|key| labels.get(*key)).map_or("", String::as_str);
+    slug(namespace, app_label(labels).unwrap_or_default())
+}
+
+/// The same for the pods of a group, by the labels that the policies of their namespace select pods by: those are all that the pods
+/// have in common. Without an app label among them `shop/tier_db`, from the first one.
+pub(crate) fn group_name(group: &GroupPlan) -> String {
+    let first = || group.labels.iter().next().map(|(key, value)| format!("{}_{value}", key.rsplit('/').next().unwrap_or(key)));
+    let name = app_label(&group.labels).map(str::to_owned).or_else(first);
+    slug(&group.namespace, &name.unwrap_or_default())
+}
+
+fn app_label(labels: &Labels) -> Option<&str> {
+    APP_LABELS.iter().find_map(|key| labels.get(*key)).map(String::as_str)
+}
+
+fn slug(namespace: &str, name: &str) -> String {
     let part = |text: &str| -> String {
         let plain = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' });
         plain.take(30).collect()
     };
-    match part(app).as_str() {
+    match part(name).as_str() {
         "" => part(namespace),
-        app => format!("{}/{app}", part(namespace)),
+        name => format!("{}/{name}", part(namespace)),
     }
 }
 
@@ -80,6 +95,8 @@ pub(crate) fn group_chain(direction: Direction, slug: &str, hash: &str) -> Strin
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -95,5 +112,17 @@ mod tests {
         let labels = Labels::from([("app".to_owned(), "we\"b x".to_owned())]);
         assert_eq!(workload_name("shop", &labels), "shop/we_b_x");
         assert_eq!(workload_name("shop", &Labels::new()), "shop");
+    }
+
+    #[test]
+    fn a_group_is_named_after_what_its_pods_have_in_common() {
+        let name = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            let (ports, pods, sides) = (Vec::new(), vec!["web-0".to_owned()], [None, None]);
+            group_name(&GroupPlan { namespace: "shop".to_owned(), labels, ports, pods, families: BTreeSet::default(), sides })
+        };
+        assert_eq!(name(&[("a", "b"), ("app", "web")]), "shop/web");
+        assert_eq!(name(&[("example.com/tier", "db"), ("zone", "b")]), "shop/tier_db");
+        assert_eq!(name(&[]), "shop");
     }
 }

@@ -61,7 +61,7 @@ impl Names {
         let texts: Vec<String> = plan.groups.iter().map(names::group_text).collect();
         let hashes = names::hashes(texts.iter().map(String::as_str));
         let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
-        let slugs = plan.groups.iter().map(|group| names::workload_name(&group.namespace, &group.labels));
+        let slugs = plan.groups.iter().map(names::group_name);
         let groups = slugs.zip(&texts).map(|(slug, text)| (slug, hash(text))).collect();
 
         let texts: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, peers.to_string())).collect();

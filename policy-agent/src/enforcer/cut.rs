@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use policy_core::compile::GraphDelta;
-use policy_core::graph::{AllowGraph, Decision, GroupId};
-use policy_core::plan::NodePlan;
+use policy_core::graph::{AllowGraph, DecisionId};
+use policy_core::plan::{GroupPlan, NodePlan};
 use policy_ruleset::{Element, Transaction, cut};
 
 use super::{Enforcer, Failure, Kind};
@@ -25,30 +25,31 @@ pub struct Judged {
     pub unheld: usize,
 }
 
-/// To whom the addresses on this node belong.
+/// What is decided for the addresses on this node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Claims {
-    groups: BTreeMap<IpAddr, Vec<GroupId>>,
+    /// The decisions of everybody who claims an address of an isolated pod.
+    isolated: BTreeMap<IpAddr, Vec<[Option<DecisionId>; 2]>>,
     quarantined: BTreeSet<IpAddr>,
 }
 
 impl Claims {
-    pub(super) fn of(plan: &NodePlan) -> Self {
-        let ids = |places: &Vec<usize>| places.iter().filter_map(|place| Some(plan.groups.get(*place)?.id)).collect();
-        let groups = plan.addresses.iter().map(|(address, places)| (*address, ids(places))).collect();
-        Self { groups, quarantined: plan.quarantined.clone() }
+    pub(super) fn of(plan: &NodePlan, graph: &AllowGraph) -> Self {
+        let is_isolated =
+            |places: &&Vec<usize>| places.iter().any(|place| plan.groups.get(*place).is_some_and(GroupPlan::is_isolated));
+        let isolated = plan.addresses.iter().filter(|(_, places)| is_isolated(places));
+        let isolated = isolated.map(|(address, _)| (*address, graph.decisions_at(*address))).collect();
+        Self { isolated, quarantined: plan.quarantined.clone() }
     }
 
-    /// Whose connections may have lost access since `before`: addresses of groups that are isolated in another way than before,
-    /// addresses that belong to other groups or are in quarantine, and those that left sets of peers.
-    pub(super) fn lost(&self, before: &Self, delta: &GraphDelta, graph: &AllowGraph) -> BTreeSet<IpAddr> {
-        let is_open = |group, direction| matches!(graph.decision(group, direction), None | Some(Decision::Open));
-        let decided: BTreeSet<GroupId> =
-            delta.decisions.iter().filter(|(group, direction)| !is_open(*group, *direction)).map(|(group, _)| *group).collect();
-        let is_changed = |(address, groups): &(&IpAddr, &Vec<GroupId>)| {
-            before.groups.get(*address) != Some(*groups) || groups.iter().any(|group| decided.contains(group))
-        };
-        let own = self.groups.iter().filter(is_changed).map(|(address, _)| *address);
+    /// Whose connections may have lost access since `before`: addresses that are isolated in another way than before or are in
+    /// quarantine, and those that left sets of peers.
+    ///
+    /// INVARIANT: decisions keep their ids while they are in use, and every change of them makes new claims.
+    pub(super) fn lost(&self, before: &Self, delta: &GraphDelta) -> BTreeSet<IpAddr> {
+        let is_changed =
+            |(address, decisions): &(&IpAddr, &Vec<[Option<DecisionId>; 2]>)| before.isolated.get(*address) != Some(*decisions);
+        let own = self.isolated.iter().filter(is_changed).map(|(address, _)| *address);
         let held = self.quarantined.difference(&before.quarantined).copied();
         own.chain(held).chain(left(delta)).collect()
     }

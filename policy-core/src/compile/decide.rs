@@ -176,9 +176,12 @@ impl Compiler {
                 named.push(NamedAtom { name, transport, peers });
             }
         }
+        let names: Vec<Symbol> = named.iter().map(|atom| atom.name).collect();
         let (decision, is_new) =
             self.graph.decisions.acquire(Decision::Isolated { any, atoms: atoms.into(), named: named.into() });
-        if !is_new {
+        if is_new {
+            names.into_iter().for_each(|name| self.graph.strings.retain(name));
+        } else {
             // The decision that was there has its own uses of these sets.
             for set in self.graph.decisions.key(decision).peer_sets() {
                 self.graph.peer_sets.release(set);

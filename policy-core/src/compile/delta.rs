@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Compiler;
-use crate::graph::{AllowGraph, GroupId, NamedAtom, PeerSetId};
+use crate::graph::{AllowGraph, Decision, GroupId, NamedAtom, PeerSetId, shrink_list};
 use crate::model::Direction;
 
 /// The difference between two flushes, in the terms of the graph after the second one.
@@ -121,7 +121,7 @@ impl Compiler {
         if self.live_peer_sets == 0 {
             return;
         }
-        for pod in self.graph.pods_of(group).to_vec() {
+        for pod in self.graph.pods_of(group).collect::<Vec<_>>() {
             for address in self.graph.pods.get(pod).addresses.clone() {
                 self.touch(address);
             }
@@ -132,6 +132,7 @@ impl Compiler {
     ///
     /// Cost: proportional to the marked groups and touched addresses.
     pub fn flush(&mut self) -> GraphDelta {
+        self.forget_unasked();
         self.decide_dirty();
         for set in std::mem::take(&mut self.maybe_changed_sets) {
             let state = self.graph.peer_sets.data_mut(set);
@@ -166,7 +167,7 @@ impl Compiler {
             self.graph.peer_sets.data_mut(*set).was_live = false;
         }
         self.live_peer_sets += self.delta.peer_sets_added.len();
-        self.live_peer_sets -= self.delta.peer_sets_removed.len();
+        self.live_peer_sets = self.live_peer_sets.saturating_sub(self.delta.peer_sets_removed.len());
         self.sweep();
         let mut delta = std::mem::take(&mut self.delta);
         delta.decisions.sort_unstable();
@@ -214,6 +215,9 @@ impl Compiler {
     /// Frees what nothing uses any more, users first.
     fn sweep(&mut self) {
         for (_, decision, ()) in self.graph.decisions.sweep() {
+            if let Decision::Isolated { named, .. } = &decision {
+                named.iter().for_each(|atom| self.graph.strings.release(atom.name));
+            }
             for set in decision.peer_sets() {
                 self.graph.peer_sets.release(set);
             }
@@ -221,14 +225,16 @@ impl Compiler {
         for set in self.graph.peer_sets.unused() {
             if let Some((content, _)) = self.graph.peer_sets.forget(set) {
                 for term in content.terms {
-                    self.graph.terms.data_mut(term).peer_sets.retain(|s| *s != set);
+                    let peer_sets = &mut self.graph.terms.data_mut(term).peer_sets;
+                    peer_sets.retain(|s| *s != set);
+                    shrink_list(peer_sets);
                     self.graph.terms.release(term);
                 }
             }
         }
         self.sweep_terms();
-        self.graph.ports.sweep();
-        self.graph.labels.sweep();
-        self.graph.selectors.sweep();
+        self.sweep_namespaces();
+        self.graph.nodes.sweep();
+        self.sweep_values();
     }
 }

@@ -1,33 +1,33 @@
-//! Pods, nodes, and the groups that pods form.
+//! Pods and nodes.
 
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
 use super::Compiler;
-use crate::graph::{GroupId, GroupKey, LabelSet, NodeId, NodeRecord, PodId, PodRecord, PortRecord, hash_name};
-use crate::model::{Addresses, Direction, NamedPort, Node, ObjectKey, Phase, Placement, Pod};
+use crate::graph::{NodeId, NodeRecord, PodId, PodRecord, hash_name, shrink_list, shrink_table};
+use crate::model::{Addresses, Node, ObjectKey, Phase, Placement, Pod};
 
 impl Compiler {
     pub(super) fn apply_pod(&mut self, pod: &Pod) {
-        // The new group is taken up before the old one is let go, so that a pod that stays in its group leaves it alone.
-        let group = pod.is_endpoint().then(|| self.acquire_group(pod));
-        self.remove_pod(&pod.key);
-        let namespace = self.namespace_id(&pod.key.namespace);
+        // New uses first, so that what stays in use is not made again.
+        let namespace = self.acquire_namespace(&pod.key.namespace);
+        let template = pod.is_endpoint().then(|| self.acquire_template(pod, namespace));
         let node = match &pod.placement {
-            Placement::Node(name) => Some(self.node_id(name)),
+            Placement::Node(name) => Some(self.acquire_node(name)),
             Placement::Unscheduled | Placement::Somewhere => None,
         };
+        self.remove_pod(&pod.key);
         let is_live = pod.phase == Phase::Live;
         let addresses: SmallVec<[_; 1]> = match &pod.addresses {
             // S2.3: a finished pod never claims an address.
-            Addresses::Known(list) if is_live && (group.is_some() || pod.is_host_network) => list.iter().copied().collect(),
+            Addresses::Known(list) if is_live && (template.is_some() || pod.is_host_network) => list.iter().copied().collect(),
             _ => SmallVec::new(),
         };
         let record = PodRecord {
             namespace,
             name: pod.key.name.as_str().into(),
-            group,
+            template,
             position: 0,
             node,
             is_host_network: pod.is_host_network,
@@ -45,10 +45,10 @@ impl Compiler {
 
     fn enter_pod(&mut self, id: PodId) {
         let record = self.graph.pods.get(id);
-        let (group, node, addresses) = (record.group, record.node, record.addresses.clone());
-        match (group, node) {
-            (Some(group), _) => {
-                let state = self.graph.groups.data_mut(group);
+        let (template, node, addresses) = (record.template, record.node, record.addresses.clone());
+        match (template, node) {
+            (Some(template), _) => {
+                let state = self.graph.templates.data_mut(template);
                 let position = u32::try_from(state.pods.len()).unwrap_or(u32::MAX);
                 state.pods.push(id);
                 self.graph.pods.get_mut(id).position = position;
@@ -86,13 +86,12 @@ impl Compiler {
         }
         record.is_in_scope = is_in_scope;
         self.delta.is_structural = true;
-        let Some(group) = record.group else { return };
-        let state = self.graph.groups.data_mut(group);
-        let before = state.in_scope;
-        state.in_scope = if is_in_scope { before.saturating_add(1) } else { before.saturating_sub(1) };
-        if before.min(state.in_scope) == 0 {
-            self.dirty.insert(group);
-        }
+        let Some(template) = record.template else { return };
+        let state = self.graph.templates.data_mut(template);
+        let by = if is_in_scope { 1 } else { -1 };
+        state.in_scope = state.in_scope.saturating_add_signed(by);
+        let group = state.group;
+        self.count_in_scope(group, by);
     }
 
     fn rescope_claimants(&mut self, addresses: &[IpAddr]) {
@@ -109,21 +108,22 @@ impl Compiler {
     pub(super) fn remove_pod(&mut self, key: &ObjectKey) {
         let Some(id) = self.graph.pod(&key.namespace, &key.name) else { return };
         let record = self.graph.pods.get(id);
-        let (namespace, group, node, position) = (record.namespace, record.group, record.node, record.position);
+        let (namespace, template, node, position) = (record.namespace, record.template, record.node, record.position);
         let addresses = record.addresses.clone();
         for address in &addresses {
-            if group.is_some() {
+            if template.is_some() {
                 self.touch(*address);
                 self.graph.addresses.release(*address, id);
             } else if let Some(node) = node {
                 self.graph.addresses.release_node(*address, node);
             }
         }
-        if let Some(group) = group {
+        if let Some(template) = template {
             self.set_scope(id, false);
             self.rescope_claimants(&addresses);
-            let state = self.graph.groups.data_mut(group);
+            let state = self.graph.templates.data_mut(template);
             state.pods.swap_remove(position as usize);
+            shrink_list(&mut state.pods);
             let moved = state.pods.get(position as usize).copied();
             if let Some(moved) = moved {
                 self.graph.pods.get_mut(moved).position = position;
@@ -133,76 +133,57 @@ impl Compiler {
             entry.remove();
         }
         self.graph.pods.remove(id);
-        if let Some(group) = group {
-            self.release_group(group);
+        let pods = &self.graph.pods;
+        shrink_table(&mut self.graph.pod_names, |id| {
+            let record = pods.get(*id);
+            hash_name(record.namespace, &record.name)
+        });
+        if let Some(template) = template {
+            self.release_template(template);
         }
+        if let Some(node) = node {
+            self.graph.nodes.release(node);
+        }
+        self.graph.namespaces.release(namespace);
     }
 
-    fn acquire_group(&mut self, pod: &Pod) -> GroupId {
-        let namespace = self.namespace_id(&pod.key.namespace);
-        let labels = LabelSet::new(&pod.labels, &mut self.graph.strings);
-        let (labels, _) = self.graph.labels.acquire(labels);
-        let ports = self.port_records(&pod.ports);
-        let (ports, _) = self.graph.ports.acquire(ports);
-        let (group, is_new) = self.graph.groups.acquire(GroupKey { namespace, labels, ports });
-        if is_new {
-            self.enter_group(group);
-        } else {
-            self.graph.labels.release(labels);
-            self.graph.ports.release(ports);
+    /// One more use of the node of this name, made without addresses when it is new.
+    pub(super) fn acquire_node(&mut self, name: &str) -> NodeId {
+        match self.graph.nodes.find(name) {
+            Some(id) => {
+                self.graph.nodes.retain(id);
+                id
+            }
+            None => self.graph.nodes.insert(name.into(), NodeRecord::default()),
         }
-        group
-    }
-
-    fn port_records(&mut self, ports: &[NamedPort]) -> Box<[PortRecord]> {
-        let mut records: Vec<PortRecord> =
-            ports.iter().map(|p| (self.graph.strings.intern(&p.name), p.protocol, p.number)).collect();
-        records.sort_unstable();
-        records.into()
-    }
-
-    fn release_group(&mut self, group: GroupId) {
-        self.graph.groups.release(group);
-        if !self.graph.groups.unused().contains(&group) {
-            return;
-        }
-        let key = *self.graph.groups.key(group);
-        for direction in Direction::ALL {
-            self.set_decision(group, direction, None);
-        }
-        self.delta.decisions.retain(|(g, _)| *g != group);
-        self.delta.groups_removed.push(group);
-        self.leave_group(group);
-        self.graph.groups.forget(group);
-        self.graph.labels.release(key.labels);
-        self.graph.ports.release(key.ports);
-    }
-
-    /// The node of this name, made without addresses when it is new.
-    pub(super) fn node_id(&mut self, name: &str) -> NodeId {
-        if let Some(id) = self.graph.node_names.get(name) {
-            return *id;
-        }
-        let id = self.graph.nodes.insert(NodeRecord { name: name.into(), addresses: Vec::new() });
-        self.graph.node_names.insert(name.into(), id);
-        id
     }
 
     pub(super) fn apply_node(&mut self, node: &Node) {
-        let id = self.node_id(&node.name);
-        for address in std::mem::take(&mut self.graph.nodes.get_mut(id).addresses) {
-            self.graph.addresses.release_node(address, id);
-        }
-        for address in &node.addresses {
-            self.graph.addresses.claim_node(*address, id);
-        }
-        self.graph.nodes.get_mut(id).addresses.clone_from(&node.addresses);
+        let id = self.acquire_node(&node.name);
+        self.set_node(id, true, &node.addresses);
     }
 
+    /// The record stays while pods name the node.
     pub(super) fn remove_node(&mut self, name: &str) {
-        // The record stays: pods may still name the node.
-        if self.graph.node_names.contains_key(name) {
-            self.apply_node(&Node { name: name.to_owned(), addresses: Vec::new() });
+        if let Some(id) = self.graph.nodes.find(name) {
+            self.graph.nodes.retain(id);
+            self.set_node(id, false, &[]);
+        }
+    }
+
+    /// Brings a node up to date with its object; a use of the node goes over to the object.
+    fn set_node(&mut self, id: NodeId, is_declared: bool, addresses: &[IpAddr]) {
+        let record = self.graph.nodes.data_mut(id);
+        let was_declared = std::mem::replace(&mut record.is_declared, is_declared);
+        let before = std::mem::replace(&mut record.addresses, addresses.to_vec());
+        for address in before {
+            self.graph.addresses.release_node(address, id);
+        }
+        for address in addresses {
+            self.graph.addresses.claim_node(*address, id);
+        }
+        for _ in 0..usize::from(was_declared) + usize::from(!is_declared) {
+            self.graph.nodes.release(id);
         }
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::Compiler;
 use super::terms::TermScope;
-use crate::graph::{NamespaceId, PeerRecord, PolicyId, PolicyRecord, RuleRecord, TermId, hash_name};
+use crate::graph::{NamespaceId, PeerRecord, PolicyId, PolicyRecord, RuleRecord, TermId, hash_name, shrink_table};
 use crate::model::{Direction, NamespaceScope, ObjectKey, Peer, Peers, Policy, PortEntry, Ports, Rule};
 use crate::sets::AddressSet;
 
 impl Compiler {
     pub(super) fn apply_policy(&mut self, policy: &Policy) {
-        let namespace = self.namespace_id(&policy.key.namespace);
+        let namespace = self.acquire_namespace(&policy.key.namespace);
         let target = self.acquire_term(&TermScope::Namespace(namespace), &policy.target);
         let mut rules = Vec::new();
         for direction in Direction::ALL {
@@ -39,12 +39,8 @@ impl Compiler {
     }
 
     fn rule(&mut self, rule: &Rule, direction: Direction, index: usize, namespace: NamespaceId) -> RuleRecord {
-        if let Ports::Listed(entries) = &rule.ports {
-            for entry in entries {
-                if let PortEntry::Named { name, .. } = entry {
-                    self.graph.strings.intern(name);
-                }
-            }
+        for name in port_names(&rule.ports) {
+            self.graph.strings.intern(name);
         }
         let peers = match &rule.peers {
             Peers::Everyone => None,
@@ -94,15 +90,33 @@ impl Compiler {
         let Ok(entry) = self.graph.policy_names.find_entry(hash_name(namespace, &key.name), is_it) else { return };
         let (id, _) = entry.remove();
         let Some(record) = self.graph.policies.remove(id) else { return };
+        let policies = &self.graph.policies;
+        shrink_table(&mut self.graph.policy_names, |id| {
+            let record = policies.get(*id);
+            hash_name(record.namespace, &record.name)
+        });
         self.remove_target(record.target, id);
-        self.graph.terms.release(record.target);
+        self.release_term(record.target);
+        self.graph.namespaces.release(record.namespace);
         for rule in record.rules {
             self.graph.peer_sets.release(rule.peer_set);
+            for symbol in port_names(&rule.ports).filter_map(|name| self.graph.strings.find(name)).collect::<Vec<_>>() {
+                self.graph.strings.release(symbol);
+            }
             for term in rule.peers.iter().flat_map(|peers| term_ids(peers)) {
-                self.graph.terms.release(term);
+                self.release_term(term);
             }
         }
     }
+}
+
+/// The port names that a rule has uses of, one for each entry.
+fn port_names(ports: &Ports) -> impl Iterator<Item = &str> {
+    let entries = if let Ports::Listed(entries) = ports { entries.as_slice() } else { &[] };
+    entries.iter().filter_map(|entry| match entry {
+        PortEntry::Named { name, .. } => Some(name.as_str()),
+        PortEntry::Range { .. } | PortEntry::Unreadable => None,
+    })
 }
 
 fn term_ids(peers: &[PeerRecord]) -> Vec<TermId> {

@@ -1,11 +1,12 @@
 //! Which terms match which groups, kept by indexes from label pairs.
 
 use crate::graph::{
-    CompiledSelector, GroupId, LabelSet, NamespaceId, PolicyId, Scope, ScopeId, SelectorId, Symbol, TermId, TermKey,
+    CompiledSelector, GroupId, IdSet, NamespaceId, PolicyId, Scope, ScopeId, SelectorId, Symbol, TermId, TermKey, shrink_list,
+    shrink_map,
 };
 use crate::model::{NAME_LABEL, Selector};
 
-use super::Compiler;
+use super::{Compiler, PairIndex};
 
 /// The label pairs to index a selector under; none when it asks for no certain value.
 fn anchor_pairs(selector: &CompiledSelector) -> Vec<(Symbol, Symbol)> {
@@ -18,19 +19,18 @@ fn is_contradiction(selector: &CompiledSelector) -> bool {
 }
 
 impl Compiler {
-    pub(super) fn acquire_selector(&mut self, selector: &Selector) -> SelectorId {
-        let compiled = CompiledSelector::new(selector, &mut self.graph.strings);
-        self.graph.selectors.acquire(compiled).0
-    }
-
-    /// One more use of the term over these namespaces and pods.
+    /// One more use of the term over these namespaces and pods, by a policy.
     pub(super) fn acquire_term(&mut self, namespaces: &TermScope<'_>, pods: &Selector) -> TermId {
         let scope = match namespaces {
-            TermScope::Namespace(id) => Scope::Namespace(*id),
+            TermScope::Namespace(id) => {
+                self.graph.namespaces.retain(*id);
+                Scope::Namespace(*id)
+            }
             TermScope::Matching(selector) => self.acquire_scope(selector),
         };
         let pods = self.acquire_selector(pods);
         let (term, is_new) = self.graph.terms.acquire(TermKey { scope, pods });
+        self.ask(term);
         if is_new {
             self.enter_term(term);
         } else {
@@ -38,6 +38,12 @@ impl Compiler {
             self.graph.selectors.release(pods);
         }
         term
+    }
+
+    /// One policy less uses the term.
+    pub(super) fn release_term(&mut self, term: TermId) {
+        self.graph.terms.release(term);
+        self.unask(term);
     }
 
     /// A namespace selector that names one namespace is that namespace.
@@ -48,7 +54,7 @@ impl Compiler {
             && values.len() == 1
             && let Some(name) = values.first()
         {
-            return Scope::Namespace(self.namespace_id(name));
+            return Scope::Namespace(self.acquire_namespace(name));
         }
         let selector = self.acquire_selector(selector);
         let (scope, is_new) = self.graph.scopes.acquire(selector);
@@ -61,8 +67,9 @@ impl Compiler {
     }
 
     fn release_scope(&mut self, scope: Scope) {
-        if let Scope::Matching(scope) = scope {
-            self.graph.scopes.release(scope);
+        match scope {
+            Scope::Namespace(namespace) => self.graph.namespaces.release(namespace),
+            Scope::Matching(scope) => self.graph.scopes.release(scope),
         }
     }
 
@@ -72,19 +79,19 @@ impl Compiler {
             Vec::new()
         } else if pairs.is_empty() {
             self.indexes.other_scopes.push(scope);
-            self.graph.namespaces.iter().map(|(id, _)| id).collect()
+            self.graph.namespaces.iter().map(|(id, ..)| id).collect()
         } else {
             for pair in &pairs {
                 self.indexes.scopes.entry(*pair).or_default().push(scope);
             }
             self.index_namespaces(&pairs);
-            pairs.iter().filter_map(|pair| self.indexes.namespaces.get(pair)).flatten().copied().collect()
+            pairs.iter().flat_map(|pair| self.indexes.namespaces.with(*pair)).collect()
         };
         for namespace in candidates {
-            let labels = self.graph.labels.key(self.graph.namespaces.get(namespace).labels);
+            let labels = self.graph.labels.key(self.graph.namespaces.data(namespace).labels);
             if self.graph.selectors.key(selector).matches(labels) {
                 self.graph.scopes.data_mut(scope).namespaces.insert(crate::graph::index_of(namespace));
-                self.graph.namespaces.get_mut(namespace).scopes.push(scope);
+                self.graph.namespaces.data_mut(namespace).scopes.push(scope);
             }
         }
     }
@@ -96,7 +103,7 @@ impl Compiler {
         let is_contradiction = is_contradiction(selector);
         let candidates: Vec<GroupId> = match scope {
             Scope::Namespace(namespace) => {
-                let record = self.graph.namespaces.get_mut(namespace);
+                let record = self.graph.namespaces.data_mut(namespace);
                 if !is_contradiction {
                     record.terms.insert(&pairs, term);
                 }
@@ -109,14 +116,14 @@ impl Compiler {
                     let namespaces = &self.graph.scopes.data(scope).namespaces;
                     namespaces
                         .iter()
-                        .flat_map(|n| self.graph.namespaces.get(crate::graph::id_at(n)).groups.iter().copied())
+                        .flat_map(|n| self.graph.namespaces.data(crate::graph::id_at(n)).groups.iter().copied())
                         .collect()
                 } else {
                     for pair in &pairs {
                         self.indexes.terms.entry(*pair).or_default().push(term);
                     }
                     self.index_groups(&pairs);
-                    pairs.iter().filter_map(|pair| self.indexes.groups.get(pair)).flatten().copied().collect()
+                    pairs.iter().flat_map(|pair| self.indexes.groups.with(*pair)).collect()
                 }
             }
         };
@@ -127,28 +134,28 @@ impl Compiler {
         }
     }
 
-    /// Makes sure that groups can be found by the key of these pairs. Linear in groups, once for each key that a selector
-    /// ever asked for.
+    /// Makes sure that groups can be found by the key of these pairs. Linear in what has the key, when nothing else asks for it.
     fn index_groups(&mut self, pairs: &[(Symbol, Symbol)]) {
-        let Some((key, _)) = pairs.first().copied().filter(|(key, _)| self.indexes.group_keys.insert(*key)) else { return };
-        for (group, group_key, _) in self.graph.groups.iter() {
-            if let Some(value) = self.graph.labels.key(group_key.labels).value(key) {
-                self.indexes.groups.entry((key, value)).or_default().push(group);
+        let Some((key, _)) = pairs.first().copied().filter(|(key, _)| self.indexes.groups.want(*key)) else { return };
+        for template in self.indexes.templates.get(&key).map(IdSet::to_vec).unwrap_or_default() {
+            let group = self.graph.templates.data(template).group;
+            if let Some(value) = self.graph.labels.key(self.graph.groups.key(group).labels).value(key) {
+                self.indexes.groups.insert((key, value), group);
             }
         }
     }
 
-    /// The same for namespaces.
+    /// Makes sure that namespaces can be found by the key of these pairs. Linear in namespaces when nothing else asks for the key.
     fn index_namespaces(&mut self, pairs: &[(Symbol, Symbol)]) {
-        let Some((key, _)) = pairs.first().copied().filter(|(key, _)| self.indexes.namespace_keys.insert(*key)) else { return };
-        for (namespace, record) in self.graph.namespaces.iter() {
+        let Some((key, _)) = pairs.first().copied().filter(|(key, _)| self.indexes.namespaces.want(*key)) else { return };
+        for (namespace, _, record) in self.graph.namespaces.iter() {
             if let Some(value) = self.graph.labels.key(record.labels).value(key) {
-                self.indexes.namespaces.entry((key, value)).or_default().push(namespace);
+                self.indexes.namespaces.insert((key, value), namespace);
             }
         }
     }
 
-    fn term_matches(&self, term: TermId, group: GroupId) -> bool {
+    pub(super) fn term_matches(&self, term: TermId, group: GroupId) -> bool {
         let TermKey { scope, pods } = *self.graph.terms.key(term);
         let key = self.graph.groups.key(group);
         let is_in_scope = match scope {
@@ -158,7 +165,7 @@ impl Compiler {
         is_in_scope && self.graph.selectors.key(pods).matches(self.graph.labels.key(key.labels))
     }
 
-    fn join(&mut self, term: TermId, group: GroupId) {
+    pub(super) fn join(&mut self, term: TermId, group: GroupId) {
         self.graph.terms.data_mut(term).groups.insert(group);
         let terms = &mut self.graph.groups.data_mut(group).terms;
         if let Err(at) = terms.binary_search(&term) {
@@ -169,7 +176,7 @@ impl Compiler {
         }
     }
 
-    fn part(&mut self, term: TermId, group: GroupId) {
+    pub(super) fn part(&mut self, term: TermId, group: GroupId) {
         self.graph.terms.data_mut(term).groups.remove(group);
         let terms = &mut self.graph.groups.data_mut(group).terms;
         if let Ok(at) = terms.binary_search(&term) {
@@ -184,11 +191,14 @@ impl Compiler {
     pub(super) fn enter_group(&mut self, group: GroupId) {
         let key = *self.graph.groups.key(group);
         let pairs = self.graph.labels.key(key.labels).pairs().to_vec();
-        for pair in pairs.iter().filter(|(key, _)| self.indexes.group_keys.contains(key)) {
-            self.indexes.groups.entry(*pair).or_default().push(group);
+        for pair in &pairs {
+            self.indexes.groups.insert(*pair, group);
         }
-        self.graph.namespaces.get_mut(key.namespace).groups.push(group);
-        let namespace = self.graph.namespaces.get(key.namespace);
+        let groups = &mut self.graph.namespaces.data_mut(key.namespace).groups;
+        let position = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+        groups.push(group);
+        self.graph.groups.data_mut(group).position = position;
+        let namespace = self.graph.namespaces.data(key.namespace);
         let mut candidates: Vec<TermId> = namespace.terms.candidates(&pairs).collect();
         candidates.extend(pairs.iter().filter_map(|pair| self.indexes.terms.get(pair)).flatten());
         candidates.extend(namespace.scopes.iter().flat_map(|scope| &self.graph.scopes.data(*scope).rest));
@@ -199,162 +209,114 @@ impl Compiler {
         self.dirty.insert(group);
     }
 
-    /// Takes a group that has no pods out of every term and index.
+    /// Takes a group that has no templates out of every term and index.
     pub(super) fn leave_group(&mut self, group: GroupId) {
         let key = *self.graph.groups.key(group);
         for term in std::mem::take(&mut self.graph.groups.data_mut(group).terms) {
             self.graph.terms.data_mut(term).groups.remove(group);
         }
         for pair in self.graph.labels.key(key.labels).pairs() {
-            if let Some(groups) = self.indexes.groups.get_mut(pair) {
-                groups.retain(|g| *g != group);
-                if groups.is_empty() {
-                    self.indexes.groups.remove(pair);
-                }
-            }
+            self.indexes.groups.remove(*pair, group);
         }
-        self.graph.namespaces.get_mut(key.namespace).groups.retain(|g| *g != group);
+        let position = self.graph.groups.data(group).position;
+        let groups = &mut self.graph.namespaces.data_mut(key.namespace).groups;
+        groups.swap_remove(position as usize);
+        shrink_list(groups);
+        if let Some(moved) = groups.get(position as usize).copied() {
+            self.graph.groups.data_mut(moved).position = position;
+        }
         self.dirty.remove(&group);
-    }
-
-    /// Puts a new namespace, whose labels are empty, among those that scopes are matched with.
-    pub(super) fn enter_namespace(&mut self, namespace: NamespaceId) {
-        let none = LabelSet::default();
-        let matching: Vec<ScopeId> = self.scopes_for(&none);
-        self.set_scopes(namespace, matching);
-    }
-
-    fn scopes_for(&self, labels: &LabelSet) -> Vec<ScopeId> {
-        let wanted = labels.pairs().iter().filter_map(|pair| self.indexes.scopes.get(pair)).flatten();
-        let candidates = wanted.chain(&self.indexes.other_scopes).copied();
-        let mut scopes: Vec<ScopeId> =
-            candidates.filter(|s| self.graph.selectors.key(*self.graph.scopes.key(*s)).matches(labels)).collect();
-        scopes.sort_unstable();
-        scopes.dedup();
-        scopes
-    }
-
-    pub(super) fn relabel_namespace(&mut self, namespace: NamespaceId, labels: LabelSet) {
-        let (new, _) = self.graph.labels.acquire(labels);
-        let old = self.graph.namespaces.get(namespace).labels;
-        if new == old {
-            self.graph.labels.release(new);
-            return;
-        }
-        for pair in self.graph.labels.key(old).pairs() {
-            if let Some(list) = self.indexes.namespaces.get_mut(pair) {
-                list.retain(|n| *n != namespace);
-                if list.is_empty() {
-                    self.indexes.namespaces.remove(pair);
-                }
-            }
-        }
-        for pair in self.graph.labels.key(new).pairs() {
-            if self.indexes.namespace_keys.contains(&pair.0) {
-                self.indexes.namespaces.entry(*pair).or_default().push(namespace);
-            }
-        }
-        self.graph.namespaces.get_mut(namespace).labels = new;
-        self.graph.labels.release(old);
-        let matching = self.scopes_for(self.graph.labels.key(new));
-        self.set_scopes(namespace, matching);
-    }
-
-    /// Makes exactly these scopes match the namespace, and brings its groups' terms up to date.
-    fn set_scopes(&mut self, namespace: NamespaceId, matching: Vec<ScopeId>) {
-        let record = self.graph.namespaces.get_mut(namespace);
-        let before = std::mem::replace(&mut record.scopes, matching.iter().copied().collect());
-        let groups = record.groups.clone();
-        let lost: Vec<ScopeId> = before.iter().filter(|s| !matching.contains(s)).copied().collect();
-        let won: Vec<ScopeId> = matching.iter().filter(|s| !before.contains(s)).copied().collect();
-        if lost.is_empty() && won.is_empty() {
-            return;
-        }
-        for group in &groups {
-            self.touch_group(*group);
-        }
-        for (scopes, is_member) in [(lost, false), (won, true)] {
-            for scope in scopes {
-                let state = self.graph.scopes.data_mut(scope);
-                if is_member {
-                    state.namespaces.insert(crate::graph::index_of(namespace));
-                } else {
-                    state.namespaces.remove(crate::graph::index_of(namespace));
-                }
-                let terms = state.terms.clone();
-                for term in terms {
-                    for group in &groups {
-                        if !is_member {
-                            self.part(term, *group);
-                        } else if self.term_matches(term, *group) {
-                            self.join(term, *group);
-                        }
-                    }
-                }
-            }
-        }
     }
 
     /// The policy's target: its groups are decided again.
     pub(super) fn add_target(&mut self, term: TermId, policy: PolicyId) {
         self.graph.terms.data_mut(term).policies.push(policy);
+        self.count_target(term, 1);
         self.dirty.extend(self.graph.terms.data(term).groups.to_vec());
     }
 
     pub(super) fn remove_target(&mut self, term: TermId, policy: PolicyId) {
-        self.graph.terms.data_mut(term).policies.retain(|p| *p != policy);
+        let policies = &mut self.graph.terms.data_mut(term).policies;
+        policies.retain(|p| *p != policy);
+        shrink_list(policies);
+        self.count_target(term, -1);
         self.dirty.extend(self.graph.terms.data(term).groups.to_vec());
     }
 
     /// Frees terms and scopes without users.
     pub(super) fn sweep_terms(&mut self) {
         for term in self.graph.terms.unused() {
-            let TermKey { scope, pods } = *self.graph.terms.key(term);
-            for group in self.graph.terms.data(term).groups.to_vec() {
-                let terms = &mut self.graph.groups.data_mut(group).terms;
-                if let Ok(at) = terms.binary_search(&term) {
-                    terms.remove(at);
-                }
-            }
-            let pairs = anchor_pairs(self.graph.selectors.key(pods));
-            match scope {
-                Scope::Namespace(namespace) => self.graph.namespaces.get_mut(namespace).terms.remove(&pairs, term),
-                Scope::Matching(scope) => {
-                    let state = self.graph.scopes.data_mut(scope);
-                    state.terms.retain(|t| *t != term);
-                    state.rest.retain(|t| *t != term);
-                    for pair in &pairs {
-                        if let Some(terms) = self.indexes.terms.get_mut(pair) {
-                            terms.retain(|t| *t != term);
-                            if terms.is_empty() {
-                                self.indexes.terms.remove(pair);
-                            }
-                        }
-                    }
-                }
-            }
-            self.release_scope(scope);
-            self.graph.selectors.release(pods);
+            self.leave_term(term);
             self.graph.terms.forget(term);
         }
         for scope in self.graph.scopes.unused() {
-            let selector = *self.graph.scopes.key(scope);
-            for pair in anchor_pairs(self.graph.selectors.key(selector)) {
-                if let Some(scopes) = self.indexes.scopes.get_mut(&pair) {
-                    scopes.retain(|s| *s != scope);
-                    if scopes.is_empty() {
-                        self.indexes.scopes.remove(&pair);
-                    }
-                }
-            }
-            self.indexes.other_scopes.retain(|s| *s != scope);
-            for namespace in &self.graph.scopes.data(scope).namespaces {
-                self.graph.namespaces.get_mut(crate::graph::id_at(namespace)).scopes.retain(|s| *s != scope);
-            }
-            self.graph.selectors.release(selector);
+            self.leave_scope(scope);
             self.graph.scopes.forget(scope);
         }
     }
+
+    fn leave_term(&mut self, term: TermId) {
+        let TermKey { scope, pods } = *self.graph.terms.key(term);
+        for group in self.graph.terms.data(term).groups.to_vec() {
+            let terms = &mut self.graph.groups.data_mut(group).terms;
+            if let Ok(at) = terms.binary_search(&term) {
+                terms.remove(at);
+                shrink_list(terms);
+            }
+        }
+        let selector = self.graph.selectors.key(pods);
+        let pairs = anchor_pairs(selector);
+        match scope {
+            Scope::Namespace(namespace) if !is_contradiction(selector) => {
+                self.graph.namespaces.data_mut(namespace).terms.remove(&pairs, term);
+            }
+            Scope::Namespace(_) => {}
+            Scope::Matching(scope) => {
+                let state = self.graph.scopes.data_mut(scope);
+                state.terms.retain(|t| *t != term);
+                shrink_list(&mut state.terms);
+                state.rest.retain(|t| *t != term);
+                shrink_list(&mut state.rest);
+                forget_under(&mut self.indexes.terms, &pairs, term);
+                if let Some((key, _)) = pairs.first() {
+                    self.indexes.groups.unwant(*key);
+                }
+            }
+        }
+        self.release_scope(scope);
+        self.graph.selectors.release(pods);
+    }
+
+    fn leave_scope(&mut self, scope: ScopeId) {
+        let selector = *self.graph.scopes.key(scope);
+        let pairs = anchor_pairs(self.graph.selectors.key(selector));
+        forget_under(&mut self.indexes.scopes, &pairs, scope);
+        if let Some((key, _)) = pairs.first() {
+            self.indexes.namespaces.unwant(*key);
+        }
+        self.indexes.other_scopes.retain(|s| *s != scope);
+        shrink_list(&mut self.indexes.other_scopes);
+        for namespace in &self.graph.scopes.data(scope).namespaces {
+            let scopes = &mut self.graph.namespaces.data_mut(crate::graph::id_at(namespace)).scopes;
+            scopes.retain(|s| *s != scope);
+            shrink_list(scopes);
+        }
+        self.graph.selectors.release(selector);
+    }
+}
+
+/// Takes a value out of the lists of these label pairs.
+fn forget_under<T: PartialEq>(index: &mut PairIndex<T>, pairs: &[(Symbol, Symbol)], value: T) {
+    for pair in pairs {
+        if let Some(values) = index.get_mut(pair) {
+            values.retain(|v| *v != value);
+            shrink_list(values);
+            if values.is_empty() {
+                index.remove(pair);
+            }
+        }
+    }
+    shrink_map(index);
 }
 
 /// The namespaces of a term to be.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
-use super::{NodeId, PodId};
+use super::{NodeId, PodId, shrink_map};
 
 /// Addresses of endpoints and of nodes.
 ///
@@ -31,8 +31,14 @@ impl AddressIndex {
         match (address, pod) {
             (IpAddr::V4(a), Some(pod)) => drop(self.v4.insert(a.to_bits(), pod)),
             (IpAddr::V6(a), Some(pod)) => drop(self.v6.insert(a.to_bits(), pod)),
-            (IpAddr::V4(a), None) => drop(self.v4.remove(&a.to_bits())),
-            (IpAddr::V6(a), None) => drop(self.v6.remove(&a.to_bits())),
+            (IpAddr::V4(a), None) => {
+                self.v4.remove(&a.to_bits());
+                shrink_map(&mut self.v4);
+            }
+            (IpAddr::V6(a), None) => {
+                self.v6.remove(&a.to_bits());
+                shrink_map(&mut self.v6);
+            }
         }
     }
 
@@ -87,13 +93,29 @@ impl AddressIndex {
     pub(crate) fn release_node(&mut self, address: IpAddr, node: NodeId) {
         if let Some(nodes) = self.nodes.get_mut(&address) {
             if let Some((_, uses)) = nodes.iter_mut().find(|(n, _)| *n == node) {
-                *uses -= 1;
+                *uses = uses.saturating_sub(1);
             }
             nodes.retain(|(_, uses)| *uses > 0);
             if nodes.is_empty() {
                 self.nodes.remove(&address);
+                shrink_map(&mut self.nodes);
             }
         }
+    }
+
+    /// How many addresses there is memory for.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.v4.capacity().max(self.v6.capacity()).max(self.nodes.capacity())
+    }
+
+    /// Addresses of each kind, and claims of nodes.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> [usize; 6] {
+        let Self { v4, v6, shared, nodes } = self;
+        let claimants = shared.values().map(Vec::len).sum();
+        let uses: u32 = nodes.values().flatten().map(|(_, uses)| *uses).sum();
+        [v4.len(), v6.len(), shared.len(), claimants, nodes.len(), uses as usize]
     }
 
     pub(crate) fn nodes(&self, address: IpAddr) -> SmallVec<[NodeId; 1]> {

@@ -14,11 +14,11 @@ impl AllowGraph {
         let mut lines = Vec::new();
         for (id, pod) in self.pods.iter() {
             let (namespace, name) = self.pod_name(id);
-            let node = pod.node.map_or("-", |n| &self.nodes.get(n).name);
+            let node = pod.node.map_or("-", |n| self.nodes.key(n));
             let mut addresses = pod.addresses.to_vec();
             addresses.sort_unstable();
             lines.push(format!("pod {namespace}/{name} on {node} at {addresses:?}"));
-            let Some(group) = pod.group else { continue };
+            let Some(group) = self.group_of(id) else { continue };
             for direction in Direction::ALL {
                 lines.push(format!("pod {namespace}/{name} {direction}: {}", self.decision_text(group, direction)));
             }
@@ -65,11 +65,11 @@ impl AllowGraph {
     fn term_text(&self, term: TermId) -> String {
         let key = self.terms.key(term);
         let scope = match key.scope {
-            Scope::Namespace(namespace) => self.namespaces.get(namespace).name.to_string(),
+            Scope::Namespace(namespace) => self.namespaces.key(namespace).to_string(),
             Scope::Matching(scope) => format!("({})", self.selectors.key(*self.scopes.key(scope)).to_selector(&self.strings)),
         };
         let mut pods: Vec<_> =
-            self.terms.data(term).groups.to_vec().into_iter().flat_map(|g| self.pods_of(g)).map(|p| self.pod_name(*p)).collect();
+            self.terms.data(term).groups.to_vec().into_iter().flat_map(|g| self.pods_of(g)).map(|p| self.pod_name(p)).collect();
         pods.sort_unstable();
         format!("{scope}:{} {pods:?}", self.selectors.key(key.pods).to_selector(&self.strings))
     }

@@ -1,6 +1,8 @@
 //! Ids of things in one graph. They mean nothing outside of it, and never reach output.
 
-/// An id that indexes a store.
+use std::num::NonZeroU32;
+
+/// An id that indexes a store. It is one more than its index, so that no id takes no room.
 pub(crate) trait Id: Copy + Eq {
     fn from_index(index: u32) -> Self;
     fn index(self) -> u32;
@@ -10,10 +12,10 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $vis:vis $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-        $vis struct $name(u32);
+        $vis struct $name(NonZeroU32);
         impl Id for $name {
-            fn from_index(index: u32) -> Self { Self(index) }
-            fn index(self) -> u32 { self.0 }
+            fn from_index(index: u32) -> Self { Self(NonZeroU32::MIN.saturating_add(index)) }
+            fn index(self) -> u32 { self.0.get() - 1 }
         }
     )*};
 }
@@ -25,6 +27,8 @@ ids! {
     pub NodeId;
     /// A pod.
     pub PodId;
+    /// Pods that were made alike.
+    pub(crate) TemplateId;
     /// Pods that behave alike.
     pub GroupId;
     /// A NetworkPolicy.
@@ -49,9 +53,9 @@ ids! {
 
 impl PeerSetId {
     /// The least id.
-    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const FIRST: Self = Self(NonZeroU32::MIN);
     /// The set without anybody: the compiler makes it first, and keeps it.
-    pub(crate) const NOBODY: Self = Self(0);
+    pub(crate) const NOBODY: Self = Self(NonZeroU32::MIN);
 }
 
 /// The number under which a namespace stands in bitmaps.

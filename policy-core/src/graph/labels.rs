@@ -12,11 +12,29 @@ use crate::model::{Labels, Operator, Selector};
 pub(crate) struct LabelSet(Box<[(Symbol, Symbol)]>);
 
 impl LabelSet {
+    /// The labels over symbols, with a use of each symbol.
     pub(crate) fn new(labels: &Labels, strings: &mut Strings) -> Self {
-        let mut pairs: SmallVec<[(Symbol, Symbol); 12]> =
-            labels.iter().map(|(k, v)| (strings.intern(k), strings.intern(v))).collect();
+        Self::of(labels.iter().map(|(k, v)| (strings.intern(k), strings.intern(v))))
+    }
+
+    /// The same without uses; `None` when there is a text without a symbol.
+    pub(crate) fn find(labels: &Labels, strings: &Strings) -> Option<Self> {
+        let mut pairs: SmallVec<[(Symbol, Symbol); 12]> = SmallVec::new();
+        for (key, value) in labels {
+            pairs.push((strings.find(key.as_str())?, strings.find(value.as_str())?));
+        }
+        Some(Self::of(pairs))
+    }
+
+    pub(crate) fn of(pairs: impl IntoIterator<Item = (Symbol, Symbol)>) -> Self {
+        let mut pairs: SmallVec<[(Symbol, Symbol); 12]> = pairs.into_iter().collect();
         pairs.sort_unstable();
         Self(pairs.as_slice().into())
+    }
+
+    /// Every symbol, once for each use.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.0.iter().flat_map(|(key, value)| [*key, *value])
     }
 
     pub(crate) fn value(&self, key: Symbol) -> Option<Symbol> {
@@ -47,6 +65,7 @@ pub(crate) enum CompiledOperator {
 }
 
 impl CompiledSelector {
+    /// The selector over symbols, with a use of each symbol.
     pub(crate) fn new(selector: &Selector, strings: &mut Strings) -> Self {
         let mut requirements = Vec::with_capacity(selector.requirements().len());
         for requirement in selector.requirements() {
@@ -60,6 +79,25 @@ impl CompiledSelector {
             requirements.push((key, operator));
         }
         Self(requirements.into())
+    }
+
+    /// The keys that it asks for, each once.
+    pub(crate) fn keys(&self) -> SmallVec<[Symbol; 4]> {
+        let mut keys: SmallVec<[Symbol; 4]> = self.0.iter().map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Every symbol, once for each use.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.0.iter().flat_map(|(key, operator)| {
+            let values: &[Symbol] = match operator {
+                CompiledOperator::In(values) | CompiledOperator::NotIn(values) => values,
+                CompiledOperator::Exists | CompiledOperator::DoesNotExist => &[],
+            };
+            values.iter().copied().chain([*key])
+        })
     }
 
     pub(crate) fn is_everything(&self) -> bool {

@@ -7,8 +7,10 @@ use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
 use super::ids::Id;
+use super::intern::shrink_list;
 use super::{
-    DecisionId, GroupId, LabelsId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, PortsId, ScopeId, SelectorId, Symbol, TermId,
+    DecisionId, GroupId, LabelsId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, PortsId, ScopeId, SelectorId, Symbol,
+    TemplateId, TermId,
 };
 use crate::model::{Direction, IpBlock};
 use crate::sets::{AddressSet, Transport};
@@ -16,119 +18,213 @@ use crate::sets::{AddressSet, Transport};
 /// A named container port over symbols.
 pub(crate) type PortRecord = (Symbol, Transport, u16);
 
-/// A namespace that exists, or that something refers to.
+/// A namespace that exists, or that something refers to. Interned by its name; uses are its object, pods, groups, policies and
+/// terms.
 pub(crate) struct NamespaceRecord {
-    pub name: Box<str>,
+    /// Whether there is a Namespace object.
+    pub is_declared: bool,
     pub labels: LabelsId,
     /// Groups of pods that are in it.
-    pub groups: SmallVec<[GroupId; 2]>,
+    pub groups: SmallVec<[GroupId; 4]>,
+    /// The label keys that terms over this namespace alone ask for.
+    pub asked: AskedKeys,
     /// Terms over this namespace alone.
     pub terms: TermIndex,
     /// Namespace selectors that match it.
     pub scopes: SmallVec<[ScopeId; 2]>,
 }
 
-/// The terms over one namespace, by a label pair that their pods must have. Sorted, because there are many namespaces with
-/// few terms.
+/// Label keys that the pod selectors of policies ask for.
+///
+/// Shape: sorted by key.
 #[derive(Default)]
-pub(crate) struct TermIndex {
-    by_pair: Vec<((Symbol, Symbol), TermId)>,
-    /// Terms whose selector asks for no certain value.
-    rest: Vec<TermId>,
+pub(crate) struct AskedKeys(SmallVec<[AskedKey; 1]>);
+
+struct AskedKey {
+    key: Symbol,
+    /// Terms that policies use.
+    terms: u32,
+    /// Policies whose target asks for it.
+    targets: u32,
 }
 
-impl TermIndex {
-    /// `pairs` are those of the selector's anchor; none puts the term into the rest.
-    pub(crate) fn insert(&mut self, pairs: &[(Symbol, Symbol)], term: TermId) {
-        if pairs.is_empty() {
-            self.rest.push(term);
+impl AskedKeys {
+    fn at(&self, key: Symbol) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&key, |asked| asked.key)
+    }
+
+    /// Whether groups are told apart by this key.
+    pub(crate) fn contains(&self, key: Symbol) -> bool {
+        self.at(key).is_ok()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Symbol> {
+        self.0.iter().map(|asked| asked.key)
+    }
+
+    /// The keys that targets of policies ask for.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = Symbol> {
+        self.0.iter().filter(|asked| asked.targets > 0).map(|asked| asked.key)
+    }
+
+    /// One more term asks for the key. Whether it was not there.
+    pub(crate) fn add(&mut self, key: Symbol) -> bool {
+        let at = self.at(key);
+        if let Err(at) = at {
+            self.0.insert(at, AskedKey { key, terms: 0, targets: 0 });
         }
-        for pair in pairs {
-            let at = self.by_pair.partition_point(|entry| *entry < (*pair, term));
-            self.by_pair.insert(at, (*pair, term));
+        if let Some(asked) = self.0.get_mut(at.unwrap_or_else(|at| at)) {
+            asked.terms += 1;
+        }
+        at.is_err()
+    }
+
+    /// One term less. Whether none is left; the key stays until [`AskedKeys::forget`].
+    pub(crate) fn subtract(&mut self, key: Symbol) -> bool {
+        let Some(asked) = self.at(key).ok().and_then(|at| self.0.get_mut(at)) else { return false };
+        asked.terms = asked.terms.saturating_sub(1);
+        asked.terms == 0
+    }
+
+    /// One more target, or one less. Whether that makes a difference.
+    pub(crate) fn count_target(&mut self, key: Symbol, by: i32) -> bool {
+        let Some(asked) = self.at(key).ok().and_then(|at| self.0.get_mut(at)) else { return false };
+        let before = asked.targets;
+        asked.targets = before.saturating_add_signed(by);
+        (before == 0) != (asked.targets == 0)
+    }
+
+    /// Drops a key that no term asks for. Whether it was there.
+    pub(crate) fn forget(&mut self, key: Symbol) -> bool {
+        let Some(at) = self.at(key).ok().filter(|at| self.0.get(*at).is_some_and(|asked| asked.terms == 0)) else { return false };
+        self.0.remove(at);
+        shrink_list(&mut self.0);
+        true
+    }
+}
+
+/// The terms over one namespace, by a label pair that their pods must have; by none when their selector asks for no certain value.
+/// Sorted, because there are many namespaces with few terms.
+#[derive(Default)]
+pub(crate) struct TermIndex(SmallVec<[TermEntry; 2]>);
+
+type TermEntry = (Option<(Symbol, Symbol)>, TermId);
+
+impl TermIndex {
+    /// What a term is found under; `pairs` are those of its selector's anchor.
+    fn keys(pairs: &[(Symbol, Symbol)]) -> impl Iterator<Item = Option<(Symbol, Symbol)>> {
+        pairs.iter().copied().map(Some).chain(pairs.is_empty().then_some(None))
+    }
+
+    pub(crate) fn insert(&mut self, pairs: &[(Symbol, Symbol)], term: TermId) {
+        for key in Self::keys(pairs) {
+            let at = self.0.partition_point(|entry| *entry < (key, term));
+            self.0.insert(at, (key, term));
         }
     }
 
     pub(crate) fn remove(&mut self, pairs: &[(Symbol, Symbol)], term: TermId) {
-        if pairs.is_empty() {
-            self.rest.retain(|t| *t != term);
-        }
-        for pair in pairs {
-            if let Ok(at) = self.by_pair.binary_search(&(*pair, term)) {
-                self.by_pair.remove(at);
+        for key in Self::keys(pairs) {
+            if let Ok(at) = self.0.binary_search(&(key, term)) {
+                self.0.remove(at);
             }
         }
+        shrink_list(&mut self.0);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The terms that pods with these labels can match.
     pub(crate) fn candidates<'a>(&'a self, pairs: &'a [(Symbol, Symbol)]) -> impl Iterator<Item = TermId> + 'a {
-        let wanted = pairs.iter().flat_map(|pair| {
-            let from = self.by_pair.partition_point(|(p, _)| p < pair);
-            self.by_pair.iter().skip(from).take_while(move |(p, _)| p == pair).map(|(_, term)| *term)
-        });
-        wanted.chain(self.rest.iter().copied())
+        pairs.iter().copied().map(Some).chain([None]).flat_map(|key| {
+            let from = self.0.partition_point(|(k, _)| *k < key);
+            self.0.iter().skip(from).take_while(move |(k, _)| *k == key).map(|(_, term)| *term)
+        })
     }
 }
 
-/// A set of groups that is usually small.
+/// A set that is usually small.
 #[derive(Debug)]
-pub(crate) enum GroupSet {
-    Few(SmallVec<[GroupId; 4]>),
+pub(crate) enum IdSet<I> {
+    Few(SmallVec<[I; 4]>),
     Many(Box<RoaringBitmap>),
 }
 
-impl Default for GroupSet {
+/// A set of groups that is usually small.
+pub(crate) type GroupSet = IdSet<GroupId>;
+
+impl<I> Default for IdSet<I> {
     fn default() -> Self {
         Self::Few(SmallVec::new())
     }
 }
 
-impl GroupSet {
-    /// More groups than this are a bitmap.
+impl<I: Id> IdSet<I> {
+    /// More than this are a bitmap.
     const FEW: usize = 16;
 
-    pub(crate) fn contains(&self, group: GroupId) -> bool {
+    pub(crate) fn contains(&self, id: I) -> bool {
         match self {
-            Self::Few(groups) => groups.contains(&group),
-            Self::Many(groups) => groups.contains(group.index()),
+            Self::Few(ids) => ids.contains(&id),
+            Self::Many(ids) => ids.contains(id.index()),
         }
     }
 
-    pub(crate) fn insert(&mut self, group: GroupId) {
+    pub(crate) fn insert(&mut self, id: I) {
         match self {
-            Self::Few(groups) if groups.contains(&group) => {}
-            Self::Few(groups) if groups.len() < Self::FEW => groups.push(group),
-            Self::Few(groups) => {
-                let mut many: RoaringBitmap = groups.iter().map(|g| g.index()).collect();
-                many.insert(group.index());
+            Self::Few(ids) if ids.contains(&id) => {}
+            Self::Few(ids) if ids.len() < Self::FEW => ids.push(id),
+            Self::Few(ids) => {
+                let mut many: RoaringBitmap = ids.iter().map(|g| g.index()).collect();
+                many.insert(id.index());
                 *self = Self::Many(Box::new(many));
             }
-            Self::Many(groups) => {
-                groups.insert(group.index());
+            Self::Many(ids) => {
+                ids.insert(id.index());
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, group: GroupId) {
+    pub(crate) fn remove(&mut self, id: I) {
         match self {
-            Self::Few(groups) => groups.retain(|g| *g != group),
-            Self::Many(groups) => {
-                groups.remove(group.index());
+            Self::Few(ids) => ids.retain(|g| *g != id),
+            Self::Many(ids) => {
+                ids.remove(id.index());
+                if ids.len() <= Self::FEW as u64 / 4 {
+                    *self = Self::Few(ids.iter().map(I::from_index).collect());
+                }
             }
         }
     }
 
-    pub(crate) fn to_vec(&self) -> Vec<GroupId> {
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Few(groups) => groups.to_vec(),
-            Self::Many(groups) => groups.iter().map(Id::from_index).collect(),
+            Self::Few(ids) => ids.len(),
+            Self::Many(ids) => usize::try_from(ids.len()).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        // INVARIANT: a bitmap is never empty, because it becomes a list first.
+        matches!(self, Self::Few(ids) if ids.is_empty())
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<I> {
+        match self {
+            Self::Few(ids) => ids.to_vec(),
+            Self::Many(ids) => ids.iter().map(I::from_index).collect(),
         }
     }
 }
 
-/// A node that exists, or that a pod names.
+/// A node that exists, or that a pod names. Interned by its name; uses are its object and pods.
+#[derive(Default)]
 pub(crate) struct NodeRecord {
-    pub name: Box<str>,
+    /// Whether there is a Node object.
+    pub is_declared: bool,
     /// Addresses of the Node object.
     pub addresses: Vec<IpAddr>,
 }
@@ -137,9 +233,9 @@ pub(crate) struct NodeRecord {
 pub(crate) struct PodRecord {
     pub namespace: NamespaceId,
     pub name: Box<str>,
-    /// The group, when the pod is an endpoint.
-    pub group: Option<GroupId>,
-    /// Its place in the group's list.
+    /// The template, when the pod is an endpoint.
+    pub template: Option<TemplateId>,
+    /// Its place in the template's list.
     pub position: u32,
     pub node: Option<NodeId>,
     pub is_host_network: bool,
@@ -155,22 +251,43 @@ impl PodRecord {
     }
 }
 
-/// What pods of a group have in common.
+/// What pods of a template have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct GroupKey {
+pub(crate) struct TemplateKey {
     pub namespace: NamespaceId,
     pub labels: LabelsId,
     pub ports: PortsId,
 }
 
-/// Pods that behave alike. Its use count is the number of its pods.
+/// Pods that were made alike. Its use count is the number of its pods.
+pub(crate) struct Template {
+    pub group: GroupId,
+    /// Its place in the group's list.
+    pub position: u32,
+    /// Pods within the compiler's scope.
+    pub in_scope: u32,
+    pub pods: SmallVec<[PodId; 2]>,
+}
+
+/// What pods of a group have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct GroupKey {
+    pub namespace: NamespaceId,
+    /// Those of their labels that a selector over pods of their namespace asks for.
+    pub labels: LabelsId,
+    pub ports: PortsId,
+}
+
+/// Pods that behave alike. Its use count is the number of its templates.
 #[derive(Default)]
 pub(crate) struct Group {
-    pub pods: SmallVec<[PodId; 2]>,
+    pub templates: SmallVec<[TemplateId; 2]>,
+    /// Its place in the namespace's list.
+    pub position: u32,
     /// Pods within the compiler's scope.
     pub in_scope: u32,
     /// Terms that match the group, sorted.
-    pub terms: Vec<TermId>,
+    pub terms: SmallVec<[TermId; 4]>,
     /// By [`Direction`]; `None` until compiled, and out of scope.
     pub decisions: [Option<DecisionId>; 2],
 }
@@ -179,10 +296,12 @@ pub(crate) struct Group {
 #[derive(Default)]
 pub(crate) struct ScopeState {
     pub namespaces: RoaringBitmap,
+    /// The label keys that terms with this scope ask for.
+    pub asked: AskedKeys,
     /// Terms with this scope.
-    pub terms: Vec<TermId>,
+    pub terms: SmallVec<[TermId; 2]>,
     /// Those of them whose pod selector asks for no certain value.
-    pub rest: Vec<TermId>,
+    pub rest: SmallVec<[TermId; 2]>,
 }
 
 /// The namespaces of a term.

@@ -391,10 +391,9 @@ pub(crate) enum NamespaceFailure {
 impl AllowGraph {
     pub(crate) fn term_failure(&self, term: TermId, pod: PodId) -> TermFailure {
         let key = self.terms.key(term);
-        let Some(group) = self.group_of(pod) else {
+        let Some(template) = self.pods.get(pod).template.map(|template| self.templates.key(template)) else {
             return TermFailure { namespace: NamespaceFailure::None, pods: Vec::new() };
         };
-        let group = self.groups.key(group);
         let failed = |selector: crate::graph::SelectorId, labels: crate::graph::LabelsId| -> Vec<(Requirement, Option<String>)> {
             let labels = self.labels.key(labels).to_labels(&self.strings);
             let selector = self.selectors.key(selector).to_selector(&self.strings);
@@ -405,17 +404,17 @@ impl AllowGraph {
                 .collect()
         };
         let namespace = match key.scope {
-            Scope::Namespace(id) if id == group.namespace => NamespaceFailure::None,
-            Scope::Namespace(id) => NamespaceFailure::Other(self.namespaces.get(id).name.to_string()),
+            Scope::Namespace(id) if id == template.namespace => NamespaceFailure::None,
+            Scope::Namespace(id) => NamespaceFailure::Other(self.namespaces.key(id).to_string()),
             Scope::Matching(scope) => {
-                let labels = self.namespaces.get(group.namespace).labels;
+                let labels = self.namespaces.data(template.namespace).labels;
                 match failed(*self.scopes.key(scope), labels) {
                     none if none.is_empty() => NamespaceFailure::None,
                     some => NamespaceFailure::Labels(some),
                 }
             }
         };
-        TermFailure { namespace, pods: failed(key.pods, group.labels) }
+        TermFailure { namespace, pods: failed(key.pods, template.labels) }
     }
 
     /// Whether the verdict depends on an address that is not known: some block of the side's rules holds part of the

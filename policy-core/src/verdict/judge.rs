@@ -168,7 +168,7 @@ impl AllowGraph {
     /// A process of this node, at one of its addresses; `None` as address when it is not known.
     #[must_use]
     pub fn node_party(&self, node: &str, address: Option<IpAddr>) -> Party {
-        let nodes = self.node_names.get(node).copied().into_iter().collect();
+        let nodes = self.nodes.find(node).into_iter().collect();
         Party { pods: SmallVec::new(), address, family: address.map_or(Family::V4, Family::of), nodes, is_node: true }
     }
 
@@ -176,7 +176,7 @@ impl AllowGraph {
     #[must_use]
     pub fn known_addresses(&self, within: &AddressSet) -> Vec<IpAddr> {
         let pods = self.pods.iter().flat_map(|(_, pod)| pod.addresses.iter().copied());
-        let nodes = self.nodes.iter().flat_map(|(_, node)| node.addresses.iter().copied());
+        let nodes = self.nodes.iter().flat_map(|(.., node)| node.addresses.iter().copied());
         let mut out: Vec<IpAddr> = pods.chain(nodes).filter(|address| within.contains(*address)).collect();
         out.sort_unstable();
         out.dedup();
@@ -186,7 +186,7 @@ impl AllowGraph {
     /// The party at a pod's address. A hostNetwork pod is its node, also where an endpoint claims the same address.
     fn party_at(&self, pod: PodId, address: IpAddr) -> Party {
         let record = self.pods.get(pod);
-        if record.group.is_some() {
+        if record.template.is_some() {
             return self.party(address);
         }
         Party {
@@ -206,7 +206,7 @@ impl AllowGraph {
         if !record.addresses.is_empty() {
             return record.addresses.iter().map(|address| self.party_at(pod, *address)).collect();
         }
-        if record.group.is_some() {
+        if record.template.is_some() {
             return vec![Party {
                 pods: smallvec![pod],
                 address: None,

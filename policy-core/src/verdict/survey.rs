@@ -1,6 +1,6 @@
 //! Every connection between workloads, and with the address space outside of the cluster.
 //!
-//! Pods of one workload that no policy can tell apart are one *cell*: one group, and addresses that lie in the same address
+//! Pods of one workload that no policy can tell apart are one *cell*: one template, and addresses that lie in the same address
 //! blocks of all policies. All-pairs work is cells squared, and each (decision, cell) is evaluated once.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::judge::Party;
-use crate::graph::{AllowGraph, Decision, DecisionId, GroupId, NodeId, PeerSetId, PodId};
+use crate::graph::{AllowGraph, Decision, DecisionId, GroupId, NodeId, PeerSetId, PodId, TemplateId};
 use crate::model::Direction;
 use crate::sets::{AddressSet, Family, PortSet};
 
@@ -62,7 +62,8 @@ type CellAt<'a> = (usize, usize, &'a Cell);
 
 #[derive(PartialEq, Eq, Hash)]
 struct CellKey {
-    group: Option<GroupId>,
+    /// Not the group: explanations show labels that no policy asks for.
+    template: Option<TemplateId>,
     family: Family,
     /// The place of the address among the borders of all blocks; the address itself where that is not enough.
     class: Result<usize, Option<IpAddr>>,
@@ -378,17 +379,18 @@ fn cells(graph: &AllowGraph, unit: &Unit, borders: &Borders, by_node: bool) -> V
     let mut places: FxHashMap<CellKey, usize> = FxHashMap::default();
     for pod in &unit.pods {
         for party in graph.parties_of(*pod) {
-            let group = match party.pods.as_slice() {
-                [one] => graph.group_of(*one),
+            let template = match party.pods.as_slice() {
+                [one] => graph.pods.get(*one).template,
                 _ => None,
             };
+            let group = template.map(|template| graph.templates.data(template).group);
             let class = match party.address {
                 Some(IpAddr::V4(a)) if group.is_some() => Ok(borders.v4.partition_point(|b| *b <= a.to_bits())),
                 Some(IpAddr::V6(a)) if group.is_some() => Ok(borders.v6.partition_point(|b| *b <= a.to_bits())),
                 address => Err(address),
             };
             let node = graph.pods.get(*pod).node.filter(|_| by_node || party.is_node());
-            let key = CellKey { group, family: party.family, class, node };
+            let key = CellKey { template, family: party.family, class, node };
             match places.get(&key).and_then(|place| out.get_mut(*place)) {
                 Some(cell) => cell.count += 1,
                 None => {
