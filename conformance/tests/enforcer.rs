@@ -8,11 +8,14 @@ use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::NetfilterMessage;
 use nftables::expr::{BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem};
 use nftables::stmt::{JumpTarget, Match, Operator, Statement, VerdictMap};
-use policy_agent::enforcer::{Enforcer, Kind};
+use policy_agent::enforcer::{Enforcer, Held, Kind};
+use policy_agent::kernel::batch::Messages;
 use policy_agent::kernel::encode::encode;
 use policy_agent::kernel::fake::{FakeKernel, Table, Trouble};
+use policy_agent::saved::{Saver, Store};
 use policy_core::compile;
 use policy_core::manifest::{Snapshot, Syntax};
+use policy_core::model::Quarantine;
 use policy_ruleset::{Contents, DenyLog, Op, Options, Ruleset, Transaction, render};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -28,7 +31,18 @@ fn scope() -> compile::Options {
 fn enforcer(is_bound: bool) -> (Enforcer, FakeKernel) {
     let kernel = FakeKernel::new();
     let door = if is_bound { kernel.clone() } else { kernel.unbound() };
-    (Enforcer::new(scope(), OPTIONS, Box::new(door), Box::new(kernel.clone())), kernel)
+    (through(door, &kernel), kernel)
+}
+
+fn through(door: FakeKernel, kernel: &FakeKernel) -> Enforcer {
+    Enforcer::new(scope(), OPTIONS, Box::new(door), Box::new(kernel.clone()))
+}
+
+/// What the agent does with what the monitor reports.
+fn listen(enforcer: &mut Enforcer, kernel: &FakeKernel) -> bool {
+    // Each of them is handed over, whatever the ones before it call for.
+    let calls: Vec<bool> = kernel.reports().into_iter().map(|report| enforcer.touched(report)).collect();
+    calls.contains(&true)
 }
 
 /// What a table from scratch would hold.
@@ -44,6 +58,7 @@ fn scratch(snapshot: &Snapshot) -> Table {
     Table {
         sets: sets.into_iter().map(|(name, set)| (name, elements(set.contents))).collect(),
         chains: chains.into_iter().map(|(name, chain)| (name, (chain.hook, chain.rules))).collect(),
+        strangers: 0,
     }
 }
 
@@ -66,51 +81,59 @@ fn trouble() -> impl Strategy<Value = Option<Trouble>> {
         1 => Just(Some(Trouble::OtherTable)),
         1 => Just(Some(Trouble::OurTable)),
         1 => Just(Some(Trouble::OurChains)),
+        1 => Just(Some(Trouble::Overflow)),
+        1 => Just(Some(Trouble::Gap)),
     ]
 }
 
 #[test]
 fn any_sequence_of_troubles_ends_with_the_right_table() {
-    let states = prop::collection::vec((cluster(), prop::collection::vec(trouble(), 0..4), any::<bool>()), 1..6);
+    let states = prop::collection::vec((cluster(), prop::collection::vec(trouble(), 0..4), any::<bool>(), 0..4_usize), 1..6);
     let is_new = prop::collection::vec(prop::bool::weighted(0.2), 23);
-    check(2_000, (states, is_new, any::<bool>()), |(states, is_new, is_bound)| {
-        let (mut enforcer, kernel) = enforcer(is_bound);
+    check(2_000, (states, is_new, 0..3_u8), |(states, is_new, door)| {
+        let kernel = FakeKernel::new();
+        let is_bound = door != 1;
+        let door = [kernel.clone(), kernel.unbound(), kernel.protecting()].into_iter().nth(door.into()).expect("a door");
+        let mut enforcer = through(door, &kernel);
         let mut before = Snapshot::default();
         let mut last: Option<Cluster> = None;
-        for (cluster, troubles, is_meddled) in states {
+        for (cluster, troubles, is_meddled, interruptions) in states {
             let cluster = last.as_ref().map_or_else(|| cluster.clone(), |last| mostly_as_before(last, &cluster, &is_new));
             let after = snapshot(&cluster);
             enforcer.take(before.difference(&after));
             for trouble in troubles.into_iter().flatten() {
                 kernel.expect(trouble);
             }
-            if is_meddled && last.is_some() {
+            kernel.interrupt(interruptions);
+            if is_meddled && last.is_some() && !kernel.is_owned() {
                 kernel.meddle(|table| *table = None);
-                enforcer.doubt();
             }
+            listen(&mut enforcer, &kernel);
             // A refusal of everything is an error, and the table is as it was; the next flush tries again.
-            for _ in 0..20 {
+            for _ in 0..30 {
                 let was = kernel.table();
-                match enforcer.flush() {
-                    Ok(_) => break,
-                    // A door that cannot ask for a generation may add to what somebody else has just changed.
-                    Err(_) if !is_bound => {}
-                    Err(_) => {
-                        // Nothing of ours took effect, or all of it; the rest is what somebody else did.
-                        let flushed = |table: Option<Table>| {
-                            let mut table = table;
-                            table.iter_mut().flat_map(|t| t.chains.values_mut()).for_each(|(_, rules)| rules.clear());
-                            table
-                        };
-                        let (now, right) = (kernel.table(), Some(scratch(&after)));
-                        let possible = [was.clone(), flushed(was), right.clone(), flushed(right), None];
-                        prop_assert!(possible.contains(&now), "{:?}", now);
-                    }
+                let result = enforcer.flush();
+                if result.is_err() && is_bound {
+                    // Nothing of ours took effect, or all of it; the rest is what somebody else did. A door that cannot ask for a
+                    // generation may add to what somebody else has just changed.
+                    let flushed = |table: Option<Table>| {
+                        let mut table = table;
+                        table.iter_mut().flat_map(|t| t.chains.values_mut()).for_each(|(_, rules)| rules.clear());
+                        table
+                    };
+                    let (now, right) = (kernel.table(), Some(scratch(&after)));
+                    let possible = [was.clone(), flushed(was), right.clone(), flushed(right), None];
+                    prop_assert!(possible.contains(&now), "{:?}", now);
+                }
+                let must_flush = listen(&mut enforcer, &kernel);
+                if result.is_ok() && !must_flush {
+                    break;
                 }
             }
             prop_assert!(enforcer.generation().is_some(), "it does not recover");
             prop_assert_eq!(kernel.table(), Some(scratch(&after)));
             prop_assert!(enforcer.flush().expect("nothing to do").is_none(), "there is always something to do");
+            prop_assert_eq!(kernel.guard(), None);
             (before, last) = (after, Some(cluster));
         }
         Ok(())
@@ -140,10 +163,10 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
     for is_bound in [true, false] {
         let (mut enforcer, kernel) = enforcer(is_bound);
         let mut now = Snapshot::default();
-        let mut peers = 1;
+        let peers = std::cell::Cell::new(1);
         let mut step = |enforcer: &mut Enforcer| {
-            peers += 1;
-            let next = with_peers(peers);
+            peers.set(peers.get() + 1);
+            let next = with_peers(peers.get());
             enforcer.take(now.difference(&next));
             now = next;
             enforcer.flush().expect("it ends well").expect("there is something to do")
@@ -178,7 +201,17 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
         });
         enforcer.doubt();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
-        assert_eq!(kernel.table(), Some(scratch(&with_peers(peers))));
+        assert_eq!(kernel.table(), Some(scratch(&with_peers(peers.get()))));
+        kernel.meddle(|table| table.as_mut().expect("a table").strangers = 3);
+        enforcer.doubt();
+        assert_eq!(step(&mut enforcer).kind, Kind::Repair);
+        assert_eq!(kernel.table(), Some(scratch(&with_peers(peers.get()))));
+        assert!(!kernel.was_open() && kernel.guard().is_none(), "a guard filtered while the table was made anew");
+
+        // Listings that others interrupt are repeated.
+        enforcer.doubt();
+        kernel.interrupt(7);
+        assert_eq!(step(&mut enforcer).kind, Kind::Repair);
 
         // Without an answer, a table that is there is not made anew: that would let packets through.
         enforcer.doubt();
@@ -188,17 +221,244 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
 
         // When nothing works, what was in force stays, and it is tried again.
         let was = kernel.table();
-        // An update, a table that is kept, and one from scratch.
+        // An update, a table that is changed in place, and the guard of one that is made anew.
         for _ in 0..3 {
             kernel.expect(Trouble::Refuse);
         }
-        enforcer.take(with_peers(peers).difference(&with_peers(0)));
+        enforcer.take(with_peers(peers.get()).difference(&with_peers(0)));
         assert!(enforcer.flush().is_err());
         assert_eq!(kernel.table(), was);
         assert!(enforcer.generation().is_none());
         assert_eq!(enforcer.flush().expect("it works again").map(|done| done.kind), Some(Kind::Recovery));
         assert_eq!(kernel.table(), Some(scratch(&with_peers(0))));
     }
+}
+
+#[test]
+fn what_others_do_elsewhere_is_not_ours() {
+    for door in [FakeKernel::new(), FakeKernel::new().unbound(), FakeKernel::new().protecting()] {
+        let kernel = door.clone();
+        let mut enforcer = through(door, &kernel);
+        enforcer.take(with_peers(1).changes().collect());
+        enforcer.flush().expect("in force");
+        assert!(!listen(&mut enforcer, &kernel), "what we did is not a change of somebody else");
+        for peers in 2..40 {
+            kernel.change_elsewhere();
+            assert!(!listen(&mut enforcer, &kernel));
+            enforcer.take(with_peers(peers - 1).difference(&with_peers(peers)));
+            assert_eq!(enforcer.flush().expect("in force").map(|done| done.kind), Some(Kind::Update));
+        }
+        assert_eq!(kernel.table(), Some(scratch(&with_peers(39))));
+    }
+}
+
+#[test]
+fn lost_announcements_matter_where_others_can_change_the_table() {
+    for trouble in [Trouble::Overflow, Trouble::Gap] {
+        for is_protected in [false, true] {
+            let kernel = FakeKernel::new();
+            let door = if is_protected { kernel.protecting() } else { kernel.clone() };
+            let mut enforcer = through(door, &kernel);
+            enforcer.take(with_peers(1).changes().collect());
+            enforcer.flush().expect("in force");
+            listen(&mut enforcer, &kernel);
+            // Somebody flushes our chains, if that is possible, and it is not announced.
+            kernel.expect(trouble.clone());
+            enforcer.take(with_peers(1).difference(&with_peers(2)));
+            let kind = enforcer.flush().expect("in force").map(|done| done.kind);
+            assert_eq!(kind, Some(if is_protected { Kind::Update } else { Kind::Repair }), "{trouble:?}");
+            if listen(&mut enforcer, &kernel) {
+                assert!(!is_protected);
+                enforcer.flush().expect("in force");
+            }
+            assert_eq!(kernel.table(), Some(scratch(&with_peers(2))), "{trouble:?}");
+        }
+    }
+}
+
+/// A table that an agent made through this door and left.
+fn left_behind(door: FakeKernel, kernel: &FakeKernel, snapshot: &Snapshot) {
+    let mut enforcer = through(door, kernel);
+    enforcer.take(snapshot.changes().collect());
+    enforcer.flush().expect("in force");
+    kernel.close();
+    let _ = kernel.reports();
+}
+
+#[test]
+fn a_table_becomes_protected_without_a_packet_passing() {
+    // What is tried: the table in place, the guard, the table behind it, the removal of the guard. Any of these may be refused.
+    for (is_bound, refused) in [true, false].into_iter().flat_map(|is_bound| (0..5).map(move |refused| (is_bound, refused))) {
+        let kernel = FakeKernel::new();
+        left_behind(if is_bound { kernel.clone() } else { kernel.unbound() }, &kernel, &with_peers(1));
+        let mut enforcer = through(kernel.protecting(), &kernel);
+        assert_eq!(enforcer.hold(&[]).expect("it is there"), Held::Kept { is_protected: false });
+        assert!(!kernel.is_owned());
+        enforcer.take(with_peers(2).changes().collect());
+        if let Some(before) = usize::checked_sub(refused, 1) {
+            (0..before).for_each(|_| kernel.expect(Trouble::Nothing));
+            kernel.expect(Trouble::Refuse);
+        }
+        let result = enforcer.flush();
+        let possible = [scratch(&with_peers(1)), scratch(&with_peers(2))];
+        assert!(kernel.table().is_some_and(|table| possible.contains(&table)), "{refused}");
+        if result.is_err() {
+            enforcer.flush().expect("in force");
+        }
+        assert_eq!(kernel.table(), Some(scratch(&with_peers(2))));
+        assert!(kernel.is_owned() && !kernel.was_open() && kernel.guard().is_none(), "{refused}");
+    }
+}
+
+/// Sandboxes with one address each.
+fn sandboxes(addresses: &[&str]) -> Vec<Quarantine> {
+    let sandbox = |address: &&str| Quarantine {
+        holder: format!("sandbox {address}"),
+        addresses: vec![address.parse().expect("an address")],
+    };
+    addresses.iter().map(sandbox).collect()
+}
+
+/// What was saved of a cluster, in a folder.
+fn saved(kernel: &FakeKernel, snapshot: &Snapshot, known: &[Quarantine]) -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::beside(&folder.path().join("agent.sock"), "n1");
+    let mut compiler = compile::Compiler::new(scope());
+    snapshot.changes().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
+    let transaction = Transaction::restart(&ruleset, compiler.graph(), false);
+    let contents = Messages::new(&transaction).expect("the renderer makes nothing else");
+    kernel.learn(contents.clone(), transaction);
+    store.write(&contents, known, std::time::SystemTime::now()).expect("written");
+    (folder, store)
+}
+
+#[test]
+fn what_an_earlier_agent_left_is_protected_at_once() {
+    let kernel = FakeKernel::new();
+    left_behind(kernel.protecting(), &kernel, &with_peers(1));
+    let mut enforcer = through(kernel.protecting(), &kernel);
+    // Nothing is known yet, and there is a moment in which others can change it: they do, elsewhere.
+    kernel.expect(Trouble::OtherTable);
+    kernel.interrupt(2);
+    let held = enforcer.hold(&sandboxes(&["10.0.0.7"])).expect("it is there");
+    assert_eq!(held, Held::Kept { is_protected: true });
+    assert!(enforcer.holds_earlier() && kernel.is_owned());
+    assert_eq!(kernel.table(), Some(scratch(&with_peers(1))), "nothing else is changed");
+    assert!(!listen(&mut enforcer, &kernel), "that was us");
+    assert_eq!(enforcer.hold(&[]).expect("it is there"), Held::Kept { is_protected: true });
+    // Another agent is refused.
+    assert!(through(kernel.protecting(), &kernel).hold(&[]).is_err());
+    enforcer.take(with_peers(2).changes().collect());
+    assert_eq!(enforcer.flush().expect("in force").map(|done| done.kind), Some(Kind::Start));
+    assert_eq!((kernel.table(), kernel.was_open()), (Some(scratch(&with_peers(2))), false));
+    assert!(!enforcer.holds_earlier());
+}
+
+#[test]
+fn a_table_that_is_gone_is_restored_from_disk_and_from_records() {
+    let old = with_peers(3);
+    let all = sandboxes(&["10.0.0.1", "10.0.0.7"]);
+    for damage in ["gone", "empty", "flushed"] {
+        let kernel = FakeKernel::new();
+        left_behind(kernel.protecting(), &kernel, &old);
+        // The ruleset was saved when there was one sandbox.
+        let (_folder, store) = saved(&kernel, &old, &all[..1]);
+        kernel.meddle(|table| match damage {
+            "gone" => *table = None,
+            "empty" => *table = Some(Table::default()),
+            _ => table.iter_mut().flat_map(|table| table.chains.values_mut()).for_each(|(_, rules)| rules.clear()),
+        });
+        // Nobody listened then.
+        let _ = kernel.reports();
+        let saver = || Saver::start(store.clone()).expect("a thread");
+        let mut enforcer = through(kernel.clone(), &kernel).with_saver(saver());
+        let held = enforcer.hold(&all).expect("restored");
+        assert!(matches!(held, Held::Restored { closed: 1, .. }), "{damage}: {held}");
+        assert!(enforcer.holds_earlier() && held.is_loss());
+        let check = |kernel: &FakeKernel| {
+            let table = kernel.table().expect("a table");
+            let mut expected = scratch(&old);
+            // What joins it is the closing of the sandbox that came later, with a chain of its own where packets enter.
+            assert_eq!(table.sets["quarantine4"].len(), 1);
+            assert!(table.chains.contains_key("unknown-forward") && table.chains.contains_key("quarantine.deny"));
+            expected.sets.retain(|name, elements| table.sets[name] != *elements);
+            expected.chains.retain(|name, chain| name != "first-packets" && table.chains[name] != *chain);
+            assert_eq!(expected, Table::default());
+            assert_eq!(kernel.guard(), None);
+        };
+        check(&kernel);
+        // It is lost again while the sources are silent: through this door, anybody can do that.
+        assert!(!listen(&mut enforcer, &kernel));
+        kernel.meddle(|table| *table = None);
+        assert!(listen(&mut enforcer, &kernel));
+        enforcer.hold(&all).expect("restored");
+        check(&kernel);
+        // And it is changed in a way that leaves it there: then a guard filters meanwhile.
+        kernel.meddle(|table| table.iter_mut().flat_map(|table| table.chains.values_mut()).for_each(|(_, rules)| rules.clear()));
+        assert!(listen(&mut enforcer, &kernel));
+        enforcer.hold(&all).expect("restored");
+        check(&kernel);
+        assert!(!kernel.was_open(), "{damage}");
+        // What the sources say takes its place.
+        enforcer.take(with_peers(1).changes().collect());
+        assert_eq!(enforcer.flush().expect("in force").map(|done| done.kind), Some(Kind::Start));
+        assert_eq!(kernel.table(), Some(scratch(&with_peers(1))));
+    }
+}
+
+#[test]
+fn without_a_usable_ruleset_every_sandbox_is_closed() {
+    let kernel = FakeKernel::new();
+    let (folder, store) = saved(&kernel, &with_peers(3), &[]);
+    std::fs::write(folder.path().join("last-ruleset"), "torn").expect("written");
+    let mut enforcer = through(kernel.protecting(), &kernel).with_saver(Saver::start(store).expect("a thread"));
+    let held = enforcer.hold(&[]).expect("nothing to do");
+    assert!(matches!(&held, Held::Nothing { why } if why.contains("last-ruleset")), "{held}");
+    assert_eq!(kernel.table(), None);
+    let held = enforcer.hold(&sandboxes(&["10.0.0.1", "10.0.0.7"])).expect("closed");
+    assert!(matches!(&held, Held::Closed { closed: 2, why } if why.contains("last-ruleset")), "{held}");
+    assert!(!enforcer.holds_earlier(), "a part of what there is would be worth more");
+    assert_eq!(kernel.table().map(|table| table.sets["quarantine4"].len()), Some(2));
+    assert!(kernel.is_owned());
+}
+
+#[test]
+fn what_is_in_force_is_saved_after_a_while() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::beside(&folder.path().join("agent.sock"), "n1");
+    let (enforcer, kernel) = enforcer(true);
+    let mut enforcer = enforcer.with_saver(Saver::start(store.clone()).expect("a thread"));
+    let now = std::time::Instant::now();
+    let later = |seconds| now + std::time::Duration::from_secs(seconds);
+    let known = sandboxes(&["10.0.0.1"]);
+    assert_eq!(enforcer.save_due(now, || unreachable!()), None, "nothing is in force");
+    enforcer.take(with_peers(3).changes().collect());
+    enforcer.flush().expect("in force");
+    assert!(enforcer.save_due(now, || unreachable!()) > Some(now), "what changes next goes into the same");
+    let next = enforcer.save_due(later(3), || known.clone());
+    assert!(next > Some(later(60)), "nothing has changed since");
+    let read = || loop {
+        if let Some(saved) = store.read(std::time::SystemTime::now()).expect("readable") {
+            break saved;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(read().known, known);
+    let transaction = Transaction::restart(enforcer.ruleset(), enforcer.graph(), false);
+    assert_eq!(read().contents, Messages::new(&transaction).expect("encoded"));
+    // An element is worth less haste than a rule.
+    enforcer.take(with_peers(3).difference(&with_peers(4)));
+    enforcer.flush().expect("in force");
+    assert!(enforcer.save_due(later(5), || unreachable!()) > Some(later(5)));
+    assert!(enforcer.save_due(later(30), Vec::new) > Some(later(60)));
+    // What is not known to be in force is not saved.
+    enforcer.take(with_peers(4).difference(&with_peers(0)));
+    enforcer.flush().expect("in force");
+    kernel.meddle(|table| *table = None);
+    assert!(listen(&mut enforcer, &kernel));
+    assert!(enforcer.save_due(later(60), || unreachable!()) > Some(later(60)));
 }
 
 #[test]

@@ -4,11 +4,13 @@
 //! share: answers to the CNI plugin, tracked connections to judge, one question, and explanations of denied packets within a
 //! budget. Whatever floods the agent, the next round comes, and with it the next change.
 //!
+//! - `earlier`: the rules of an earlier agent, until the source has told everything.
 //! - `queue`: what comes in, with a bound for each kind.
 //! - `plugins`: requests of the CNI plugin that wait for the kernel.
 //! - `published`: what is shown without asking the loop: heartbeat, readiness, names of groups.
 //! - `report`: status and gauges.
 
+mod earlier;
 mod explanations;
 mod plugins;
 mod published;
@@ -23,9 +25,10 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use netpol_cni::protocol::{Answer, Task, code};
+use policy_core::model::Quarantine;
 
 use crate::connections::Order;
-use crate::enforcer::{Done, Enforcer, Kind};
+use crate::enforcer::{Done, Enforcer, Held, Kind};
 use crate::explain;
 use crate::metrics::{Metrics, seconds};
 use crate::sandboxes::Sandboxes;
@@ -92,6 +95,14 @@ pub struct Agent {
     plugins: Plugins,
     explanations: Explanations,
     inbox: Inbox,
+    /// Sandboxes that an earlier agent was told of; `None` before they are read.
+    records: Option<Vec<Quarantine>>,
+    /// What is in force until the source has told everything.
+    held: Option<Held>,
+    /// Whether it must be looked whether that is still in force.
+    must_hold: bool,
+    /// When what is in force is saved next.
+    save_at: Option<Instant>,
     /// Whether the source has told everything once.
     has_all: bool,
     is_in_force: bool,
@@ -130,6 +141,10 @@ impl Agent {
             plugins: Plugins::default(),
             explanations: Explanations::new(now),
             inbox,
+            records: None,
+            held: None,
+            must_hold: false,
+            save_at: None,
             has_all: false,
             is_in_force: false,
             news_taken: 0,
@@ -164,16 +179,14 @@ impl Agent {
         }
     }
 
-    /// Reads what an earlier agent left.
+    /// Learns what there is to know of the source, and does what [`Agent::adopt`] does if that is not done yet.
     ///
     /// # Errors
     /// When the records of sandboxes cannot be read.
     pub fn start(&mut self, source: &dyn Source) -> std::io::Result<()> {
         self.source = source.describe();
         self.pulse = source.pulse();
-        let held = self.sandboxes.load()?;
-        self.enforcer.take(held);
-        Ok(())
+        if self.records.is_none() { self.adopt() } else { Ok(()) }
     }
 
     /// Takes what has come, puts it in force, and gives everything else its share. False when it is to stop.
@@ -198,6 +211,8 @@ impl Agent {
         must_flush |= self.is_due(start);
         if must_flush && self.has_all {
             self.flush(start);
+        } else if self.must_hold && self.retry_at.is_none() {
+            self.hold();
         }
         if !self.is_behind && self.is_in_force && self.enforcer.generation().is_some() {
             self.news_in_force = self.news_taken;
@@ -213,6 +228,9 @@ impl Agent {
             self.report_at = now + REPORT;
             self.gauge();
         }
+        if self.is_in_force && !self.is_behind {
+            self.save_at = self.enforcer.save_due(now, || self.sandboxes.known());
+        }
         self.published.beat(now);
         true
     }
@@ -221,7 +239,8 @@ impl Agent {
     #[must_use]
     pub fn until_next(&self) -> Duration {
         let explanation = self.explanations.next_at().filter(|_| self.is_in_force && !self.is_behind);
-        let times = [self.retry_at, self.plugins.next_deadline(), explanation, Some(self.check_at), Some(self.report_at)];
+        let save = self.save_at.filter(|_| !self.is_behind);
+        let times = [self.retry_at, self.plugins.next_deadline(), explanation, save, Some(self.check_at), Some(self.report_at)];
         let next = times.into_iter().flatten().min();
         next.map_or(REPORT, |at| at.saturating_duration_since((self.clock)()))
     }
@@ -230,11 +249,13 @@ impl Agent {
     fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::News(news) => return self.take_news(news),
-            Event::Touched(Some(generation)) if self.enforcer.is_settled(generation) => {}
             Event::Touched(generation) => {
+                if !self.enforcer.touched(generation) {
+                    return false;
+                }
                 let what = generation.map_or("announcements of changes were lost".to_owned(), |g| format!("generation {g}"));
                 tracing::warn!(what, "another program changed the table; it is replaced");
-                self.enforcer.doubt();
+                self.must_hold = !self.has_all;
                 return true;
             }
             Event::Sandbox(task, answer) => return self.handle_sandbox(task, answer),
@@ -257,7 +278,7 @@ impl Agent {
         self.has_all = self.has_all
             || match news.extent {
                 Extent::Growing => false,
-                Extent::Readable => !self.enforcer.kernel().is_present().unwrap_or(true),
+                Extent::Readable => !self.enforcer.holds_earlier(),
                 Extent::All => true,
             };
         self.news_taken += 1;
@@ -335,6 +356,7 @@ impl Agent {
         if now >= self.check_at {
             self.check_at = now + CHECK;
             // Reading back only finds out that something is wrong; what is right comes from the graph alone.
+            self.must_hold |= !self.has_all;
             if self.is_in_force && !self.is_as_left() {
                 tracing::warn!("the table is not as it was left; it is replaced");
                 self.enforcer.doubt();

@@ -48,6 +48,9 @@ pub(crate) enum Command {
         /// How to talk to the kernel
         #[arg(long, value_enum, default_value_t = Applier::Netlink)]
         applier: Applier,
+        /// The socket of the agent; the last ruleset beside it is removed too
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        socket: PathBuf,
     },
     /// Say whether the kernel holds what the objects say, and if not, why
     Status {

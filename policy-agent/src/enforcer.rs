@@ -1,7 +1,13 @@
 //! Keeps the table in the kernel true to the graph.
 //!
 //! One thread owns it: the compiler, what was put in force, and the way into the kernel. Whatever is doubtful ends in the same
-//! step, which is always right: the whole table is replaced in one transaction.
+//! step, which is always right: the whole table is written again, and no packet passes meanwhile.
+//!
+//! - `earlier`: what an earlier agent left in the kernel or on disk, until the sources have told everything.
+//! - `saving`: when what is in force is kept on disk.
+
+mod earlier;
+mod saving;
 
 mod cut;
 
@@ -12,10 +18,14 @@ use policy_core::graph::AllowGraph;
 use policy_core::model::Change;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
+pub use self::earlier::Held;
 use crate::connections::{Order, Scope};
 use crate::kernel::Kernel;
-use crate::kernel::doors::{ApplyError, Door};
+use crate::kernel::batch::Messages;
+use crate::kernel::doors::{ApplyError, Door, Target};
 use crate::kernel::monitor::Between;
+use crate::saved::Saver;
+use saving::{SAVE_LATER, SAVE_SOON};
 
 /// Elements of new sets that are worth a transaction of their own.
 const BIG_FILL: usize = 10_000;
@@ -82,6 +92,7 @@ impl Done {
 /// The one owner of the table.
 pub struct Enforcer {
     compiler: Compiler,
+    compile_options: compile::Options,
     options: Options,
     door: Box<dyn Door>,
     kernel: Box<dyn Kernel>,
@@ -99,6 +110,21 @@ pub struct Enforcer {
     next_kind: Kind,
     /// To whom the addresses on this node belong.
     claims: cut::Claims,
+    /// Whether the table belongs to our door: then nobody else can change it, whatever is announced.
+    is_owned: bool,
+    /// Whether the guard is in the kernel, or may be.
+    has_guard: bool,
+    /// Whether somebody changed what an earlier agent left.
+    is_disturbed: bool,
+    /// Whether an earlier agent's rules are in force, as it left or saved them.
+    holds_earlier: bool,
+    /// Whether chains that packets enter close sandboxes beside the rules of an earlier agent.
+    has_closing: bool,
+    saver: Option<Saver>,
+    /// When what is in force is saved next.
+    save_at: Option<Instant>,
+    /// Not before this time.
+    save_after: Option<Instant>,
 }
 
 impl Enforcer {
@@ -106,7 +132,8 @@ impl Enforcer {
     #[must_use]
     pub fn new(compiler: compile::Options, options: Options, door: Box<dyn Door>, kernel: Box<dyn Kernel>) -> Self {
         Self {
-            compiler: Compiler::new(compiler),
+            compiler: Compiler::new(compiler.clone()),
+            compile_options: compiler,
             options,
             door,
             kernel,
@@ -117,7 +144,22 @@ impl Enforcer {
             local_addresses: 0,
             next_kind: Kind::Start,
             claims: cut::Claims::default(),
+            is_owned: false,
+            has_guard: false,
+            is_disturbed: false,
+            holds_earlier: false,
+            has_closing: false,
+            saver: None,
+            save_at: None,
+            save_after: None,
         }
+    }
+
+    /// The same, with what is in force kept on disk, and read from there.
+    #[must_use]
+    pub fn with_saver(mut self, saver: Saver) -> Self {
+        self.saver = Some(saver);
+        self
     }
 
     /// The graph after the last flush.
@@ -172,6 +214,18 @@ impl Enforcer {
         self.own.contains(&generation) || (self.generation.is_some() && self.replaced.is_some_and(is_before))
     }
 
+    /// Takes note that a generation touched the table, or that announcements were lost (`None`). Whether something is to be done:
+    /// if so, the next flush writes the table again.
+    pub fn touched(&mut self, generation: Option<u32>) -> bool {
+        // What nobody else can change is as it was left, whatever is announced or not.
+        let is_settled = self.is_owned || generation.is_some_and(|generation| self.is_settled(generation));
+        if !is_settled {
+            self.is_disturbed = true;
+            self.doubt();
+        }
+        !is_settled
+    }
+
     /// Puts in force what was taken; `None` when there is nothing to do.
     ///
     /// # Errors
@@ -201,6 +255,7 @@ impl Enforcer {
         let compile = start.elapsed();
         match self.apply_in_parts(&transaction, generation) {
             Ok(()) => {
+                self.must_save(if delta.is_structural { SAVE_SOON } else { SAVE_LATER });
                 Ok(Some(Done { delta, lost: Scope::Addresses(lost), ..self.done(Kind::Update, &transaction, compile, start) }))
             }
             Err(Failure::Touched) => self.replace(Kind::Repair, start).map(Some),
@@ -225,40 +280,97 @@ impl Enforcer {
         Done { kind, steps, elements, compile, apply, delta: GraphDelta::default(), lost: Scope::All }
     }
 
-    /// Replaces the table, whatever is in it.
+    /// Writes the whole table, whatever is in it.
     fn replace(&mut self, kind: Kind, start: Instant) -> Result<Done, ApplyError> {
         self.generation = None;
         self.next_kind = kind;
-        let mut can_be_kept = true;
-        // A table from scratch is right whatever happened since.
         for _ in 0..TRIES {
-            let generation = self.kernel.generation().map_err(ApplyError::Unknown)?;
-            let is_present = self.kernel.is_present().map_err(ApplyError::Unknown)?;
-            let is_kept = can_be_kept && is_present;
-            let transaction = if is_kept {
-                let chains = self.kernel.chains().map_err(ApplyError::Unknown)?.into_iter().collect();
-                let sets = self.kernel.sets().map_err(ApplyError::Unknown)?.into_iter().collect();
-                Transaction::rebuild(&self.ruleset, self.compiler.graph(), &chains, &sets)
-            } else {
-                Transaction::restart(&self.ruleset, self.compiler.graph(), is_present)
-            };
             let compile = start.elapsed();
-            match self.apply_in_parts(&transaction, generation) {
-                Ok(()) => {
+            match self.rewrite() {
+                Ok(transaction) => {
                     self.replaced = self.generation;
+                    (self.holds_earlier, self.has_closing) = (false, false);
+                    self.must_save(SAVE_SOON);
                     return Ok(self.done(kind, &transaction, compile, start));
                 }
                 Err(Failure::Touched) => {}
-                // It may hold what cannot become ours: then it goes as a whole. Without an answer, it is tried again as it is.
-                Err(Failure::Refused(error)) if is_kept && !matches!(error, ApplyError::Unknown(_)) => {
-                    tracing::warn!(error = error.to_string(), "the table cannot be mended as it is; it is made anew");
-                    can_be_kept = false;
+                // Others changed their tables all the time while ours was listed.
+                Err(Failure::Refused(ApplyError::Unknown(error))) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(Failure::Refused(error)) => {
+                    self.generation = None;
+                    return Err(error);
                 }
-                Err(Failure::Refused(error)) => return Err(error),
             }
         }
         self.generation = None;
         Err(ApplyError::Contended)
+    }
+
+    /// Writes the whole table once. What is right does not depend on what was there.
+    fn rewrite(&mut self) -> Result<Transaction, Failure> {
+        let generation = self.kernel.generation()?;
+        let is_present = self.kernel.is_present()?;
+        let has_guard = self.kernel.is_guard_present()?;
+        self.has_guard |= has_guard;
+        if !is_present {
+            let transaction = Transaction::restart(&self.ruleset, self.compiler.graph(), false);
+            self.apply_in_parts(&transaction, generation)?;
+            self.drop_guard()?;
+            return Ok(transaction);
+        }
+        // Others can put into our table what we never list; it goes with the table. And a chain that packets enter cannot go in place
+        // when what takes over its work is in another one: a packet could have passed that one already.
+        let is_plain = !self.has_closing && (self.is_owned || !self.kernel.has_strangers().unwrap_or(false));
+        if is_plain {
+            let chains = self.kernel.chains()?.into_iter().collect();
+            let sets = self.kernel.sets()?.into_iter().collect();
+            let transaction = Transaction::rebuild(&self.ruleset, self.compiler.graph(), &chains, &sets);
+            match self.apply_in_parts(&transaction, generation) {
+                Ok(()) => {
+                    self.drop_guard()?;
+                    return Ok(transaction);
+                }
+                // Without an answer, it is tried again as it is; and what belongs to another program is left alone.
+                Err(Failure::Refused(error)) if !matches!(error, ApplyError::Unknown(_)) && !is_foreign(&error) => {
+                    tracing::info!(%error, "the table cannot be changed in place; it is made anew behind a guard");
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let result = self.remake(generation, has_guard);
+        if result.is_err() {
+            // The table is as it was, and filters alone again. If this fails too, the next try removes the guard.
+            let _ = self.drop_guard();
+            self.generation = None;
+        }
+        result
+    }
+
+    /// Makes the table anew while a guard with the same rules filters: each packet meets one of the two at least.
+    fn remake(&mut self, generation: u32, has_guard: bool) -> Result<Transaction, Failure> {
+        let guard = Transaction::restart(&self.ruleset, self.compiler.graph(), has_guard);
+        self.has_guard = true;
+        let generation = self.apply_step(&Step::Guard(&guard), generation)?;
+        let table = Transaction::restart(&self.ruleset, self.compiler.graph(), true);
+        self.apply_step(&Step::Table(&table), generation)?;
+        self.drop_guard()?;
+        Ok(table)
+    }
+
+    /// Removes the guard, when packets that have met an unfinished table have met the guard too.
+    fn drop_guard(&mut self) -> Result<(), Failure> {
+        if self.has_guard {
+            self.kernel.let_packets_leave();
+            let generation = match self.generation {
+                Some(generation) => generation,
+                None => self.kernel.generation()?,
+            };
+            if self.kernel.is_guard_present()? {
+                self.apply_step(&Step::Guard(&Transaction::remove()), generation)?;
+            }
+            self.has_guard = false;
+        }
+        Ok(())
     }
 
     /// Applies a transaction; big fills of sets that nothing refers to yet go first, so that the switch itself is short.
@@ -278,18 +390,37 @@ impl Enforcer {
         self.apply(&switch, generation)
     }
 
-    /// Applies a transaction to the table of `generation`. Others may change other tables meanwhile.
+    /// Applies a transaction to the table of `generation`.
     fn apply(&mut self, transaction: &Transaction, generation: u32) -> Result<(), Failure> {
+        self.apply_step(&Step::Table(transaction), generation).map(drop)
+    }
+
+    /// Takes a step from the ruleset of `generation`, and returns the generation that it made. Others may change other tables
+    /// meanwhile.
+    fn apply_step(&mut self, step: &Step<'_>, generation: u32) -> Result<u32, Failure> {
         let mut current = generation;
-        for _ in 0..TRIES {
-            match self.door.apply(transaction, Some(current)) {
-                Ok(()) => return self.applied(current),
+        for tried in 1..=TRIES {
+            // What nobody else can change needs no proof that it was not changed, if others are faster than we are.
+            let bound = (tried < TRIES || !self.is_owned).then_some(current);
+            let result = match step {
+                Step::Table(transaction) => self.door.apply(transaction, bound),
+                Step::Guard(transaction) => self.door.apply_to_guard(transaction, bound),
+                Step::Fill(to, is_present, contents) => self.door.fill(*to, *is_present, contents, bound),
+            };
+            match result {
+                Ok(()) if bound.is_none() => {
+                    let now = self.kernel.generation()?;
+                    self.generation = Some(now);
+                    return Ok(now);
+                }
+                Ok(()) => return self.applied(current, step.target()),
                 Err(ApplyError::GenerationMoved(_)) => {
-                    let now = self.kernel.generation().map_err(|e| Failure::Refused(ApplyError::Unknown(e)))?;
-                    match self.kernel.between(current, now) {
-                        Between::Touched(by) if by.is_empty() => current = now,
-                        _ => return Err(Failure::Touched),
+                    let now = self.kernel.generation()?;
+                    let is_untouched = self.is_owned || self.kernel.between(current, now) == Between::Touched(Vec::new());
+                    if !is_untouched {
+                        return Err(Failure::Touched);
                     }
+                    current = now;
                 }
                 Err(error) => {
                     self.generation = None;
@@ -301,12 +432,12 @@ impl Enforcer {
     }
 
     /// Finds out which generation ours is.
-    fn applied(&mut self, before: u32) -> Result<(), Failure> {
+    fn applied(&mut self, before: u32, target: Target) -> Result<u32, Failure> {
         let after = before.wrapping_add(1).max(1);
         let own = if self.door.is_bound_to_generation() {
             after
         } else {
-            let now = self.kernel.generation().map_err(|e| Failure::Refused(ApplyError::Unknown(e)))?;
+            let now = self.kernel.generation()?;
             match self.kernel.between(before, now) {
                 Between::Touched(by) => match by.as_slice() {
                     [one] => *one,
@@ -319,8 +450,34 @@ impl Enforcer {
         if self.own.len() > 1024 {
             self.own.pop_front();
         }
+        self.is_owned |= target == Target::Table && self.door.is_protecting();
         self.generation = Some(own);
-        Ok(())
+        Ok(own)
+    }
+}
+
+/// Whether a table has another owner.
+fn is_foreign(error: &ApplyError) -> bool {
+    matches!(error, ApplyError::Refused { source, .. } if source.raw_os_error() == Some(nix::errno::Errno::EPERM as i32))
+}
+
+/// One change of the kernel's ruleset.
+enum Step<'a> {
+    /// A transaction for the table.
+    Table(&'a Transaction),
+    /// A transaction for the guard.
+    Guard(&'a Transaction),
+    /// Messages for a table; whether the table is there, and to be made anew.
+    Fill(Target, bool, &'a Messages),
+}
+
+impl Step<'_> {
+    fn target(&self) -> Target {
+        match self {
+            Self::Table(_) => Target::Table,
+            Self::Guard(_) => Target::Guard,
+            Self::Fill(target, ..) => *target,
+        }
     }
 }
 
@@ -330,4 +487,10 @@ enum Failure {
     Touched,
     /// The kernel refused it.
     Refused(ApplyError),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Refused(ApplyError::Unknown(error))
+    }
 }

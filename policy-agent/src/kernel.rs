@@ -1,12 +1,14 @@
 //! The kernel's table: putting transactions in force, and noticing when somebody else changes it.
 //!
 //! - `encode`: transactions as netlink batches; pure.
+//! - `batch`: batches as bytes: numbered, kept, made for another table.
 //! - `netlink`: the socket.
 //! - `doors`: the two ways to apply a transaction.
 //! - `monitor`: what others do to the ruleset.
 //! - `table`: what is in our table: whose it is, and its counters.
 //! - `fake`: a kernel for tests, with nf_tables' own rules about references.
 
+pub mod batch;
 pub mod doors;
 pub mod encode;
 pub mod fake;
@@ -21,8 +23,13 @@ use std::time::Duration;
 use monitor::{Between, Monitor};
 use table::Reader;
 
+/// The second table that netpol may make (S6.2); it is there only for a moment.
+pub const GUARD: &str = "netpol-guard";
+
 /// How long the kernel's announcements may take.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a packet that is in the middle of the rules on another CPU may take to leave them: much less.
+const PASSAGE: Duration = Duration::from_millis(50);
 
 /// What the kernel tells about itself. Nothing of it decides what the table should be.
 pub trait Kernel: Send {
@@ -37,6 +44,24 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the kernel does not say.
     fn is_present(&mut self) -> io::Result<bool>;
+
+    /// Whether the guard is there.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn is_guard_present(&mut self) -> io::Result<bool>;
+
+    /// Whether there are rules of ours in our table.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn has_rules(&mut self) -> io::Result<bool>;
+
+    /// Whether there is something in our table of a kind that netpol does not make.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn has_strangers(&mut self) -> io::Result<bool>;
 
     /// The names of the chains in our table.
     ///
@@ -64,6 +89,9 @@ pub trait Kernel: Send {
 
     /// Which generations after `from`, up to and with `to`, touched our table.
     fn between(&mut self, from: u32, to: u32) -> Between;
+
+    /// Waits until packets that met a table before the last transaction have left it.
+    fn let_packets_leave(&mut self);
 }
 
 /// The kernel of this network namespace.
@@ -89,6 +117,18 @@ impl Kernel for RealKernel {
         self.reader.is_present()
     }
 
+    fn is_guard_present(&mut self) -> io::Result<bool> {
+        self.reader.is_guard_present()
+    }
+
+    fn has_rules(&mut self) -> io::Result<bool> {
+        self.reader.has_rules()
+    }
+
+    fn has_strangers(&mut self) -> io::Result<bool> {
+        self.reader.has_strangers()
+    }
+
     fn chains(&mut self) -> io::Result<Vec<String>> {
         self.reader.chains()
     }
@@ -107,5 +147,9 @@ impl Kernel for RealKernel {
 
     fn between(&mut self, from: u32, to: u32) -> Between {
         self.monitor.between(from, to, PATIENCE)
+    }
+
+    fn let_packets_leave(&mut self) {
+        std::thread::sleep(PASSAGE);
     }
 }

@@ -12,6 +12,7 @@
 //! - `removal`: the CNI plugin taken out of the chain when the agent is removed for good.
 //! - `reporter`: Events on policies that cannot be fully honoured.
 //! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API says so.
+//! - `saved`: the last ruleset on disk, for an agent that finds the table gone.
 //! - `small_file`: reading a small regular file, whatever stands in its place.
 //! - `source`: where objects come from.
 //! - `status`: how the agent is.
@@ -28,6 +29,7 @@ pub mod metrics;
 pub mod removal;
 pub mod reporter;
 pub mod sandboxes;
+pub mod saved;
 mod small_file;
 pub mod source;
 pub mod status;

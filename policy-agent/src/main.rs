@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match &args.command {
         None => run::run(&args.settings),
-        Some(Command::Cleanup { applier }) => run::cleanup(*applier),
+        Some(Command::Cleanup { applier, socket }) => run::cleanup(*applier, socket),
         Some(Command::InstallCni { place, bin_dir, plugin, socket }) => run::install(place, bin_dir, plugin.as_deref(), socket),
         Some(Command::UninstallCni { place, stay }) => run::uninstall(place, *stay),
         Some(Command::Report { kubeconfig, context, instance, logging }) => {

@@ -23,6 +23,7 @@ use policy_agent::metrics::Metrics;
 use policy_agent::removal::Removal;
 use policy_agent::reporter;
 use policy_agent::sandboxes::Sandboxes;
+use policy_agent::saved::{Saver, Store};
 use policy_agent::source::Source;
 use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
@@ -96,12 +97,29 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     }
     let options = policy_ruleset::Options { own_node_egress: config.own_node_egress, deny_log: config.deny_log };
     let scope = compile::Options { node: Some(config.node.clone()), own_node_egress: config.own_node_egress };
-    let enforcer = Enforcer::new(scope, options, door, Box::new(RealKernel::new(reader, monitor)));
+    let mut enforcer = Enforcer::new(scope, options, door, Box::new(RealKernel::new(reader, monitor)));
+    if let Some(socket) = &config.socket {
+        enforcer = enforcer.with_saver(Saver::start(Store::beside(socket, &config.node))?);
+    }
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let published = Arc::new(Published::default());
     let (orders, ordered) = channel();
     let conntrack = Conntrack::open().context("cannot open a netlink socket")?;
     connections::start(conntrack, ordered, mailbox.clone(), metrics.clone())?;
+    let records = config.socket.as_deref().map(netpol_cni::plugin::records);
+    let parts = Parts {
+        enforcer,
+        orders,
+        metrics: metrics.clone(),
+        published: published.clone(),
+        node: config.node.clone(),
+        applier,
+        sandboxes: Sandboxes::new(config.node.clone(), records),
+        clock: Box::new(Instant::now),
+    };
+    let mut agent = Agent::new(parts, inbox);
+    // Before anything that may take its time.
+    agent.adopt()?;
     if let Some(path) = &config.socket {
         socket::serve(path, mailbox.clone()).with_context(|| format!("cannot listen at `{}`", path.display()))?;
     }
@@ -121,18 +139,6 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     if let Some(kept) = kept {
         keep_chained(kept, mailbox.clone())?;
     }
-    let records = config.socket.as_deref().map(netpol_cni::plugin::records);
-    let parts = Parts {
-        enforcer,
-        orders,
-        metrics,
-        published,
-        node: config.node.clone(),
-        applier,
-        sandboxes: Sandboxes::new(config.node.clone(), records),
-        clock: Box::new(Instant::now),
-    };
-    let agent = Agent::new(parts, inbox);
     let source: Box<dyn Source> = match config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
         Objects::Cluster(access) => {
@@ -256,9 +262,15 @@ pub(crate) fn uninstall(place: &CniArgs, stay: bool) -> Result<ExitCode> {
 }
 
 /// Removes the table.
-pub(crate) fn cleanup(applier: Applier) -> Result<ExitCode> {
+pub(crate) fn cleanup(applier: Applier, socket: &Path) -> Result<ExitCode> {
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
+    // Otherwise the next agent would take the table for lost.
+    let store = Store::beside(socket, "");
+    store.remove().with_context(|| format!("cannot remove `{}`", store.path().display()))?;
+    if reader.is_guard_present()? {
+        door(applier, Protection::Off)?.0.apply_to_guard(&Transaction::remove(), None)?;
+    }
     if !reader.is_present()? {
         println!("there is no table `inet {}`; nothing to remove", policy_ruleset::TABLE);
         return Ok(ExitCode::SUCCESS);

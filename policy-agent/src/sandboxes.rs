@@ -220,6 +220,13 @@ impl Sandboxes {
         self.sandboxes.contains_key(attachment)
     }
 
+    /// The sandboxes of known pods, by what they would be in quarantine as.
+    #[must_use]
+    pub fn known(&self) -> Vec<Quarantine> {
+        let known = self.sandboxes.values().filter(|sandbox| self.owner(sandbox).is_some());
+        known.map(|s| Quarantine { holder: holder(&s.attachment), addresses: s.addresses.to_vec() }).collect()
+    }
+
     /// How many there are, and how many of them are in quarantine.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

@@ -25,6 +25,8 @@ pub struct Status {
     pub why_not: Option<String>,
     /// Whether a ruleset of this agent is in force.
     pub is_in_force: bool,
+    /// What is in force while no ruleset of this agent is.
+    pub held: Option<String>,
     /// The kernel's generation after the last transaction.
     pub generation: Option<u32>,
     /// How often the source had news.
@@ -88,7 +90,8 @@ impl fmt::Display for Status {
             Some(why) => writeln!(f, "in sync: no: {}", visible(why))?,
         }
         if !self.is_in_force {
-            writeln!(f, "in force: what was there before this agent started")?;
+            let held = self.held.as_deref().unwrap_or("what was there before this agent started");
+            writeln!(f, "in force: {}", visible(held))?;
         }
         writeln!(f, "node:    {}", visible(&self.node))?;
         writeln!(f, "source:  {}", visible(&self.source))?;

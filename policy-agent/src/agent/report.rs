@@ -67,6 +67,7 @@ impl Agent {
         let mut out = status::warnings();
         out.extend(self.stale());
         out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
+        out.extend(self.enforcer.save_trouble());
         if self.is_in_force && self.enforcer.local_addresses() == 0 {
             let node = &self.node;
             out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));
@@ -116,6 +117,7 @@ impl Agent {
             is_in_sync: why_not.is_none(),
             why_not,
             is_in_force: self.is_in_force,
+            held: self.held.as_ref().filter(|_| !self.is_in_force).map(ToString::to_string),
             generation: self.enforcer.generation(),
             news_taken: self.news_taken,
             news_in_force: self.news_in_force,

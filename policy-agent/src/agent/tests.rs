@@ -55,7 +55,11 @@ impl Bench {
     }
 
     fn with_step(step: Duration) -> Self {
-        let kernel = FakeKernel::new();
+        Self::on(FakeKernel::new(), step)
+    }
+
+    /// An agent on a kernel in which something may be already.
+    fn on(kernel: FakeKernel, step: Duration) -> Self {
         let scope = compile::Options { node: Some("n1".to_owned()), ..compile::Options::default() };
         let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
         let now = Arc::new(Mutex::new(Instant::now()));
@@ -317,6 +321,30 @@ fn what_another_program_changed_is_repaired() {
     bench.pass(CHECK);
     assert!(bench.agent.round());
     assert!(!bench.kernel.table().unwrap().chains.is_empty());
+}
+
+#[test]
+fn rules_of_an_earlier_run_are_worth_more_than_a_part_and_less_than_all() {
+    let earlier = Bench::in_force(Duration::ZERO).kernel;
+    let right = earlier.table();
+    let mut bench = Bench::on(earlier, Duration::ZERO);
+    bench.agent.adopt().unwrap();
+    assert!(bench.status().held.unwrap().contains("an earlier run"));
+    let part = |extent| Event::News(News { extent, ..News::default() });
+    bench.mailbox.send(part(Extent::Readable)).unwrap();
+    assert!(bench.agent.round());
+    assert_eq!((bench.agent.is_in_force, bench.kernel.table()), (false, right));
+    // Lost, and nothing was saved: that is said, and what can be read is better than nothing.
+    bench.kernel.meddle(|table| *table = None);
+    bench.mailbox.send(Event::Touched(None)).unwrap();
+    let status = bench.status();
+    assert!(status.held.unwrap().contains("no table") && !status.is_in_sync);
+    bench.mailbox.send(part(Extent::Growing)).unwrap();
+    assert!(bench.agent.round());
+    assert!(!bench.agent.is_in_force);
+    bench.mailbox.send(part(Extent::Readable)).unwrap();
+    assert!(bench.agent.round());
+    assert!(bench.agent.is_in_force && bench.status().held.is_none());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A kernel for tests, with nf_tables' own rules about references.
 //!
 //! It takes transactions as a [`Door`] and tells about itself as a [`Kernel`], so that the enforcer cannot tell it from the
-//! real one. It can be told to refuse, to lose its answer, and to let somebody else change things meanwhile.
+//! real one. It can be told to refuse, to lose its answer, to interrupt listings, to drop announcements with and without a word, and
+//! to let somebody else change things meanwhile. Doors belong to sockets: a table with an owner is nobody else's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -14,8 +15,10 @@ use nix::errno::Errno;
 use policy_ruleset::{Element, Hook, Op, Transaction, cut};
 
 use super::Kernel;
-use super::doors::{ApplyError, Door};
+use super::batch::Messages;
+use super::doors::{ApplyError, Door, Target};
 use super::monitor::Between;
+use super::monitor::announcements::Announcements;
 
 /// What is in the fake's table.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,11 +27,27 @@ pub struct Table {
     pub sets: BTreeMap<String, BTreeSet<Element>>,
     /// Rules of chains, by name.
     pub chains: BTreeMap<String, (Option<Hook>, Vec<Rule<'static>>)>,
+    /// How many things there are that netpol does not make.
+    pub strangers: usize,
+}
+
+/// To whom a table belongs, as its flags say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Owner {
+    /// It was made without protection, and cannot be protected any more.
+    #[default]
+    Anybody,
+    /// It was protected by a door that is closed.
+    Orphan,
+    /// A door.
+    Door(usize),
 }
 
 /// Something that goes wrong with the next transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trouble {
+    /// Nothing does.
+    Nothing,
     /// It is refused.
     Refuse,
     /// It takes effect, and the answer is lost.
@@ -41,27 +60,45 @@ pub enum Trouble {
     OurTable,
     /// Somebody flushes the chains of our table just before.
     OurChains,
+    /// Somebody flushes the chains of our table just before, or changes another one if ours has an owner. The announcement is
+    /// dropped, and the kernel says so (ENOBUFS).
+    Overflow,
+    /// The same, and the kernel does not say so.
+    Gap,
 }
 
 #[derive(Default)]
 struct State {
     table: Option<Table>,
+    guard: Option<Table>,
+    owners: (Owner, Owner),
     generation: u32,
-    touched: Vec<u32>,
+    announcements: Announcements,
+    /// What a monitor would have reported.
+    reports: Vec<Option<u32>>,
     troubles: VecDeque<Trouble>,
+    /// How many of the next listings are interrupted.
+    interruptions: usize,
+    /// What contents stand for.
+    known: Vec<(Messages, Transaction)>,
+    /// Whether there was a moment without a table after there had been one.
+    was_open: bool,
     /// Transactions that took effect.
     applied: usize,
+    doors: usize,
 }
 
-/// The fake. Clones are the same kernel.
+/// The fake. Clones are the same kernel through the same door.
 #[derive(Clone, Default)]
 pub struct FakeKernel {
     state: Arc<Mutex<State>>,
     is_unbound: bool,
+    /// The number of a door that protects its tables.
+    door: Option<usize>,
 }
 
 impl FakeKernel {
-    /// A kernel without a table.
+    /// A kernel without a table, through a door that does not protect.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -70,7 +107,22 @@ impl FakeKernel {
     /// The same kernel through a door that cannot ask for a generation, as that of `nft`.
     #[must_use]
     pub fn unbound(&self) -> Self {
-        Self { state: self.state.clone(), is_unbound: true }
+        Self { state: self.state.clone(), is_unbound: true, door: None }
+    }
+
+    /// The same kernel through a new door that makes its tables its own.
+    #[must_use]
+    pub fn protecting(&self) -> Self {
+        let mut state = self.lock();
+        state.doors += 1;
+        Self { state: self.state.clone(), is_unbound: false, door: Some(state.doors) }
+    }
+
+    /// Closes all doors: their tables stay, and belong to nobody.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        let orphaned = |owner| if owner == Owner::Anybody { owner } else { Owner::Orphan };
+        state.owners = (orphaned(state.owners.0), orphaned(state.owners.1));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -81,6 +133,45 @@ impl FakeKernel {
     #[must_use]
     pub fn table(&self) -> Option<Table> {
         self.lock().table.clone()
+    }
+
+    /// What is in the guard; `None` when there is none.
+    #[must_use]
+    pub fn guard(&self) -> Option<Table> {
+        self.lock().guard.clone()
+    }
+
+    /// Whether the table belongs to a door.
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        matches!(self.lock().owners.0, Owner::Door(_))
+    }
+
+    /// Whether there was a moment without table and guard after there had been one of them.
+    #[must_use]
+    pub fn was_open(&self) -> bool {
+        self.lock().was_open
+    }
+
+    /// What a monitor has reported since this was last asked.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Option<u32>> {
+        std::mem::take(&mut self.lock().reports)
+    }
+
+    /// Interrupts so many of the next listings.
+    pub fn interrupt(&self, count: usize) {
+        self.lock().interruptions = count;
+    }
+
+    /// Lets contents stand for the transaction that they were made from.
+    pub fn learn(&self, contents: Messages, transaction: Transaction) {
+        self.lock().known.push((contents, transaction));
+    }
+
+    /// Somebody changes another table.
+    pub fn change_elsewhere(&self) {
+        self.lock().announce(false);
     }
 
     /// How many transactions took effect.
@@ -94,69 +185,165 @@ impl FakeKernel {
         self.lock().troubles.push_back(trouble);
     }
 
-    /// Somebody else changes the table.
+    /// Somebody else changes the table, which nobody may own.
+    ///
+    /// # Panics
+    /// When a door owns the table.
     pub fn meddle(&self, change: impl FnOnce(&mut Option<Table>)) {
+        assert!(!self.is_owned(), "nf_tables refuses this to everybody but the owner");
         let mut state = self.lock();
         change(&mut state.table);
-        state.touch();
-    }
-}
-
-impl State {
-    fn touch(&mut self) {
-        self.generation += 1;
-        self.touched.push(self.generation);
+        state.announce(true);
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), ApplyError> {
-        let mut table = self.table.clone();
-        for op in &transaction.ops {
-            step(&mut table, op).map_err(|error| ApplyError::Refused {
-                step: format!("{op:?}"),
-                source: error.into(),
-                is_table: matches!(op, Op::AddTable | Op::KeepTable),
-            })?;
-        }
-        self.table = table;
-        self.applied += 1;
-        self.touch();
-        Ok(())
-    }
-}
-
-impl Door for FakeKernel {
-    fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
+    /// As [`Door::apply`], for a table.
+    fn take(&mut self, target: Target, ops: &[Op], generation: Option<u32>) -> Result<(), ApplyError> {
         let mut state = self.lock();
         let lost = || ApplyError::Unknown(io::ErrorKind::TimedOut.into());
+        let is_owned = matches!(state.owners.0, Owner::Door(_));
         match state.troubles.pop_front() {
             Some(Trouble::Refuse) => {
                 let source = Errno::ENOMEM.into();
                 return Err(ApplyError::Refused { step: "do anything".to_owned(), source, is_table: false });
             }
             Some(Trouble::LoseAnswer) => {
-                state.commit(transaction)?;
+                state.commit(target, ops, self.door)?;
                 return Err(lost());
             }
             Some(Trouble::LoseRequest) => return Err(lost()),
-            Some(Trouble::OtherTable) => state.generation += 1,
-            Some(Trouble::OurTable) => {
+            Some(Trouble::OtherTable) => state.announce(false),
+            Some(Trouble::OurTable) if !is_owned => {
                 state.table = None;
-                state.touch();
+                state.announce(true);
             }
-            Some(Trouble::OurChains) => {
-                state.table.iter_mut().flat_map(|table| table.chains.values_mut()).for_each(|(_, rules)| rules.clear());
-                state.touch();
+            Some(Trouble::OurChains) if !is_owned => {
+                state.flush_chains(is_owned);
+                state.announce(true);
             }
-            None => {}
+            Some(Trouble::Overflow) => {
+                state.flush_chains(is_owned);
+                state.next_generation();
+                state.listen(|announcements, report| {
+                    announcements.overflow(report);
+                    announcements.emptied(report);
+                });
+            }
+            Some(Trouble::Gap) => {
+                state.flush_chains(is_owned);
+                state.next_generation();
+            }
+            Some(Trouble::Nothing | Trouble::OurTable | Trouble::OurChains) | None => {}
         }
         match generation {
             Some(wanted) if !self.is_unbound && wanted != state.generation => Err(ApplyError::GenerationMoved(wanted)),
-            _ => state.commit(transaction),
+            _ => state.commit(target, ops, self.door),
         }
+    }
+}
+
+impl State {
+    fn next_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+
+    /// Somebody flushes the chains of our table, unless it has an owner.
+    fn flush_chains(&mut self, is_owned: bool) {
+        let tables = self.table.iter_mut().filter(|_| !is_owned);
+        tables.flat_map(|table| table.chains.values_mut()).for_each(|(_, rules)| rules.clear());
+    }
+
+    fn listen(&mut self, hear: impl FnOnce(&mut Announcements, &mut dyn FnMut(Option<u32>))) {
+        let reports = &mut self.reports;
+        hear(&mut self.announcements, &mut |report| reports.push(report));
+    }
+
+    /// Makes a generation, and announces it.
+    fn announce(&mut self, is_ours: bool) {
+        self.next_generation();
+        let generation = self.generation;
+        self.listen(|announcements, mut report| {
+            if is_ours {
+                announcements.touch();
+            }
+            announcements.generation(generation, &mut report);
+        });
+    }
+
+    fn commit(&mut self, target: Target, ops: &[Op], door: Option<usize>) -> Result<(), ApplyError> {
+        let (place, owner) = match target {
+            Target::Table => (&self.table, self.owners.0),
+            Target::Guard => (&self.guard, self.owners.1),
+        };
+        let (mut table, mut owner) = (place.clone(), owner);
+        for op in ops {
+            own(&table, &mut owner, op, door).and_then(|()| step(&mut table, op)).map_err(|error| ApplyError::Refused {
+                step: format!("{op:?}"),
+                source: error.into(),
+                is_table: matches!(op, Op::AddTable | Op::KeepTable),
+            })?;
+        }
+        let had_one = self.table.is_some() || self.guard.is_some();
+        match target {
+            Target::Table => (self.table, self.owners.0) = (table, owner),
+            Target::Guard => (self.guard, self.owners.1) = (table, owner),
+        }
+        // While a table is deleted and made anew, packets pass, if nothing else filters.
+        let is_anew = ops.contains(&Op::DeleteTable);
+        let other = if target == Target::Table { &self.guard } else { &self.table };
+        self.was_open |= had_one && is_anew && other.is_none();
+        self.applied += 1;
+        self.announce(true);
+        Ok(())
+    }
+}
+
+/// What the flags of a table allow a door to do.
+fn own(table: &Option<Table>, owner: &mut Owner, op: &Op, door: Option<usize>) -> Result<(), Errno> {
+    match (table.is_some(), *owner, door) {
+        (true, Owner::Door(own), door) if door != Some(own) => return Err(Errno::EPERM),
+        (true, Owner::Anybody, Some(_)) if matches!(op, Op::AddTable | Op::KeepTable) => return Err(Errno::EOPNOTSUPP),
+        (false, _, door) if *op == Op::AddTable => *owner = door.map_or(Owner::Anybody, Owner::Door),
+        (true, Owner::Orphan, Some(door)) if matches!(op, Op::AddTable | Op::KeepTable) => *owner = Owner::Door(door),
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Door for FakeKernel {
+    fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
+        self.take(Target::Table, &transaction.ops, generation)
     }
 
     fn is_bound_to_generation(&self) -> bool {
         !self.is_unbound
+    }
+
+    fn is_protecting(&self) -> bool {
+        self.door.is_some()
+    }
+
+    fn apply_to_guard(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
+        self.take(Target::Guard, &transaction.ops, generation)
+    }
+
+    fn fill(&mut self, to: Target, is_present: bool, contents: &Messages, generation: Option<u32>) -> Result<(), ApplyError> {
+        let known = self.lock().known.iter().find(|(known, _)| known == contents).map(|(_, transaction)| transaction.clone());
+        let Some(transaction) = known else { return Err(ApplyError::Unknown(io::ErrorKind::InvalidData.into())) };
+        let delete = is_present.then_some(Op::DeleteTable);
+        let ops: Vec<Op> = delete.into_iter().chain(transaction.ops).collect();
+        self.take(to, &ops, generation)
+    }
+}
+
+impl FakeKernel {
+    /// The state, for a listing.
+    fn listed(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if state.interruptions > 0 {
+            state.interruptions -= 1;
+            return Err(Errno::EINTR.into());
+        }
+        Ok(state)
     }
 }
 
@@ -166,15 +353,27 @@ impl Kernel for FakeKernel {
     }
 
     fn is_present(&mut self) -> io::Result<bool> {
-        Ok(self.lock().table.is_some())
+        Ok(self.listed()?.table.is_some())
+    }
+
+    fn is_guard_present(&mut self) -> io::Result<bool> {
+        Ok(self.listed()?.guard.is_some())
+    }
+
+    fn has_rules(&mut self) -> io::Result<bool> {
+        Ok(self.listed()?.table.iter().flat_map(Table::rules).next().is_some())
+    }
+
+    fn has_strangers(&mut self) -> io::Result<bool> {
+        Ok(self.listed()?.table.as_ref().is_some_and(|table| table.strangers > 0))
     }
 
     fn chains(&mut self) -> io::Result<Vec<String>> {
-        Ok(self.lock().table.iter().flat_map(|table| table.chains.keys().cloned()).collect())
+        Ok(self.listed()?.table.iter().flat_map(|table| table.chains.keys().cloned()).collect())
     }
 
     fn sets(&mut self) -> io::Result<Vec<String>> {
-        Ok(self.lock().table.iter().flat_map(|table| table.sets.keys().cloned()).collect())
+        Ok(self.listed()?.table.iter().flat_map(|table| table.sets.keys().cloned()).collect())
     }
 
     fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
@@ -186,8 +385,11 @@ impl Kernel for FakeKernel {
     }
 
     fn between(&mut self, from: u32, to: u32) -> Between {
-        Between::Touched(self.lock().touched.iter().copied().filter(|g| *g > from && *g <= to).collect())
+        // What was not announced does not come.
+        self.lock().announcements.between(from, to).unwrap_or(Between::Unknown)
     }
+
+    fn let_packets_leave(&mut self) {}
 }
 
 /// One step, with the errors that nf_tables gives.

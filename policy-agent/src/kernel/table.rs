@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use netlink_packet_core::Nla;
+use netlink_packet_core::{DefaultNla, Nla};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
     SetAttribute, SetMessage, TableAttribute, TableMessage,
@@ -12,10 +12,13 @@ use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, Netfilte
 use nix::errno::Errno;
 use policy_ruleset::{MARKER, TABLE};
 
+use super::GUARD;
 use super::netlink::Netlink;
 
 /// `NFT_TABLE_F_OWNER`: only the socket that made the table may change it.
 pub(crate) const OWNER: u32 = 2;
+/// `NFTA_OBJ_TABLE` and `NFTA_FLOWTABLE_TABLE`.
+const TABLE_NAME: u16 = 1;
 /// `NFTA_COUNTER_PACKETS`.
 const COUNTER_PACKETS: u16 = 2;
 
@@ -29,13 +32,13 @@ pub enum Unusable {
     #[error("this kernel has no nf_tables ({0}): load the module `nf_tables`, or use a kernel with CONFIG_NF_TABLES_INET")]
     NoNfTables(io::Error),
     /// Another program holds the table.
-    #[error("the table `inet {TABLE}` belongs to another program (flag owner); stop that program, then start netpol again")]
-    Owned,
+    #[error("the table `inet {0}` belongs to another program (flag owner); stop that program, then start netpol again")]
+    Owned(&'static str),
     /// The table is there, and netpol did not make it.
     #[error(
-        "there is a table `inet {TABLE}` that netpol did not make (it has no chain `{MARKER}`); rename or delete it: `nft delete table inet {TABLE}`"
+        "there is a table `inet {0}` that netpol did not make (it has no chain `{MARKER}`); rename or delete it: `nft delete table inet {0}`"
     )]
-    Foreign,
+    Foreign(&'static str),
     /// Something else.
     #[error("cannot read the ruleset: {0}")]
     Io(#[from] io::Error),
@@ -69,36 +72,40 @@ impl Reader {
     /// When it cannot; says why, and what to do.
     pub fn check(&mut self) -> Result<(), Unusable> {
         self.netlink.generation().map_err(why_unusable)?;
-        let Some(flags) = self.table_flags()? else { return Ok(()) };
-        if flags & OWNER != 0 {
-            return Err(Unusable::Owned);
+        for table in [TABLE, GUARD] {
+            if self.table_flags(table)?.is_some_and(|flags| flags & OWNER != 0) {
+                return Err(Unusable::Owned(table));
+            }
         }
-        let chains = self.chains()?;
-        if chains.is_empty() || chains.iter().any(|name| name == MARKER) { Ok(()) } else { Err(Unusable::Foreign) }
+        for table in [TABLE, GUARD] {
+            let chains = self.chains_of(table)?;
+            if !chains.is_empty() && !chains.iter().any(|name| name == MARKER) {
+                return Err(Unusable::Foreign(table));
+            }
+        }
+        Ok(())
     }
 
-    fn dump(&mut self, message: NfTablesMessage, mut take: impl FnMut(NfTablesMessage)) -> io::Result<()> {
-        self.netlink.dump(NetfilterProtoFamily::Inet, message, |NetfilterMessage { inner, .. }| {
-            if let NetfilterMessageInner::NfTables(inner) = inner {
-                take(inner);
-            }
+    /// Everything of a kind that `take` wants.
+    fn list<T>(&mut self, message: NfTablesMessage, mut take: impl FnMut(NfTablesMessage) -> Option<T>) -> io::Result<Vec<T>> {
+        self.netlink.list(NetfilterProtoFamily::Inet, message, |NetfilterMessage { inner, .. }| match inner {
+            NetfilterMessageInner::NfTables(inner) => take(inner),
+            _ => None,
         })
     }
 
-    /// The flags of our table; `None` when it is not there.
-    fn table_flags(&mut self) -> io::Result<Option<u32>> {
-        let mut out = None;
-        self.dump(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }), |message| {
-            let NfTablesMessage::NewTable(table) = message else { return };
-            if table.attributes.iter().any(|a| matches!(a, TableAttribute::Name(name) if name == TABLE)) {
-                let flags = table.attributes.iter().find_map(|a| match a {
-                    TableAttribute::Flags(flags) => Some(flags.bits()),
-                    _ => None,
-                });
-                out = Some(flags.unwrap_or(0));
-            }
+    /// The flags of a table; `None` when it is not there.
+    fn table_flags(&mut self, wanted: &str) -> io::Result<Option<u32>> {
+        let flags = self.list(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }), |message| {
+            let NfTablesMessage::NewTable(table) = message else { return None };
+            table.attributes.iter().find(|a| matches!(a, TableAttribute::Name(name) if name == wanted))?;
+            let flags = table.attributes.iter().find_map(|a| match a {
+                TableAttribute::Flags(flags) => Some(flags.bits()),
+                _ => None,
+            });
+            Some(flags.unwrap_or(0))
         })?;
-        Ok(out)
+        Ok(flags.first().copied())
     }
 
     /// Whether our table is there.
@@ -106,7 +113,15 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say.
     pub fn is_present(&mut self) -> io::Result<bool> {
-        Ok(self.table_flags()?.is_some())
+        Ok(self.table_flags(TABLE)?.is_some())
+    }
+
+    /// Whether the guard is there.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_guard_present(&mut self) -> io::Result<bool> {
+        Ok(self.table_flags(GUARD)?.is_some())
     }
 
     /// The names of the chains in our table.
@@ -114,17 +129,54 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say.
     pub fn chains(&mut self) -> io::Result<Vec<String>> {
-        let mut out = Vec::new();
-        self.dump(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }), |message| {
-            let NfTablesMessage::NewChain(chain) = message else { return };
-            if chain.attributes.iter().any(|a| matches!(a, ChainAttribute::Table(name) if name == TABLE)) {
-                out.extend(chain.attributes.into_iter().find_map(|a| match a {
-                    ChainAttribute::Name(name) => Some(name),
-                    _ => None,
-                }));
+        self.chains_of(TABLE)
+    }
+
+    fn chains_of(&mut self, table: &str) -> io::Result<Vec<String>> {
+        self.list(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }), |message| {
+            let NfTablesMessage::NewChain(chain) = message else { return None };
+            chain.attributes.iter().find(|a| matches!(a, ChainAttribute::Table(name) if name == table))?;
+            chain.attributes.into_iter().find_map(|a| match a {
+                ChainAttribute::Name(name) => Some(name),
+                _ => None,
+            })
+        })
+    }
+
+    /// Whether there are rules of ours in our table: in the chain that every ruleset has.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn has_rules(&mut self) -> io::Result<bool> {
+        let attributes = vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(MARKER.to_owned())];
+        let rules = self.list(NfTablesMessage::GetRule(RuleMessage { attributes }), |message| match message {
+            NfTablesMessage::NewRule(_) => Some(()),
+            _ => None,
+        });
+        Ok(!without_table(rules)?.is_empty())
+    }
+
+    /// Whether there is something in our table of a kind that netpol does not make: a stateful object or a flow table.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn has_strangers(&mut self) -> io::Result<bool> {
+        for request in [NfTablesMessage::GetObject(Vec::new()), NfTablesMessage::GetFlowTable(Vec::new())] {
+            let found = self.list(request, |message| match message {
+                NfTablesMessage::NewObject(list) | NfTablesMessage::NewFlowTable(list) => {
+                    list.iter().any(is_table_name).then_some(())
+                }
+                _ => None,
+            });
+            match found {
+                Ok(found) if found.is_empty() => {}
+                Ok(_) => return Ok(true),
+                // A kernel without flow tables has none.
+                Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {}
+                Err(error) => return Err(error),
             }
-        })?;
-        Ok(out)
+        }
+        Ok(false)
     }
 
     /// Elements in the named sets of our table; `None` when the kernel does not count them (before Linux 6.16).
@@ -132,17 +184,14 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say.
     pub fn elements(&mut self) -> io::Result<Option<u64>> {
-        let mut out = None;
-        self.named_sets(|_, attributes| {
+        let counts = self.named_sets(|_, attributes| {
             let count = attributes.iter().find_map(|a| match a {
                 SetAttribute::Count(count) => Some(u64::from(*count)),
                 _ => None,
             });
-            if let Some(count) = count {
-                *out.get_or_insert(0) += count;
-            }
+            Some(count)
         })?;
-        Ok(out)
+        Ok(counts.into_iter().flatten().reduce(|a, b| a + b))
     }
 
     /// The names of the sets in our table, but for those that rules hold within.
@@ -150,28 +199,20 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say.
     pub fn sets(&mut self) -> io::Result<Vec<String>> {
-        let mut out = Vec::new();
-        self.named_sets(|name, _| out.push(name.to_owned()))?;
-        Ok(out)
+        self.named_sets(|name, _| Some(name.to_owned()))
     }
 
-    fn named_sets(&mut self, mut take: impl FnMut(&str, &[SetAttribute])) -> io::Result<()> {
+    fn named_sets<T>(&mut self, mut take: impl FnMut(&str, &[SetAttribute]) -> Option<T>) -> io::Result<Vec<T>> {
         let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
-        let result = self.dump(NfTablesMessage::GetSet(SetMessage { attributes }), |message| {
-            let NfTablesMessage::NewSet(set) = message else { return };
+        let result = self.list(NfTablesMessage::GetSet(SetMessage { attributes }), |message| {
+            let NfTablesMessage::NewSet(set) = message else { return None };
             let name = set.attributes.iter().find_map(|a| match a {
                 SetAttribute::Name(name) if !name.starts_with("__") => Some(name),
                 _ => None,
             });
-            if let Some(name) = name {
-                take(name, &set.attributes);
-            }
+            name.and_then(|name| take(name, &set.attributes))
         });
-        match result {
-            // No table, no sets.
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
-            other => other,
-        }
+        without_table(result)
     }
 
     /// Packets counted in each chain of our table, since the chain was last replaced.
@@ -179,27 +220,39 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say. Cost: linear in rules.
     pub fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
-        let mut out = BTreeMap::new();
         let attributes = vec![RuleAttribute::Table(TABLE.to_owned())];
-        let result = self.dump(NfTablesMessage::GetRule(RuleMessage { attributes }), |message| {
-            let NfTablesMessage::NewRule(rule) = message else { return };
-            let chain = rule.attributes.iter().find_map(|a| match a {
-                RuleAttribute::Chain(name) => Some(name.clone()),
+        let counts = self.list(NfTablesMessage::GetRule(RuleMessage { attributes }), |message| {
+            let NfTablesMessage::NewRule(rule) = message else { return None };
+            let packets = rule.attributes.iter().find_map(|a| match a {
+                RuleAttribute::Expressions(list) => counted(list),
+                _ => None,
+            })?;
+            let chain = rule.attributes.into_iter().find_map(|a| match a {
+                RuleAttribute::Chain(name) => Some(name),
                 _ => None,
             });
-            let expressions = rule.attributes.iter().find_map(|a| match a {
-                RuleAttribute::Expressions(list) => Some(list),
-                _ => None,
-            });
-            if let (Some(chain), Some(packets)) = (chain, expressions.and_then(|list| counted(list))) {
-                *out.entry(chain).or_default() += packets;
-            }
+            chain.map(|chain| (chain, packets))
         });
-        match result {
-            // No table, no packets.
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(BTreeMap::new()),
-            other => other.map(|()| out),
+        let mut out = BTreeMap::new();
+        for (chain, packets) in without_table(counts)? {
+            *out.entry(chain).or_default() += packets;
         }
+        Ok(out)
+    }
+}
+
+/// Whether an attribute of an object or a flow table says that it is in our table.
+fn is_table_name(attribute: &DefaultNla) -> bool {
+    let mut value = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut value);
+    attribute.kind() == TABLE_NAME && value.strip_suffix(&[0]) == Some(TABLE.as_bytes())
+}
+
+/// Without the table, there is nothing in it.
+fn without_table<T>(result: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),
+        other => other,
     }
 }
 
