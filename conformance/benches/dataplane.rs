@@ -61,6 +61,7 @@ fn pod(name: &str, app: &str, node: &str, address: IpAddr) -> Change {
         addresses: Addresses::Known(vec![address]),
         ports: Vec::new(),
         owner: None,
+        is_unknown: false,
     })
 }
 

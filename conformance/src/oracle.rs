@@ -59,13 +59,25 @@ impl Oracle {
         self.objects.iter().filter(move |o| text(o, "/kind") == kind)
     }
 
-    /// S2.1.
+    /// S2.1 and S2.25.
     fn endpoints(&self) -> impl Iterator<Item = &Value> {
         self.of_kind("Pod").filter(|pod| {
-            !text(pod, "/spec/nodeName").is_empty()
+            !is_unknown(pod)
+                && !text(pod, "/spec/nodeName").is_empty()
                 && pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true)
                 && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
                 && !addresses(pod).is_empty()
+        })
+    }
+
+    /// Whether a pod that cannot be read may have this address (S2.25).
+    fn is_quarantined(&self, address: IpAddr) -> bool {
+        self.of_kind("Pod").filter(|pod| is_unknown(pod)).any(|pod| {
+            let may_be_scheduled = pod.pointer("/spec/nodeName").is_some_and(|node| node.as_str() != Some(""));
+            may_be_scheduled
+                && pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true)
+                && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
+                && addresses(pod).contains(&address)
         })
     }
 
@@ -94,6 +106,9 @@ impl Oracle {
     /// The verdict on a flow: S3.15 without the tiers of S4.
     #[must_use]
     pub fn is_allowed(&self, source: IpAddr, destination: IpAddr, protocol: Protocol) -> bool {
+        if self.is_quarantined(source) || self.is_quarantined(destination) {
+            return false; // S2.25
+        }
         let (sources, destinations) = (self.claimants(source), self.claimants(destination));
         if !sources.is_empty() && source == destination {
             return true; // S2.14
@@ -185,13 +200,38 @@ impl Oracle {
     }
 }
 
+/// S2.25: whether something that decides who a pod is cannot be read.
+fn is_unknown(pod: &Value) -> bool {
+    let at = |pointer: &str| pod.pointer(pointer).filter(|value| !value.is_null());
+    let words = ["/metadata/namespace", "/spec/nodeName", "/status/phase", "/status/podIP"];
+    let labels = at("/metadata/labels").is_some_and(|labels| {
+        labels.as_object().is_none_or(|map| map.values().any(|value| !value.is_string() && !value.is_null()))
+    });
+    let single = || at("/status/podIP").is_some_and(|ip| ip.as_str().is_some_and(|ip| !ip.is_empty() && spelled(ip).is_none()));
+    let addresses = match at("/status/podIPs") {
+        Some(Value::Array(list)) if !list.is_empty() => list.iter().any(|ip| spelled(text(ip, "/ip")).is_none()),
+        Some(Value::Array(_)) | None => single(),
+        Some(_) => true,
+    };
+    let network = at("/spec/hostNetwork").is_some_and(|value| !value.is_boolean());
+    labels || addresses || network || words.iter().any(|word| at(word).is_some_and(|value| !value.is_string()))
+}
+
 /// S2.2.
 fn addresses(pod: &Value) -> Vec<IpAddr> {
     let many = pod.pointer("/status/podIPs").and_then(Value::as_array).map_or(NONE, Vec::as_slice);
     if many.is_empty() {
-        return text(pod, "/status/podIP").parse().into_iter().collect();
+        return spelled(text(pod, "/status/podIP")).into_iter().collect();
     }
-    many.iter().filter_map(|ip| text(ip, "/ip").parse().ok()).collect()
+    many.iter().filter_map(|ip| spelled(text(ip, "/ip"))).collect()
+}
+
+/// S2.2 and S1.19: the address that an old spelling means.
+fn spelled(text: &str) -> Option<IpAddr> {
+    match legacy_address(text)? {
+        IpAddr::V6(v6) => Some(v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)),
+        v4 => Some(v4),
+    }
 }
 
 fn labels(object: &Value) -> Vec<(String, String)> {

@@ -152,6 +152,10 @@ fn check(graph: &AllowGraph, oracle: &Oracle, objects: &[Value], row: &[String],
             let allowing: Vec<&str> = rules.filter(|r| !r.allows.is_empty()).map(|r| r.rule.policy.as_str()).collect();
             assert!(allowing.contains(&policy.as_str()), "{place}: allowed by {allowing:?}");
         }
+        "quarantine" => {
+            assert!([found.egress, found.ingress].contains(&Cause::Quarantined), "{place}: {found:?}");
+            assert_eq!(policy, "", "{place}: no policy decides");
+        }
         "egress" | "ingress" => {
             let (side, cause) = if why == "egress" { (&egress, found.egress) } else { (&ingress, found.ingress) };
             assert_eq!(cause, Cause::Denied, "{place}");

@@ -32,7 +32,7 @@ use crate::enforcer::{Done, Enforcer, Held, Kind};
 use crate::explain;
 use crate::metrics::{Metrics, seconds};
 use crate::sandboxes::Sandboxes;
-use crate::source::{Extent, News, Pulse, Source};
+use crate::source::{Extent, News, Problems, Pulse, Source};
 
 use explanations::Explanations;
 use plugins::Plugins;
@@ -52,8 +52,6 @@ const ERRORS_KEPT: usize = 10;
 const MOST_EVENTS: usize = 1024;
 /// How long a round takes events at the most: or as long as the last transaction took, so that neither starves the other.
 const DRAIN: Duration = Duration::from_millis(10);
-/// Lines that one change of the list of problems writes to the log at the most.
-const PROBLEMS_LOGGED: usize = 20;
 /// A question older than this has been given up by whoever asked.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -110,7 +108,7 @@ pub struct Agent {
     news_in_force: u64,
     /// Whether something was taken that is not in force.
     is_behind: bool,
-    problems: BTreeSet<String>,
+    problems: Problems,
     /// Why the CNI plugin is not in the node's chain.
     unchained: Option<String>,
     errors: VecDeque<(SystemTime, String)>,
@@ -150,7 +148,7 @@ impl Agent {
             news_taken: 0,
             news_in_force: 0,
             is_behind: false,
-            problems: BTreeSet::new(),
+            problems: Problems::default(),
             unchained: None,
             errors: VecDeque::new(),
             last_flush: Duration::ZERO,
@@ -282,9 +280,8 @@ impl Agent {
                 Extent::All => true,
             };
         self.news_taken += 1;
-        if let Some(problems) = news.problems {
-            self.take_problems(problems);
-        }
+        self.problems.take(news.problems);
+        self.metrics.source_problems.set(i64::try_from(self.problems.len()).unwrap_or(i64::MAX));
         let is_first = !self.is_in_force;
         let has_changes = !news.changes.is_empty();
         let changes = self.sandboxes.take(news.changes);
@@ -332,23 +329,6 @@ impl Agent {
         let why = || self.errors.back().map_or("the kernel does not have the rules", |(_, error)| error.as_str());
         self.plugins.flushed(if is_in_force { Ok(()) } else { Err(why()) }, &self.orders);
         self.plugins.expire((self.clock)());
-    }
-
-    fn take_problems(&mut self, problems: Vec<String>) {
-        let problems: BTreeSet<String> = problems.into_iter().collect();
-        let (mut new, mut solved) = (problems.difference(&self.problems), self.problems.difference(&problems));
-        for problem in new.by_ref().take(PROBLEMS_LOGGED) {
-            tracing::error!(problem, "invalid object");
-        }
-        for problem in solved.by_ref().take(PROBLEMS_LOGGED) {
-            tracing::info!(problem, "solved");
-        }
-        let more = (new.count(), solved.count());
-        if more != (0, 0) {
-            tracing::error!(invalid = more.0, solved = more.1, "and more; `policy-agent status` lists them");
-        }
-        self.metrics.source_problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
-        self.problems = problems;
     }
 
     /// What the clock asks for; whether that is a flush.

@@ -100,8 +100,12 @@ impl Findings {
             }
             self.has_changed = true;
         }
-        if let Some(faulty) = news.faulty {
-            self.faulty = faulty;
+        for (policy, faults) in news.faulty {
+            if faults.is_empty() {
+                self.faulty.remove(&policy);
+            } else {
+                self.faulty.insert(policy, faults);
+            }
             self.has_changed = true;
         }
         self.is_complete |= news.extent == Extent::All;
@@ -361,7 +365,7 @@ mod tests {
         let mut findings = Findings::new(start);
         let fault = "NetworkPolicy x/p: spec.podSelector: found 7, expected an object (S1.20)".to_owned();
         let faulty = BTreeMap::from([(ObjectKey::new("x", "p"), vec![fault])]);
-        findings.take(News { faulty: Some(faulty), extent: Extent::All, ..News::default() });
+        findings.take(News { faulty, extent: Extent::All, ..News::default() });
         findings.due(start);
         let said = findings.due(start + SETTLE);
         assert_eq!(reasons(&said), [("p".to_owned(), "InvalidPolicy")]);

@@ -142,7 +142,8 @@ impl Sandboxes {
     /// The pod of a sandbox, when it is known. Successive pods of one name are told apart by their UIDs.
     fn owner(&self, sandbox: &Sandbox) -> Option<&Pod> {
         let name = sandbox.pod.as_ref()?;
-        let known = self.pods.get(&key_of(name))?;
+        // Of a pod that cannot be read it is not known which policies select it (S2.25).
+        let known = self.pods.get(&key_of(name)).filter(|pod| !pod.is_unknown)?;
         let is_same = match (&name.uid, &known.uid) {
             (Some(told), Some(known)) => told == known,
             _ => true,
@@ -259,6 +260,7 @@ mod tests {
             addresses: Addresses::Known(ips(addresses)),
             ports: Vec::new(),
             owner: None,
+            is_unknown: false,
         })
     }
 

@@ -1,7 +1,16 @@
 //! Where objects come from. What a source says is all that the rest of the agent knows of it.
+//!
+//! - `kubernetes`: the API.
+//! - `manifests`: a folder of files.
+//! - `problems`: what is wrong with objects and files, in differences.
+//! - `beat`: the heartbeat of a source that looks by itself.
 
+mod beat;
 pub mod kubernetes;
 pub mod manifests;
+mod problems;
+
+pub use problems::{Problems, ProblemsDelta};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +23,10 @@ use policy_core::model::{Change, ObjectKey};
 pub struct News {
     /// What became different.
     pub changes: Vec<Change>,
-    /// What is wrong with the objects at the moment, all of it; `None` when that is as it was.
-    pub problems: Option<Vec<String>>,
-    /// Which of these are about which policy; `None` when that is as it was, or not told.
-    pub faulty: Option<BTreeMap<ObjectKey, Vec<String>>>,
+    /// How what is wrong with objects and files became different.
+    pub problems: ProblemsDelta,
+    /// What is wrong with each policy of which that became different; nothing, when it was solved.
+    pub faulty: BTreeMap<ObjectKey, Vec<String>>,
     /// How much has been told, with this.
     pub extent: Extent,
 }

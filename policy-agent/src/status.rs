@@ -51,8 +51,10 @@ pub struct Status {
     pub connections_cut: u64,
     /// What keeps policies from being enforced on this node.
     pub warnings: Vec<String>,
-    /// What is wrong with objects or files at the moment.
+    /// What is wrong with objects or files at the moment: the first of it, and how much more there is.
     pub problems: Vec<String>,
+    /// How many problems there are.
+    pub problems_total: usize,
     /// The last errors, oldest first.
     pub errors: Vec<StampedError>,
 }
@@ -101,6 +103,9 @@ impl fmt::Display for Status {
         writeln!(f, "here:    {} pod addresses", self.local_addresses)?;
         writeln!(f, "table:   {} sets, {} chains, {} rules", self.sets, self.chains, self.rules)?;
         writeln!(f, "so far:  {} repairs, {} connections cut", self.drift_repairs, self.connections_cut)?;
+        if self.problems_total > 0 {
+            writeln!(f, "problems: {}", self.problems_total)?;
+        }
         let lists = [("warning", self.warnings.clone()), ("problem", self.problems.clone())];
         for (word, list) in lists {
             for line in list {
@@ -146,6 +151,7 @@ mod tests {
             is_in_sync: false,
             why_not: Some("a\nin sync: yes".to_owned()),
             problems: vec!["b.yaml\r\nin sync: yes\u{1b}[2J".to_owned()],
+            problems_total: 1,
             ..Status::default()
         };
         let text = status.to_string();

@@ -1,12 +1,13 @@
 //! Finds and reads files.
 
-use std::io::IsTerminal;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use manifest_files::{content, manifests_below};
+use manifest_files::{content, manifests_below, regular_content};
 use policy_core::diagnostic::{Diagnostic, Kind, Severity};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 
@@ -26,11 +27,15 @@ pub(crate) struct Input {
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
 pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut files = Vec::new();
+    // What is named may be a pipe; what merely lies in a folder is not waited for.
+    let mut in_folders = BTreeSet::new();
     for path in &args.paths {
         if path == Path::new("-") || path == Path::new(cluster::NAME) {
             files.push(path.clone());
         } else if path.is_dir() {
-            files.extend(manifests_below(path)?);
+            let found = manifests_below(path)?;
+            in_folders.extend(found.iter().cloned());
+            files.extend(found);
         } else if path.exists() {
             files.push(path.clone());
         } else {
@@ -60,7 +65,8 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
             namespace = Some(live.namespace);
             continue;
         }
-        match content(file, limit) {
+        let read = if in_folders.contains(file) { regular_content(file, limit) } else { content(file, limit) };
+        match read {
             Ok(bytes) => {
                 let before = loader.diagnostics().len();
                 loader.read(&name, &bytes);
@@ -75,7 +81,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
                 object: String::new(),
                 path: String::new(),
                 message: format!("cannot read the file: {error}"),
-                help: None,
+                help: (error.kind() == ErrorKind::FileTooLarge).then(|| "`--max-size` raises the limit".to_owned()),
             }),
         }
         progress.inc(1);

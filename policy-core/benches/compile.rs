@@ -69,6 +69,7 @@ impl Shape {
             addresses: Addresses::Known(vec![address(i)]),
             ports: vec![NamedPort { name: "http".to_owned(), protocol: Transport::Tcp, number: 8080 }],
             owner: None,
+            is_unknown: false,
         }
     }
 

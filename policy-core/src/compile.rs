@@ -30,6 +30,7 @@ use delta::Memberships;
 pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
 use index::LabelIndex;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -39,7 +40,7 @@ use crate::graph::{
     AddressIndex, AllowGraph, GroupId, IdSet, Interner, NamedAtom, NamespaceId, OwnNodeEgress, PeerSetContent, PeerSetId, Scope,
     ScopeId, Store, Strings, Symbol, TemplateId, TermId,
 };
-use crate::model::Change;
+use crate::model::{Change, ObjectKey};
 
 /// What a compiler is for.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +60,8 @@ pub struct Compiler {
     dirty: FxHashSet<GroupId>,
     /// For addresses whose owner or owner's labels changed: what they were members of after the last flush.
     touched: FxHashMap<IpAddr, Memberships>,
+    /// Pods that could not be read, and whose addresses are in quarantine (S2.25).
+    unknown: BTreeSet<ObjectKey>,
     live_peer_sets: usize,
     maybe_changed_sets: FxHashSet<PeerSetId>,
     maybe_changed_named: FxHashSet<NamedAtom>,
@@ -122,6 +125,7 @@ impl Compiler {
             everyone,
             dirty: FxHashSet::default(),
             touched: FxHashMap::default(),
+            unknown: BTreeSet::new(),
             live_peer_sets: 0,
             maybe_changed_sets: FxHashSet::default(),
             maybe_changed_named: FxHashSet::default(),
@@ -152,7 +156,10 @@ impl Compiler {
             Change::Node(node) => self.apply_node(&node),
             Change::NodeRemoved(name) => self.remove_node(&name),
             Change::Pod(pod) => self.apply_pod(&pod),
-            Change::PodRemoved(key) => self.remove_pod(&key),
+            Change::PodRemoved(key) => {
+                self.hold_unknown(&key, &[]);
+                self.remove_pod(&key);
+            }
             Change::Policy(policy) => self.apply_policy(&policy),
             Change::PolicyRemoved(key) => self.remove_policy(&key),
             Change::Quarantine(quarantine) => self.set_quarantine(quarantine.holder, quarantine.addresses),

@@ -12,6 +12,10 @@ use crate::graph::{AllowGraph, Atom, Decision, GroupId, NamedAtom, PeerSetId, Po
 use crate::model::{Direction, Labels, NamedPort, ObjectKey};
 use crate::sets::{AddressSet, Family, Transport};
 
+/// Pairs are made of this many of a pod's addresses at most. A valid pod has two, one of each family (S2.2), and pairs grow with
+/// the square.
+const MOST_PAIRED: usize = 8;
+
 /// What one node must enforce.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodePlan {
@@ -161,13 +165,12 @@ impl AllowGraph {
         if !self.is_on_node(pod) || !Direction::ALL.into_iter().any(is_isolated) {
             return;
         }
-        let is_own = |address: IpAddr| self.claimants(address).as_slice() == [pod];
-        for a in self.pod_addresses(pod) {
-            for b in self.pod_addresses(pod) {
-                if a == b || (a.is_ipv4() == b.is_ipv4() && is_own(*a) && is_own(*b)) {
-                    out.insert((*a, *b));
-                }
-            }
+        let addresses = self.pod_addresses(pod);
+        out.extend(addresses.iter().map(|address| (*address, *address)));
+        let is_own = |address: &&IpAddr| self.claimants(**address).as_slice() == [pod];
+        let paired: Vec<IpAddr> = addresses.iter().take(MOST_PAIRED).filter(is_own).copied().collect();
+        for a in &paired {
+            out.extend(paired.iter().filter(|b| a.is_ipv4() == b.is_ipv4()).map(|b| (*a, *b)));
         }
     }
 

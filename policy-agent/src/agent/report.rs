@@ -7,9 +7,6 @@ use crate::metrics::seconds;
 use crate::source::Freshness;
 use crate::status::{self, Status};
 
-/// Problems that status lists. There may be as many as there are objects.
-const PROBLEMS_LISTED: usize = 100;
-
 fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -105,10 +102,6 @@ impl Agent {
         } else {
             None
         };
-        let mut problems: Vec<String> = self.problems.iter().take(PROBLEMS_LISTED).cloned().collect();
-        if self.problems.len() > PROBLEMS_LISTED {
-            problems.push(format!("and {} more", self.problems.len() - PROBLEMS_LISTED));
-        }
         Status {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -130,7 +123,8 @@ impl Agent {
             connections_cut: self.metrics.connections_cut.get(),
             local_addresses: self.enforcer.local_addresses(),
             warnings: self.warnings(),
-            problems,
+            problems: self.problems.shown(),
+            problems_total: self.problems.len(),
             errors: self.errors.iter().map(|(at, error)| status::StampedError::new(*at, error)).collect(),
         }
     }

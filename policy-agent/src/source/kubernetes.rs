@@ -111,6 +111,7 @@ impl Source for Kubernetes {
     }
 
     fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+        let _ending = self.heard.until_dropped();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.watch(tell)),
             Err(error) => tracing::error!(%error, "cannot watch the API server"),

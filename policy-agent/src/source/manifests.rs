@@ -1,119 +1,241 @@
 //! A folder of manifests as source: the agent without an API server.
 //!
-//! The folder is looked at again and again; only names, sizes and times are compared. A file counts as changed, or as gone, when
-//! two looks in a row see it so: what is being written is not read by halves. A file that is broken keeps what it said when it
-//! was last good.
+//! The folder is looked at again and again. What disappears without somebody having meant it must open no pod, so:
+//! - a file counts as changed, or as gone, when two looks in a row see it so: nothing half written is read;
+//! - a file is gone only if the folder that it was in was listed whole both times, is the same folder, and holds other manifests:
+//!   one that is not mounted, or was emptied, says nothing about its files;
+//! - a file that is broken, blank or no regular file keeps what it said when it was last good.
+//!
+//! - `file`: what is known of one file, and what it says.
+//! - `stamp`: how a file is recognised without being read.
 
-use std::collections::BTreeMap;
+mod file;
+mod stamp;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
-use policy_core::diagnostic::Diagnostic;
+use manifest_files::Scan;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 
-use super::{Extent, News, Source, describe};
+use self::file::{Content, File};
+use self::stamp::{Stamp, stamp};
+use super::beat::Beat;
+use super::{Extent, News, ProblemsDelta, Pulse, Source, describe};
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_millis(150);
-/// Files larger than this are refused.
-const LARGEST: u64 = 1 << 30;
-
-/// When a file was last written, and its size; `None` when even that cannot be read, as for a link to nowhere.
-type Stamp = Option<(SystemTime, u64)>;
+/// A look, or the reading of one file, that takes longer than this hangs.
+const QUIET: Duration = Duration::from_secs(10);
+/// Files larger than this are refused, before and after decompression.
+const LARGEST: u64 = 256 << 20;
+/// Bytes that are read in one look, one file at least: small files do not wait for large ones.
+const MOST_READ: u64 = 32 << 20;
+/// A file that is different in this many looks in a row is read all the same.
+const PATIENCE: u32 = 10;
+/// After this many looks a file is read once more. What is written twice within the resolution of the file system's clock has equal
+/// stamps; and what could not be read may be readable then.
+const AGAIN: u32 = 16;
 
 /// A folder of manifests.
 pub struct Manifests {
     folder: PathBuf,
     files: BTreeMap<PathBuf, File>,
+    /// Counts looks.
+    looks: u32,
     /// What the last look saw.
-    seen: Option<BTreeMap<PathBuf, Stamp>>,
-    /// Why the folder cannot be read.
-    trouble: Option<String>,
+    seen: Option<Look>,
+    /// Files that were different in the last looks.
+    moving: BTreeMap<PathBuf, Moving>,
+    /// What could not be listed.
+    troubles: BTreeSet<String>,
+    /// Why files that are not there any more still count.
+    kept: BTreeSet<String>,
+    /// What was told of problems.
+    told: BTreeSet<String>,
     snapshot: Snapshot,
     has_told: bool,
+    beat: Beat,
 }
 
-/// What is known of one file.
-struct File {
-    stamp: Stamp,
-    /// What it said when it was last good, or what it says if it never was.
-    bytes: Vec<u8>,
-    /// Why what it says now is not used.
-    problems: Vec<String>,
-    /// Whether it never was good, and says something that could not be read as any object.
-    is_lost: bool,
+/// What a look saw.
+struct Look {
+    stamps: BTreeMap<PathBuf, Stamp>,
+    scan: Scan,
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+/// A file that is different in every look.
+#[derive(Default)]
+struct Moving {
+    /// In how many looks in a row.
+    looks: u32,
+    /// What it said when it was last read.
+    hash: Option<u64>,
+}
+
+/// Why a file is to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Two looks saw the same new stamp.
+    Settled,
+    /// Its stamp is as it was when it was read.
+    Again,
+    /// It does not settle.
+    Moves,
+}
+
+impl Look {
+    fn new(mut scan: Scan) -> Self {
+        let stamps = std::mem::take(&mut scan.files).into_iter().map(|path| (path.clone(), stamp(&path))).collect();
+        Self { stamps, scan }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.scan.troubles.is_empty()
+    }
+
+    fn has_manifests(&self, folder: &Path) -> bool {
+        self.stamps.range(folder.to_owned()..).next().is_some_and(|(path, _)| path.starts_with(folder))
+    }
+
+    /// The folder that says whether a file is gone: its own, or the nearest above it that is there.
+    fn witness<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        path.ancestors().skip(1).find(|folder| self.scan.folders.contains_key(*folder))
+    }
 }
 
 impl Manifests {
     /// The manifests in a folder and below it.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, files: BTreeMap::new(), seen: None, trouble: None, snapshot: Snapshot::default(), has_told: false }
+        Self {
+            folder,
+            files: BTreeMap::new(),
+            looks: 0,
+            seen: None,
+            moving: BTreeMap::new(),
+            troubles: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            told: BTreeSet::new(),
+            snapshot: Snapshot::default(),
+            has_told: false,
+            beat: Beat::new("manifests", QUIET, Instant::now()),
+        }
     }
 
     /// Looks at the folder; `None` when there is nothing to tell.
     fn look(&mut self) -> Option<News> {
-        let paths = match manifest_files::manifests_below(&self.folder) {
-            Ok(paths) => paths,
-            // What was there is kept: a folder that cannot be read says nothing about its files.
-            Err(error) => {
-                let trouble = Some(error.to_string());
-                let is_news = self.trouble != trouble;
-                self.trouble = trouble;
-                return is_news.then(|| self.news());
-            }
-        };
-        let mut is_news = self.trouble.take().is_some();
-        let now: BTreeMap<PathBuf, Stamp> = paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect();
-        let before = self.seen.replace(now.clone())?;
-        let gone: Vec<PathBuf> =
-            self.files.keys().filter(|path| !now.contains_key(*path) && !before.contains_key(*path)).cloned().collect();
-        for path in &gone {
-            self.files.remove(path);
-            is_news = true;
+        self.looks = self.looks.saturating_add(1);
+        let now = Look::new(manifest_files::scan(&self.folder));
+        let troubles = now.scan.troubles.iter().map(|(_, error)| error.to_string()).collect();
+        let mut is_news = troubles != self.troubles;
+        self.troubles = troubles;
+        match self.troubles.first() {
+            Some(trouble) => self.beat.failed(trouble.clone()),
+            None => self.beat.seen(Instant::now()),
         }
-        for (path, stamp) in &now {
-            let is_known = self.files.get(path).is_some_and(|file| file.stamp == *stamp);
-            if !is_known && before.get(path) == Some(stamp) {
-                is_news |= self.read(path, *stamp);
-            }
+        if let Some(before) = self.seen.take() {
+            is_news |= self.read_changed(&before, &now);
+            is_news |= self.forget_gone(&before, &now);
+            let is_first = !self.has_told && !self.must_wait(&before, &now);
+            is_news = is_first || (is_news && self.has_told);
+        } else {
+            is_news = false;
         }
-        // The first news is everything.
-        let must_tell = if self.has_told { is_news } else { now == before };
-        must_tell.then(|| self.news())
+        self.seen = Some(now);
+        is_news.then(|| self.news())
     }
 
-    /// Reads a file; false when it changed meanwhile, so that a later look must read it.
-    fn read(&mut self, path: &Path, before: Stamp) -> bool {
-        let content = manifest_files::content(path, LARGEST);
-        if stamp(path) != before {
+    /// Whether files that were there twice are yet to be read.
+    fn must_wait(&self, before: &Look, now: &Look) -> bool {
+        // While files come and go, everything is there as soon as those that stay are.
+        let is_patient = self.looks <= 2 * PATIENCE + 2;
+        now.stamps.keys().any(|path| !self.files.contains_key(path) && (is_patient || before.stamps.contains_key(path)))
+    }
+
+    /// Reads what has changed, the smallest first, and no more than there is time for; whether anything is new.
+    fn read_changed(&mut self, before: &Look, now: &Look) -> bool {
+        self.moving.retain(|path, _| now.stamps.contains_key(path));
+        let mut wanted: Vec<(u64, &PathBuf, Why)> = Vec::new();
+        for (path, stamp) in &now.stamps {
+            let why = self.why_read(path, *stamp, before.stamps.get(path) == Some(stamp));
+            wanted.extend(why.map(|why| (stamp.map_or(0, |stamp| stamp.size()), path, why)));
+        }
+        wanted.sort_unstable_by_key(|(size, path, _)| (*size, *path));
+        let (mut is_news, mut read) = (false, 0);
+        for (size, path, why) in wanted {
+            if read > 0 && read + size > MOST_READ {
+                break;
+            }
+            read += size;
+            is_news |= self.read(path, now.stamps.get(path).copied().flatten(), why);
+            self.beat.goes_on(Instant::now());
+        }
+        is_news
+    }
+
+    fn why_read(&mut self, path: &PathBuf, stamp: Stamp, is_settled: bool) -> Option<Why> {
+        if let Some(file) = self.files.get(path).filter(|file| file.stamp == stamp) {
+            self.moving.remove(path);
+            return file.is_due(self.looks).then_some(Why::Again);
+        }
+        if is_settled {
+            self.moving.remove(path);
+            return Some(Why::Settled);
+        }
+        let moving = self.moving.entry(path.clone()).or_default();
+        moving.looks = moving.looks.saturating_add(1);
+        (moving.looks >= PATIENCE && moving.looks % PATIENCE < 2).then_some(Why::Moves)
+    }
+
+    /// Reads a file; whether what is known of it becomes different.
+    fn read(&mut self, path: &Path, before: Stamp, why: Why) -> bool {
+        let content = Content::of(path, LARGEST);
+        if why != Why::Moves {
+            // It changed meanwhile, so a later look must read it.
+            return stamp(path) == before && self.take(path, content, before);
+        }
+        let moving = self.moving.entry(path.to_owned()).or_default();
+        let before_that = std::mem::replace(&mut moving.hash, content.hash());
+        if content.hash().is_none() || content.hash() == before_that {
+            return self.take(path, content, before);
+        }
+        let is_hopeless = moving.looks > 2 * PATIENCE && self.files.get(path).is_none_or(|file| !file.moves());
+        is_hopeless && self.take(path, Content::moving(), before)
+    }
+
+    fn take(&mut self, path: &Path, content: Content, stamp: Stamp) -> bool {
+        let again = self.looks.saturating_add(AGAIN);
+        let known = self.files.remove(path);
+        let (file, is_news) = File::take(known, path, content, stamp, again);
+        self.files.insert(path.to_owned(), file);
+        is_news
+    }
+
+    /// Forgets files that are gone; whether anything is new.
+    fn forget_gone(&mut self, before: &Look, now: &Look) -> bool {
+        // A folder that cannot be listed says nothing about its files, and a file that moved must be read first where it is now.
+        let is_read = |path: &PathBuf| self.files.contains_key(path) || !before.stamps.contains_key(path);
+        if !before.is_whole() || !now.is_whole() || !now.stamps.keys().all(is_read) {
             return false;
         }
-        let kept = self.files.remove(path).filter(|file| !file.is_lost);
-        let mut file = File { stamp: before, bytes: Vec::new(), problems: Vec::new(), is_lost: false };
-        match content {
-            Ok(bytes) => {
-                let diagnostics = errors_of(path, &bytes);
-                file.problems = diagnostics.iter().map(describe).collect();
-                // A file that never was good is used as far as it can be read, and what cannot fails closed (S1.20).
-                file.is_lost = kept.is_none() && diagnostics.iter().any(|d| d.object.is_empty());
-                file.bytes = bytes;
-            }
-            Err(error) => {
-                file.problems = vec![format!("{}: cannot read the file: {error}", path.display())];
-                file.is_lost = kept.is_none();
+        let is_gone = |path: &&PathBuf| !now.stamps.contains_key(*path) && !before.stamps.contains_key(*path);
+        let (mut gone, mut kept) = (Vec::new(), BTreeSet::new());
+        for path in self.files.keys().filter(is_gone) {
+            match why_kept(path, before, now) {
+                Some(why) => drop(kept.insert(why)),
+                None => gone.push(path.clone()),
             }
         }
-        if let Some(kept) = kept.filter(|_| !file.problems.is_empty()) {
-            file.bytes = kept.bytes;
+        for path in &gone {
+            self.files.remove(path);
         }
-        self.files.insert(path.to_owned(), file);
-        true
+        let is_news = !gone.is_empty() || kept != self.kept;
+        self.kept = kept;
+        is_news
     }
 
     /// The difference to what was told before.
@@ -122,33 +244,59 @@ impl Manifests {
         // Objects that an old API server took are still there, so they are read as it did (S1.19).
         let mut loader = Loader::new(Syntax::Legacy);
         for (path, file) in &self.files {
-            loader.read(&path.display().to_string(), &file.bytes);
+            loader.read(&path.display().to_string(), file.bytes());
         }
         let snapshot = loader.finish();
         let changes = self.snapshot.difference(&snapshot);
-        let mut problems: Vec<String> = self.trouble.iter().cloned().collect();
-        problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        for problem in snapshot.diagnostics.iter().filter(|d| d.is_error()).map(describe) {
-            if !problems.contains(&problem) {
-                problems.push(problem);
-            }
-        }
-        self.snapshot = snapshot;
+        let mut problems: BTreeSet<String> = self.troubles.union(&self.kept).cloned().collect();
+        problems.extend(self.files.values().flat_map(|file| file.problems()).cloned());
+        problems.extend(snapshot.diagnostics.iter().filter(|d| d.is_error()).map(describe));
+        self.snapshot = Snapshot { diagnostics: Vec::new(), ..snapshot };
         // A folder without manifests may be one that is not mounted yet.
-        if self.files.is_empty() && self.trouble.is_none() {
-            problems.push(format!("there are no manifests in `{}`", self.folder.display()));
+        if self.files.is_empty() && self.troubles.is_empty() {
+            problems.insert(format!("there are no manifests in `{}`", self.folder.display()));
         }
-        let is_complete = self.trouble.is_none() && !self.files.is_empty() && !self.files.values().any(|file| file.is_lost);
+        let is_complete = self.troubles.is_empty() && !self.files.is_empty() && !self.files.values().any(File::is_lost);
         let extent = if is_complete { Extent::All } else { Extent::Readable };
-        News { changes, problems: Some(problems), extent, ..News::default() }
+        let delta = ProblemsDelta::between(&self.told, &problems);
+        self.told = problems;
+        News { changes, problems: delta, extent, ..News::default() }
     }
 }
 
-/// What is wrong with one file alone.
-fn errors_of(path: &Path, bytes: &[u8]) -> Vec<Diagnostic> {
+/// Why a file that two looks did not see counts all the same; `None` when it is gone.
+fn why_kept(path: &Path, before: &Look, now: &Look) -> Option<String> {
+    let shown = path.display();
+    if now.scan.folders.contains_key(path) {
+        return Some(format!("{shown}: there is a folder in place of the file; what the file said stays in force"));
+    }
+    if let Some(link) = path.ancestors().skip(1).find(|above| now.scan.broken_links.contains(*above)) {
+        return Some(format!("{}: the link leads nowhere; what was below it stays in force", link.display()));
+    }
+    let Some(folder) = now.witness(path) else {
+        return Some(format!("{shown}: its folder is not there; what the file said stays in force"));
+    };
+    if before.scan.folders.get(folder) != now.scan.folders.get(folder) {
+        return Some(format!(
+            "{}: another folder took its place; what was there before stays in force until it has settled",
+            folder.display()
+        ));
+    }
+    (!now.has_manifests(folder)).then(|| {
+        format!(
+            "{}: there are no manifests any more, which may be a missing mount; what they said stays in force. To remove it, leave a \
+             file there that says {}",
+            folder.display(),
+            file::NOTHING
+        )
+    })
+}
+
+/// What one file says alone.
+fn read_alone(path: &Path, bytes: &[u8]) -> Snapshot {
     let mut loader = Loader::new(Syntax::Legacy);
     loader.read(&path.display().to_string(), bytes);
-    loader.finish().diagnostics.into_iter().filter(Diagnostic::is_error).collect()
+    loader.finish()
 }
 
 impl Source for Manifests {
@@ -156,128 +304,22 @@ impl Source for Manifests {
         format!("manifests in {}", self.folder.display())
     }
 
+    fn pulse(&self) -> Pulse {
+        let beat = self.beat.clone();
+        Box::new(move || vec![beat.freshness(Instant::now())])
+    }
+
     fn run(mut self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+        let _ending = self.beat.until_dropped();
         loop {
+            let start = Instant::now();
             if let Some(news) = self.look()
                 && !tell(news)
             {
                 return;
             }
-            std::thread::sleep(EVERY);
+            // Very large folders take half of a processor at most.
+            std::thread::sleep(EVERY.max(start.elapsed()));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use policy_core::model::Change;
-
-    const GOOD: &str =
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: x}\nspec: {podSelector: {}}\n";
-
-    fn write(folder: &Path, name: &str, text: &str) {
-        std::fs::write(folder.join(name), text).unwrap();
-    }
-
-    fn problems(news: &News) -> &[String] {
-        news.problems.as_deref().unwrap()
-    }
-
-    /// The last thing to tell when nothing changes any more.
-    fn settled(source: &mut Manifests) -> Option<News> {
-        (0..3).filter_map(|_| source.look()).last()
-    }
-
-    #[test]
-    fn a_broken_file_keeps_what_it_said() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "a.yaml", GOOD);
-        let mut source = Manifests::new(folder.path().to_owned());
-        assert!(source.look().is_none(), "one look is not enough");
-        let first = source.look().unwrap();
-        assert!(first.extent == Extent::All && first.changes.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
-        assert!(settled(&mut source).is_none(), "nothing changed");
-
-        write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelector: {"));
-        let broken = settled(&mut source).unwrap();
-        assert!(broken.changes.is_empty() && broken.extent == Extent::All, "{broken:?}");
-        assert!(problems(&broken).iter().any(|p| p.contains("a.yaml:4")), "{broken:?}");
-
-        // Another file may change meanwhile.
-        write(folder.path(), "b.yaml", &GOOD.replace("name: a", "name: b"));
-        let other = settled(&mut source).unwrap();
-        assert_eq!(other.changes.len(), 1, "{other:?}");
-        assert_eq!(problems(&other), problems(&broken));
-
-        std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
-        let gone = settled(&mut source).unwrap();
-        assert!(matches!(gone.changes.as_slice(), [Change::PolicyRemoved(_)]), "{gone:?}");
-        assert!(problems(&gone).is_empty(), "b.yaml is still there");
-    }
-
-    #[test]
-    fn a_file_is_not_read_by_halves() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "a.yaml", &format!("{GOOD}---\n{}", GOOD.replace("name: a", "name: b")));
-        let mut source = Manifests::new(folder.path().to_owned());
-        assert_eq!(settled(&mut source).unwrap().changes.iter().filter(|c| matches!(c, Change::Policy(_))).count(), 2);
-        // An editor empties the file, deletes it, and writes it again, with a look between every two steps.
-        write(folder.path(), "a.yaml", GOOD);
-        assert!(source.look().is_none());
-        std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
-        assert!(source.look().is_none());
-        write(folder.path(), "a.yaml", &format!("{GOOD}---\n{}---\n", GOOD.replace("name: a", "name: b")));
-        assert!(settled(&mut source).unwrap().changes.is_empty());
-    }
-
-    #[test]
-    fn what_never_was_good_is_not_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "a.yaml", "apiVersion: [\n");
-        let mut source = Manifests::new(folder.path().to_owned());
-        assert!(settled(&mut source).unwrap().extent == Extent::Readable);
-        // A policy with a fault is known for what it is: it isolates, and allows nothing (S1.20).
-        write(folder.path(), "a.yaml", &GOOD.replace("podSelector: {}", "podSelectors: {}"));
-        let news = settled(&mut source).unwrap();
-        assert!(news.extent == Extent::All && !problems(&news).is_empty(), "{news:?}");
-        std::fs::remove_file(folder.path().join("a.yaml")).unwrap();
-        let mut empty = Manifests::new(folder.path().to_owned());
-        let news = settled(&mut empty).unwrap();
-        assert!(news.extent == Extent::Readable && problems(&news).len() == 1, "{news:?}");
-        let mut nowhere = Manifests::new(folder.path().join("nowhere"));
-        let news = settled(&mut nowhere).unwrap();
-        assert!(news.extent == Extent::Readable && problems(&news).len() == 1, "{news:?}");
-    }
-
-    #[test]
-    fn a_link_to_nowhere_is_no_deletion() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "target", GOOD);
-        std::os::unix::fs::symlink(folder.path().join("target"), folder.path().join("a.yaml")).unwrap();
-        let mut source = Manifests::new(folder.path().to_owned());
-        assert!(settled(&mut source).unwrap().extent == Extent::All);
-        std::fs::remove_file(folder.path().join("target")).unwrap();
-        let news = settled(&mut source).unwrap();
-        assert!(news.changes.is_empty() && problems(&news).len() == 1, "{news:?}");
-        // A new agent does not know what it said.
-        let mut other = Manifests::new(folder.path().to_owned());
-        assert!(settled(&mut other).unwrap().extent == Extent::Readable);
-    }
-
-    #[test]
-    fn a_folder_that_goes_away_takes_nothing_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let below = folder.path().join("manifests");
-        std::fs::create_dir(&below).unwrap();
-        write(&below, "a.yaml", GOOD);
-        let mut source = Manifests::new(below.clone());
-        settled(&mut source).unwrap();
-        std::fs::remove_dir_all(&below).unwrap();
-        let news = settled(&mut source).unwrap();
-        assert!(news.changes.is_empty() && problems(&news).len() == 1, "{news:?}");
-        std::fs::create_dir(&below).unwrap();
-        write(&below, "a.yaml", GOOD);
-        assert!(problems(&settled(&mut source).unwrap()).is_empty());
     }
 }

@@ -31,6 +31,7 @@ fn sizes(compiler: &Compiler) -> BTreeMap<&'static str, Vec<usize>> {
         maybe_changed_sets,
         maybe_changed_named,
         unasked,
+        unknown,
         delta,
     } = compiler;
     assert_eq!(*delta, GraphDelta::default(), "sizes are taken after a flush");
@@ -42,6 +43,7 @@ fn sizes(compiler: &Compiler) -> BTreeMap<&'static str, Vec<usize>> {
         ("peer sets that may have changed", vec![maybe_changed_sets.len()]),
         ("named ports that may have changed", vec![maybe_changed_named.len()]),
         ("keys that may be forgotten", vec![unasked.len()]),
+        ("pods that could not be read", vec![unknown.len()]),
         ("index of templates", vec![templates.len(), templates.values().map(IdSet::len).sum()]),
         ("index of terms", vec![terms.len(), terms.values().map(|list| list.len()).sum()]),
         ("index of scopes", vec![scopes.len(), scopes.values().map(|list| list.len()).sum(), other_scopes.len()]),
@@ -221,6 +223,7 @@ fn pod(which: usize, variant: usize) -> Pod {
         addresses: Addresses::Known((0..variant % 3).map(|i| address(which % 6 + i * 6)).collect()),
         ports: (0..variant % 3).map(|n| port(n + variant)).collect::<BTreeSet<_>>().into_iter().collect(),
         owner: None,
+        is_unknown: variant.is_multiple_of(17),
     }
 }
 

@@ -10,6 +10,11 @@ use crate::model::{Addresses, Node, ObjectKey, Phase, Placement, Pod};
 
 impl Compiler {
     pub(super) fn apply_pod(&mut self, pod: &Pod) {
+        let is_here = match &pod.placement {
+            Placement::Node(name) => self.graph.only_node.is_none_or(|only| **self.graph.nodes.key(only) == **name),
+            Placement::Unscheduled | Placement::Somewhere => true,
+        };
+        self.hold_unknown(&pod.key, if is_here { pod.held_addresses() } else { &[] });
         // New uses first, so that what stays in use is not made again.
         let namespace = self.acquire_namespace(&pod.key.namespace);
         let template = pod.is_endpoint().then(|| self.acquire_template(pod, namespace));
@@ -41,6 +46,14 @@ impl Compiler {
             hash_name(record.namespace, &record.name)
         });
         self.enter_pod(id);
+    }
+
+    /// Brings the quarantine of a pod that may be unreadable up to date (S2.25).
+    pub(super) fn hold_unknown(&mut self, key: &ObjectKey, addresses: &[IpAddr]) {
+        let was_held = if addresses.is_empty() { self.unknown.remove(key) } else { !self.unknown.insert(key.clone()) };
+        if was_held || !addresses.is_empty() {
+            self.set_quarantine(format!("unknown pod {key}"), addresses.to_vec());
+        }
     }
 
     fn enter_pod(&mut self, id: PodId) {

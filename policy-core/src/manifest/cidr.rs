@@ -54,6 +54,16 @@ fn address(text: &str) -> Option<(IpAddr, bool)> {
     text.parse::<Ipv6Addr>().ok().map(|a| (IpAddr::V6(a), false))
 }
 
+/// Reads an address in the sloppy way of the API server: leading zeros mean nothing, and an IPv4-mapped address is the IPv4
+/// address. With the address comes why strict validation refuses the spelling.
+pub(crate) fn parse_address(text: &str) -> Option<(IpAddr, Option<&'static str>)> {
+    let (address, has_leading_zero) = address(text)?;
+    match address {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some((v6.to_canonical(), Some("an IPv4-mapped IPv6 address"))),
+        _ => Some((address, has_leading_zero.then_some("leading zeros"))),
+    }
+}
+
 /// Reads a CIDR in the sloppy way of the API server; `None` when not even that can read it.
 pub(crate) fn parse(text: &str) -> Option<Cidr> {
     let (address_text, prefix_text) = text.split_once('/')?;
@@ -101,6 +111,20 @@ mod tests {
         assert_eq!(read("FD00:0:0::/16"), row("fd00::/16", false, true));
         assert_eq!(read("::/0"), row("::/0", false, false));
         assert_eq!(read("0.0.0.0/0"), row("0.0.0.0/0", false, false));
+    }
+
+    #[test]
+    fn addresses_are_read_as_the_api_server_reads_them() {
+        let read = |text| parse_address(text).map(|(address, refused)| (address.to_string(), refused.is_some()));
+        let row = |address: &str, is_refused| Some((address.to_owned(), is_refused));
+        assert_eq!(read("10.244.1.2"), row("10.244.1.2", false));
+        assert_eq!(read("010.244.001.002"), row("10.244.1.2", true));
+        assert_eq!(read("::ffff:10.244.1.2"), row("10.244.1.2", true));
+        assert_eq!(read("::ffff:0af4:0102"), row("10.244.1.2", true));
+        assert_eq!(read("FD00::2"), row("fd00::2", false));
+        for bad in ["", "10.244.1", "10.244.1.256", "10.244.1.2/32", " 10.244.1.2", "0x0a.244.1.2", "fe80::1%eth0", "a"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -231,6 +231,7 @@ impl<'t> Reader<'_, 't, '_> {
         if !is_complete && inherited.is_none() && !self.says_what_it_is(node, &meta) {
             return;
         }
+        self.loader.assembly.objects += 1;
         match meta.kind.as_str() {
             kind if kind.ends_with("List") && tree.field(node, "items").is_some() => self.list(node, &meta, depth),
             kind if self.loader.is_reading_stored && kind != "NetworkPolicy" => {}
@@ -492,7 +493,7 @@ impl<'t> Reader<'_, 't, '_> {
         let key = self.key(&wire.metadata, node);
         let mut report = Report::new(&unread);
         lower::check_metadata(&wire.metadata, &mut report);
-        let pod = lower::lower_pod(&wire, key.clone(), &mut report);
+        let pod = lower::lower_pod(&wire, key.clone(), self.loader.syntax, &mut report);
         let (errors, warnings) = (report.errors, report.warnings);
         self.tell(node, &format!("Pod {key}"), unread, errors, warnings);
         self.loader.assembly.pods.push((pod, lower::controller(&wire.metadata), self.origin(node)));

@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub skipped: BTreeMap<String, usize>,
     /// Policies that are not evaluated.
     pub foreign: Vec<Foreign>,
+    /// How many Kubernetes objects stand in the files, of every kind; lists count beside their items, so that an empty list is
+    /// something, and a file of comments is not.
+    pub objects: usize,
 }
 
 /// A workload and its pods.
@@ -69,6 +72,12 @@ impl Snapshot {
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// Whether the files hold no document at all: they are empty, or hold comments and white space.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.objects == 0 && self.skipped.is_empty() && self.diagnostics.is_empty()
     }
 
     /// The changes that turn this snapshot into another.
@@ -139,6 +148,7 @@ pub(crate) struct Assembly {
     pub diagnostics: Vec<Diagnostic>,
     pub skipped: BTreeMap<String, usize>,
     pub foreign: Vec<Foreign>,
+    pub objects: usize,
     policies: BTreeMap<ObjectKey, (Policy, Origin)>,
 }
 
@@ -203,6 +213,7 @@ impl Assembly {
             diagnostics: self.diagnostics,
             skipped: self.skipped,
             foreign: self.foreign,
+            objects: self.objects,
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Pod {
     pub ports: Vec<NamedPort>,
     /// The controller it belongs to.
     pub owner: Option<WorkloadKey>,
+    /// Whether something that decides who it is could not be read: its labels, an address, its node, its phase or its network
+    /// (S2.25). It matches no selector, and its addresses are in quarantine on its node.
+    pub is_unknown: bool,
 }
 
 impl Pod {
@@ -37,6 +40,21 @@ impl Pod {
         self.not_endpoint_because().is_none()
     }
 
+    /// The addresses to be held in quarantine, wherever the pod runs: those of a pod that cannot be read, and that may be an
+    /// endpoint (S2.25).
+    #[must_use]
+    pub fn held_addresses(&self) -> &[IpAddr] {
+        match &self.addresses {
+            Addresses::Known(addresses) if self.is_unknown && self.may_be_endpoint() => addresses,
+            _ => &[],
+        }
+    }
+
+    /// Whether all that could be read leaves it possible that it is an endpoint.
+    fn may_be_endpoint(&self) -> bool {
+        !self.is_host_network && self.phase == Phase::Live && self.placement != Placement::Unscheduled
+    }
+
     /// Why it is no endpoint, in words that follow "it"; `None` for an endpoint.
     #[must_use]
     pub fn not_endpoint_because(&self) -> Option<&'static str> {
@@ -46,6 +64,8 @@ impl Pod {
             Some("is finished (phase Succeeded or Failed, S2.3)")
         } else if self.placement == Placement::Unscheduled {
             Some("is not scheduled (no `spec.nodeName`, S2.1)")
+        } else if self.is_unknown {
+            Some("cannot be read: its labels, an address, its node, its phase or its network is unclear (S2.25)")
         } else if self.addresses == Addresses::Known(Vec::new()) {
             Some("has no address yet (no `status.podIP`, S2.6)")
         } else {

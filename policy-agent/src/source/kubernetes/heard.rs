@@ -17,6 +17,7 @@ use tower::{BoxError, Layer, Service};
 
 use super::object::Kind;
 use crate::source::Freshness;
+use crate::source::beat::ENDED;
 
 /// Bookmarks come every 60 to 75 seconds. Without any for this long, something is wrong.
 const QUIET: Duration = Duration::from_secs(150);
@@ -56,15 +57,34 @@ impl Heard {
         self.with(kind, |ear| ear.trouble = Some(what));
     }
 
+    /// Says that the source ended when it is dropped, however that comes about.
+    pub(crate) fn until_dropped(&self) -> Ending {
+        Ending(self.clone())
+    }
+
     /// How fresh the knowledge of each kind is.
     pub(crate) fn freshness(&self) -> Vec<Freshness> {
+        self.freshness_at(Instant::now())
+    }
+
+    fn freshness_at(&self, now: Instant) -> Vec<Freshness> {
         let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |(kind, ear): (Kind, &Ear)| {
-            let silence = ear.heard.elapsed();
+            let silence = now.saturating_duration_since(ear.heard);
             let is_stale = ear.trouble.is_some() || silence > QUIET;
             Freshness { kind: kind.plural(), stale_for: is_stale.then_some(silence), trouble: ear.trouble.clone() }
         };
         Kind::ALL.into_iter().zip(ears.iter()).map(fresh).collect()
+    }
+}
+
+pub(crate) struct Ending(Heard);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        for kind in Kind::ALL {
+            self.0.trouble(kind, ENDED.to_owned());
+        }
     }
 }
 
@@ -116,5 +136,41 @@ where
                 UnsyncBoxBody::new(body)
             }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stale_at(heard: &Heard, now: Instant) -> Vec<&'static str> {
+        heard.freshness_at(now).into_iter().filter(|fresh| fresh.stale_for.is_some()).map(|fresh| fresh.kind).collect()
+    }
+
+    fn stale(heard: &Heard) -> Vec<&'static str> {
+        stale_at(heard, Instant::now())
+    }
+
+    #[test]
+    fn each_watch_is_stale_by_itself_until_it_hears_something() {
+        let heard = Heard::new();
+        assert!(stale(&heard).is_empty());
+        for kind in Kind::ALL {
+            heard.trouble(kind, "refused".to_owned());
+            assert_eq!(stale(&heard), [kind.plural()]);
+            heard.note(kind);
+            assert!(stale(&heard).is_empty());
+        }
+        let later = Instant::now() + QUIET + Duration::from_secs(1);
+        Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pod).for_each(|kind| heard.with(kind, |ear| ear.heard = later));
+        assert_eq!(stale_at(&heard, later), ["pods"], "silence is noticed too");
+    }
+
+    #[test]
+    fn a_source_that_ends_is_stale_in_every_kind() {
+        let heard = Heard::new();
+        drop(heard.until_dropped());
+        let ended = heard.freshness();
+        assert!(ended.iter().all(|fresh| fresh.stale_for.is_some() && fresh.trouble.as_deref() == Some(ENDED)), "{ended:?}");
     }
 }

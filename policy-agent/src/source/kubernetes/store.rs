@@ -3,16 +3,15 @@
 //! Objects themselves are not kept, only a hash of each: enough to pass over updates that change nothing here (most of them),
 //! to find in a new list what is different, and what has gone unseen.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 
-use policy_core::diagnostic::Diagnostic;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
-use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Quarantine};
+use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Policy, Quarantine, Selector};
 use serde_json::Value;
 
 use super::object::{Kind, MIRROR};
-use crate::source::{News, describe};
+use crate::source::{News, ProblemsDelta, describe};
 
 /// What is known of one kind.
 #[derive(Default)]
@@ -46,14 +45,12 @@ pub(crate) struct Store {
     local: BTreeMap<ObjectKey, Pod>,
     problems: BTreeMap<(Kind, String), Vec<String>>,
     changes: Vec<Change>,
-    problems_changed: bool,
+    /// How problems became different since the last news, and whose.
+    delta: ProblemsDelta,
+    faulty: BTreeSet<ObjectKey>,
+    /// With keys of its own: nobody can look for two contents that have one hash.
+    hasher: RandomState,
     must_list_pods: bool,
-}
-
-fn hash_of(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn object_key(key: &str) -> ObjectKey {
@@ -70,7 +67,9 @@ impl Store {
             local: BTreeMap::new(),
             problems: BTreeMap::new(),
             changes: Vec::new(),
-            problems_changed: false,
+            delta: ProblemsDelta::default(),
+            faulty: BTreeSet::new(),
+            hasher: RandomState::new(),
             must_list_pods: false,
         }
     }
@@ -106,7 +105,7 @@ impl Store {
     /// An object is there, as it is now.
     pub(crate) fn apply(&mut self, kind: Kind, key: &str, value: &Value) {
         let bytes = value.to_string().into_bytes();
-        let hash = hash_of(&bytes);
+        let hash = self.hasher.hash_one(&bytes);
         let known = self.known(kind);
         let round = known.round;
         if let Some(mark) = known.objects.get_mut(key) {
@@ -121,11 +120,13 @@ impl Store {
         let mut loader = Loader::new(Syntax::Legacy);
         loader.read("", &bytes);
         let snapshot = loader.finish();
-        self.note_problems(kind, key, snapshot.diagnostics.iter().filter(|d| d.is_error()));
-        self.take(kind, key, snapshot, uid_of(value));
+        let mut problems: Vec<String> = snapshot.diagnostics.iter().filter(|d| d.is_error()).map(describe).collect();
+        problems.extend(self.take(kind, key, snapshot, uid_of(value)).map(|what| format!("{} {key} {what}", kind.name())));
+        self.set_problems(kind, key, problems);
     }
 
-    fn take(&mut self, kind: Kind, key: &str, snapshot: Snapshot, uid: Option<String>) {
+    /// Takes what was read; what is wrong when nothing could be.
+    fn take(&mut self, kind: Kind, key: &str, snapshot: Snapshot, uid: Option<String>) -> Option<&'static str> {
         match kind {
             Kind::Namespace => {
                 let namespace = snapshot.namespaces.into_values().next();
@@ -142,14 +143,26 @@ impl Store {
                     policy.origin = None;
                     self.changes.push(Change::Policy(policy));
                 }
-                // The API server does not store what has no name.
-                None => self.add_problem(kind, key, "cannot be read at all".to_owned()),
+                // What it says may be anything, so nothing is allowed (S1.20).
+                None => {
+                    self.changes.push(Change::Policy(unreadable_policy(object_key(key))));
+                    return Some("cannot be read at all; it isolates every pod of its namespace, and allows nothing");
+                }
             },
             Kind::Pod => match snapshot.pods.into_values().next() {
                 Some(pod) => self.take_pod(Pod { uid, ..as_stored(pod) }),
-                None => self.add_problem(kind, key, "cannot be read at all".to_owned()),
+                None => {
+                    let key = object_key(key);
+                    if let Some(known) = self.local.get(&key).cloned() {
+                        self.take_pod(Pod { is_unknown: true, ..known });
+                    } else {
+                        self.changes.push(Change::PodRemoved(key));
+                    }
+                    return Some("cannot be read at all; no selector matches it");
+                }
             },
         }
+        None
     }
 
     fn take_pod(&mut self, pod: Pod) {
@@ -173,7 +186,7 @@ impl Store {
         if self.known(kind).objects.remove(key).is_none() {
             return;
         }
-        self.problems_changed |= self.problems.remove(&(kind, key.to_owned())).is_some();
+        self.set_problems(kind, key, Vec::new());
         let object = object_key(key);
         match kind {
             Kind::Namespace => self.remove_namespace(key),
@@ -200,7 +213,12 @@ impl Store {
     }
 
     fn is_local(&self, pod: &Pod) -> bool {
-        let is_here = matches!(&pod.placement, Placement::Node(node) if *node == self.node);
+        let is_here = match &pod.placement {
+            Placement::Node(node) => *node == self.node,
+            // Of an unknown pod it may be the node that cannot be read (S2.25).
+            Placement::Somewhere => pod.is_unknown,
+            Placement::Unscheduled => false,
+        };
         is_here && !pod.is_host_network && pod.phase == Phase::Live
     }
 
@@ -243,20 +261,24 @@ impl Store {
         self.changes.push(Change::Quarantine(Quarantine { holder: holder(key), addresses }));
     }
 
-    fn note_problems<'d>(&mut self, kind: Kind, key: &str, diagnostics: impl Iterator<Item = &'d Diagnostic>) {
-        let texts: Vec<String> = diagnostics.map(describe).collect();
+    /// What is wrong with an object is this now.
+    fn set_problems(&mut self, kind: Kind, key: &str, texts: Vec<String>) {
         let place = (kind, key.to_owned());
-        if texts.is_empty() {
-            self.problems_changed |= self.problems.remove(&place).is_some();
-        } else if self.problems.get(&place) != Some(&texts) {
-            self.problems.insert(place, texts);
-            self.problems_changed = true;
+        let before = self.problems.remove(&place).unwrap_or_default();
+        if before == texts {
+            if !texts.is_empty() {
+                self.problems.insert(place, texts);
+            }
+            return;
         }
-    }
-
-    fn add_problem(&mut self, kind: Kind, key: &str, what: String) {
-        self.problems.entry((kind, key.to_owned())).or_default().push(format!("{} {key} {what}", kind.name()));
-        self.problems_changed = true;
+        if kind == Kind::NetworkPolicy {
+            self.faulty.insert(object_key(key));
+        }
+        self.delta.found.extend(texts.iter().cloned());
+        self.delta.solved.extend(before);
+        if !texts.is_empty() {
+            self.problems.insert(place, texts);
+        }
     }
 
     /// How many changes nobody has been told of yet.
@@ -271,14 +293,15 @@ impl Store {
 
     /// What there is to tell; `None` for nothing.
     pub(crate) fn news(&mut self) -> Option<News> {
-        let problems_changed = std::mem::take(&mut self.problems_changed);
-        let problems = problems_changed.then(|| self.problems.values().flatten().cloned().collect());
-        let faulty = problems_changed.then(|| {
-            let of_policies = self.problems.iter().filter(|((kind, _), _)| *kind == Kind::NetworkPolicy);
-            of_policies.map(|((_, key), texts)| (object_key(key), texts.clone())).collect()
+        let faulty = std::mem::take(&mut self.faulty).into_iter().map(|key| {
+            let place = (Kind::NetworkPolicy, key.to_string());
+            let texts = self.problems.get(&place).cloned().unwrap_or_default();
+            (key, texts)
         });
+        let faulty: BTreeMap<ObjectKey, Vec<String>> = faulty.collect();
         let changes = std::mem::take(&mut self.changes);
-        let has_news = !changes.is_empty() || problems.is_some();
+        let problems = std::mem::take(&mut self.delta);
+        let has_news = !changes.is_empty() || !problems.is_empty();
         has_news.then(|| News { changes, problems, faulty, ..News::default() })
     }
 }
@@ -290,6 +313,11 @@ fn uid_of(value: &Value) -> Option<String> {
     mirrored.or(metadata.get("uid"))?.as_str().map(str::to_owned)
 }
 
+/// A policy of which nothing is known but its name (S1.20).
+fn unreadable_policy(key: ObjectKey) -> Policy {
+    Policy { key, origin: None, target: Selector::everything(), ingress: Some(Vec::new()), egress: Some(Vec::new()) }
+}
+
 fn holder(pod: &ObjectKey) -> String {
     format!("pod {pod}")
 }
@@ -299,7 +327,7 @@ fn as_stored(mut pod: Pod) -> Pod {
     if pod.addresses == Addresses::Unknown {
         pod.addresses = Addresses::Known(Vec::new());
     }
-    if pod.placement == Placement::Somewhere {
+    if pod.placement == Placement::Somewhere && !pod.is_unknown {
         pod.placement = Placement::Unscheduled;
     }
     pod.owner = None;
@@ -420,11 +448,49 @@ mod tests {
         let News { changes, problems, .. } = store.news().unwrap();
         let [Change::Policy(policy_read)] = changes.as_slice() else { panic!("{changes:?}") };
         assert!(policy_read.target.is_everything(), "{policy_read:?}");
-        let problems = problems.unwrap();
-        assert!(problems.iter().any(|p| p.contains("NetworkPolicy x/p") && p.contains("podSelector")), "{problems:?}");
+        assert!(problems.found.iter().any(|p| p.contains("NetworkPolicy x/p") && p.contains("podSelector")), "{problems:?}");
         store.apply(Kind::NetworkPolicy, "x/p", &policy(json!({"podSelector": {}})));
-        assert_eq!(store.news().unwrap().problems, Some(Vec::new()));
+        let solved = store.news().unwrap();
+        assert!(solved.problems.found.is_empty() && solved.problems.solved.len() == problems.found.len(), "{solved:?}");
+        assert_eq!(solved.faulty, BTreeMap::from([(ObjectKey::new("x", "p"), Vec::new())]));
         store.remove(Kind::NetworkPolicy, "x/p");
         assert!(matches!(store.news().unwrap().changes.as_slice(), [Change::PolicyRemoved(_)]));
+    }
+    #[test]
+    fn an_unknown_pod_reaches_the_compiler_as_it_is() {
+        let mut store = store();
+        let mut unknown = pod("a", "n1", "10.0.0.1");
+        unknown["metadata"]["labels"] = json!({"app": 7});
+        store.apply(Kind::Pod, "x/a", &unknown);
+        let News { changes, problems, .. } = store.news().unwrap();
+        assert!(
+            matches!(changes.as_slice(), [Change::Pod(pod)] if pod.is_unknown && pod.held_addresses().len() == 1),
+            "{changes:?}"
+        );
+        assert!(problems.found.iter().any(|p| p.contains("Pod x/a") && p.contains("labels")), "{problems:?}");
+        // Where it runs cannot be read: then it may run here.
+        unknown["spec"]["nodeName"] = json!(7);
+        store.apply(Kind::Pod, "x/a", &unknown);
+        let moved = store.news().unwrap().changes;
+        assert!(matches!(moved.as_slice(), [Change::Pod(pod)] if pod.placement == Placement::Somewhere), "{moved:?}");
+        // An old spelling is an address like any other.
+        store.apply(Kind::Pod, "x/b", &pod("b", "n1", "::ffff:10.0.0.2"));
+        let spelled = store.news().unwrap().changes;
+        let address = Addresses::Known(vec!["10.0.0.2".parse().unwrap()]);
+        assert!(matches!(spelled.as_slice(), [Change::Pod(pod)] if !pod.is_unknown && pod.addresses == address), "{spelled:?}");
+    }
+
+    #[test]
+    fn one_more_problem_is_the_only_one_that_is_told() {
+        let mut store = store();
+        for n in 0..1000 {
+            let mut broken = policy(json!({"podSelector": 7}));
+            broken["metadata"]["name"] = json!(format!("p{n}"));
+            store.apply(Kind::NetworkPolicy, &format!("x/p{n}"), &broken);
+        }
+        assert_eq!(store.news().unwrap().problems.found.len(), 1000);
+        store.apply(Kind::NetworkPolicy, "x/p", &policy(json!({"podSelector": 7})));
+        let news = store.news().unwrap();
+        assert_eq!((news.problems.found.len(), news.problems.solved.len(), news.faulty.len()), (1, 0, 1));
     }
 }

@@ -1,27 +1,46 @@
 //! Pods, nodes, and the pods that workloads stand for.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::super::cidr::parse_address;
+use super::super::decode::Fault;
+use super::super::names::nearest;
 use super::super::wire::{self, List, ObjectMeta, PodSpec};
-use super::{Path, Report};
+use super::{Path, Report, Syntax};
 use crate::diagnostic::Kind;
 use crate::manifest::snapshot::Replicas;
 use crate::model::{Addresses, NamedPort, Node, ObjectKey, Phase, Placement, Pod, WorkloadKey};
 use crate::sets::Transport;
 
+/// The fields that decide whom policies select and match; with any of them unreadable, the pod is unknown (S2.25). Ports are not
+/// among them: a port that could not be read is one that no rule allows.
+const DECIDING: [(&str, &str); 7] = [
+    ("metadata", "labels"),
+    ("metadata", "namespace"),
+    ("spec", "nodeName"),
+    ("spec", "hostNetwork"),
+    ("status", "phase"),
+    ("status", "podIP"),
+    ("status", "podIPs"),
+];
+
 /// A pod from a file or an API server.
-pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, report: &mut Report<'_>) -> Pod {
+pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, syntax: Syntax, report: &mut Report<'_>) -> Pod {
     let status = &wire.status;
+    let (read, are_readable) = addresses(status, syntax, report);
+    let is_unknown = !are_readable || is_unreadable(report);
     // A manifest, not a dump: the pod is yet to be made.
-    let is_manifest = status.phase.is_empty() && status.pod_ip.is_empty() && status.pod_ips.is_empty();
-    let addresses = if is_manifest { Addresses::Unknown } else { Addresses::Known(addresses(status, report)) };
+    let is_manifest = status.phase.is_empty() && status.pod_ip.is_empty() && status.pod_ips.is_empty() && !is_unknown;
+    let addresses = if is_manifest { Addresses::Unknown } else { Addresses::Known(read) };
+    let spec = Path::Root("spec");
     let placement = match wire.spec.node_name.as_str() {
-        "" if is_manifest => Placement::Somewhere,
+        // On any node: each must take it for one of its own.
+        "" if is_manifest || report.unread.touch(&spec.field("nodeName")) => Placement::Somewhere,
         "" => Placement::Unscheduled,
         node => Placement::Node(node.to_owned()),
     };
     if placement == Placement::Unscheduled && addresses != Addresses::Known(Vec::new()) {
-        let spec = Path::Root("spec");
         let message =
             "the pod has an address and no `nodeName`, so it counts as not scheduled and no policy touches it".to_owned();
         report.warn(Kind::NoEffect, "S2.1", &spec.field("nodeName"), message, Some("add `spec.nodeName`".to_owned()));
@@ -40,11 +59,22 @@ pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, report: &mut Report<'_
         addresses,
         ports: named_ports(&wire.spec),
         owner: None,
+        is_unknown,
     }
 }
 
-/// `status.podIPs`, else `status.podIP` (S2.2).
-fn addresses(status: &wire::PodStatus, report: &mut Report<'_>) -> Vec<IpAddr> {
+/// Whether a field that decides could not be read, or may be a mistyped one.
+fn is_unreadable(report: &Report<'_>) -> bool {
+    let is_touched = |(root, field): &(&'static str, &'static str)| report.unread.touch(&Path::Root(root).field(field));
+    let is_mistyped = |fault: &Fault| {
+        let unknown = fault.path.strip_prefix("metadata.").filter(|_| fault.kind == Kind::UnknownField);
+        unknown.is_some_and(|name| nearest(name, ["labels", "namespace"]).is_some())
+    };
+    DECIDING.iter().any(is_touched) || report.unread.0.iter().any(is_mistyped)
+}
+
+/// `status.podIPs`, else `status.podIP` (S2.2), and whether all of them could be read.
+fn addresses(status: &wire::PodStatus, syntax: Syntax, report: &mut Report<'_>) -> (Vec<IpAddr>, bool) {
     let root = Path::Root("status");
     let (list, single) = (root.field("podIPs"), root.field("podIP"));
     let mut texts: Vec<(&str, Path<'_>)> = Vec::new();
@@ -56,15 +86,30 @@ fn addresses(status: &wire::PodStatus, report: &mut Report<'_>) -> Vec<IpAddr> {
     if texts.is_empty() && !status.pod_ip.is_empty() {
         texts.push((&status.pod_ip, single));
     }
-    let mut out = Vec::with_capacity(texts.len());
+    let (mut out, mut seen, mut are_readable) = (Vec::with_capacity(texts.len()), BTreeSet::new(), true);
     for (text, path) in texts {
-        match text.parse() {
-            Ok(address) if !out.contains(&address) => out.push(address),
-            Ok(_) => {}
-            Err(_) => report.error(Kind::Invalid, "S2.2", &path, format!("found `{text}`, expected an IP address"), None),
+        let Some((address, refused)) = parse_address(text) else {
+            report.error(Kind::Invalid, "S2.2", &path, format!("found `{text}`, expected an IP address"), None);
+            are_readable = false;
+            continue;
+        };
+        if let Some(why) = refused {
+            let message = format!("found `{text}` with {why}, expected `{address}`");
+            match syntax {
+                Syntax::Strict => report.error(Kind::Invalid, "S2.2", &path, message, None),
+                Syntax::Legacy => report.warn(Kind::Invalid, "S2.2", &path, message, None),
+            }
+        }
+        if seen.insert(address) {
+            out.push(address);
         }
     }
-    out
+    let v4 = out.iter().filter(|address: &&IpAddr| address.is_ipv4()).count();
+    if v4 > 1 || out.len() - v4 > 1 {
+        let message = format!("found {} addresses, expected at most one of each family", out.len());
+        report.error(Kind::Invalid, "S2.2", &list, message, None);
+    }
+    (out, are_readable)
 }
 
 /// The named ports of containers and of sidecars, which are init containers that always restart (S1.55).
@@ -90,7 +135,8 @@ fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
 
 /// A Node. Addresses that are names are left out (S4.7).
 pub(crate) fn lower_node(wire: &wire::Node) -> Node {
-    let mut addresses: Vec<IpAddr> = wire.status.addresses.iter().flatten().filter_map(|a| a.address.parse().ok()).collect();
+    let mut addresses: Vec<IpAddr> =
+        wire.status.addresses.iter().flatten().filter_map(|a| Some(parse_address(&a.address)?.0)).collect();
     addresses.sort_unstable();
     addresses.dedup();
     Node { name: wire.metadata.name.clone(), addresses }
@@ -143,6 +189,7 @@ pub(crate) fn lower_workload(kind: &str, wire: &wire::Workload, namespace: &str)
             addresses: Addresses::Unknown,
             ports: named_ports(&template.spec),
             owner: Some(WorkloadKey { kind: kind.to_owned(), name: name.to_owned() }),
+            is_unknown: false,
         }
     };
     // A slash is in no real name, so a stand-in never takes a real pod's place.

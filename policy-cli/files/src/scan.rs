@@ -1,0 +1,161 @@
+//! What is below a folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What is read from folders. A file that is named is read whatever its name.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+/// Entries that are looked at below one folder; a link may lead to the root of the file system.
+const MOST_ENTRIES: usize = 2_000_000;
+
+/// What tells a folder from another one that takes its place, such as the mount point below a mount.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FolderId {
+    device: u64,
+    inode: u64,
+}
+
+/// What is below a folder.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The manifests, sorted. They are chosen by name: what they are is seen when they are read.
+    pub files: Vec<PathBuf>,
+    /// The folders that were listed, the first one included.
+    pub folders: BTreeMap<PathBuf, FolderId>,
+    /// Links that lead nowhere, and may have led to folders.
+    pub broken_links: BTreeSet<PathBuf>,
+    /// Folders that could not be opened or listed whole, and why. What is in them is not known.
+    pub troubles: Vec<(PathBuf, Error)>,
+}
+
+/// The manifests below a folder, sorted. Hidden entries are left out; a folder is visited once, whatever links lead to it.
+///
+/// # Errors
+/// When the folder, or one below it, cannot be opened or listed.
+pub fn manifests_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let scan = scan(folder);
+    scan.troubles.into_iter().next().map_or(Ok(scan.files), |(_, error)| Err(error))
+}
+
+/// Looks at a folder and all folders below it, and goes on where one cannot be listed.
+#[must_use]
+pub fn scan(folder: &Path) -> Scan {
+    let mut walk = Walk { scan: Scan::default(), visited: BTreeSet::new(), entries: 0 };
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if let Err(error) = walk.list(&folder, &mut folders) {
+            walk.scan.troubles.push((folder, error));
+        }
+    }
+    walk.scan.files.sort();
+    walk.scan
+}
+
+struct Walk {
+    scan: Scan,
+    visited: BTreeSet<FolderId>,
+    entries: usize,
+}
+
+impl Walk {
+    /// Adds what is in one folder, and the folders in it to those that are yet to be listed.
+    fn list(&mut self, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<()> {
+        let named = |verb: &str| {
+            let text = format!("cannot {verb} the folder `{}`", folder.display());
+            move |error: Error| Error::new(error.kind(), format!("{text}: {error}"))
+        };
+        let id = identity(folder).map_err(named("open"))?;
+        if !self.visited.insert(id) {
+            return Ok(());
+        }
+        let mut below = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(named("list"))? {
+            let entry = entry.map_err(named("list"))?;
+            self.entries += 1;
+            if self.entries > MOST_ENTRIES {
+                let error = Error::new(ErrorKind::QuotaExceeded, format!("there are more than {MOST_ENTRIES} entries below it"));
+                return Err(named("list")(error));
+            }
+            if !entry.file_name().to_string_lossy().starts_with('.') {
+                self.entry(entry.path(), &mut below);
+            }
+        }
+        // Another folder may have come in its place meanwhile, and then it is not known which one was listed.
+        if identity(folder).map_err(named("open"))? != id {
+            return Err(named("list")(Error::other("another folder took its place")));
+        }
+        self.scan.folders.insert(folder.to_owned(), id);
+        // Of two links to one folder, the first by name counts.
+        below.sort();
+        folders.extend(below.into_iter().rev());
+        Ok(())
+    }
+
+    fn entry(&mut self, path: PathBuf, below: &mut Vec<PathBuf>) {
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => below.push(path),
+            _ if is_manifest(&path) => self.scan.files.push(path),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => drop(self.scan.broken_links.insert(path)),
+            Err(error) => {
+                let text = format!("cannot open `{}`: {error}", path.display());
+                self.scan.troubles.push((path, Error::new(error.kind(), text)));
+            }
+        }
+    }
+}
+
+fn identity(folder: &Path) -> Result<FolderId> {
+    let metadata = std::fs::metadata(folder)?;
+    Ok(FolderId { device: metadata.dev(), inode: metadata.ino() })
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let extension = |p: &Path| p.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match extension(path).as_deref() {
+        Some("gz") => path.file_stem().is_some_and(|stem| is_manifest(Path::new(stem))),
+        Some(other) => EXTENSIONS.contains(&other),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_read_in_order_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("sub")).unwrap();
+        for name in ["b.yaml", "a.json.gz", "sub/c.yml", ".hidden.yaml", "notes.txt"] {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(folder.path(), at("sub/up")).unwrap();
+        let found = manifests_below(folder.path()).unwrap();
+        assert_eq!(found, ["a.json.gz", "b.yaml", "sub/c.yml"].map(at));
+    }
+
+    #[test]
+    fn what_editors_leave_is_no_manifest() {
+        for name in ["deny.yaml~", "#deny.yaml#", "deny.yaml.bak", "deny.yaml.swp", "deny.yaml___jb_tmp___", "4913", "sedQx7"] {
+            assert!(!is_manifest(Path::new(name)), "{name}");
+        }
+        assert!(is_manifest(Path::new("deny.YAML")));
+    }
+
+    #[test]
+    fn one_folder_that_cannot_be_listed_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a.yaml"), "x").unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("team")).unwrap();
+        std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+        let found = scan(folder.path());
+        assert_eq!((found.files, found.broken_links), (vec![at("a.yaml")], BTreeSet::from([at("team")])));
+        assert!(matches!(found.troubles.as_slice(), [(path, _)] if *path == at("loop")), "{:?}", found.troubles);
+        assert!(manifests_below(&at("none")).is_err());
+    }
+}
