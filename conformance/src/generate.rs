@@ -256,6 +256,38 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     })
 }
 
+/// A cluster in which a policy has more distinct peers than get a set each, beside peers that other policies have too.
+pub fn crowded() -> impl Strategy<Value = Cluster> {
+    let random = || (rules("from"), rules("from"), rules("to"), rules("to"));
+    let fillers = (0usize..8, 0usize..8);
+    (cluster(), selector(), random(), fillers, any::<bool>()).prop_map(|(mut cluster, pods, rules, fillers, is_everyone)| {
+        let pods = if is_everyone { json!({}) } else { pods };
+        let list = |peers: &str, a: Value, b: Value, shift: usize| {
+            let filler = |i: usize| {
+                let block = json!({"ipBlock": {"cidr": format!("198.51.100.{}/32", i * 2 + shift)}});
+                json!({peers: [block], "ports": [{"port": 10_000 + i}]})
+            };
+            let mut out: Vec<Value> = (0..18).map(filler).collect();
+            out.extend(a.as_array().into_iter().chain(b.as_array()).flatten().cloned());
+            out
+        };
+        let (a, b, c, d) = rules;
+        let spec = json!({
+            "podSelector": pods,
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": list("from", a, b, fillers.0),
+            "egress": list("to", c, d, fillers.1),
+        });
+        cluster.objects.push(json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "crowded", "namespace": "x"},
+            "spec": spec,
+        }));
+        cluster
+    })
+}
+
 /// The next state with most objects as they were: what one change does shows only when little else changes.
 #[must_use]
 pub fn mostly_as_before(before: &Cluster, after: &Cluster, is_new: &[bool]) -> Cluster {

@@ -467,11 +467,14 @@ fn big_fills_come_before_the_switch() {
     let (mut enforcer, kernel) = enforcer(true);
     enforcer.take(many.changes().collect());
     enforcer.flush().expect("applied");
-    assert_eq!((kernel.applied(), kernel.table()), (2, Some(scratch(&many))));
-    // A table that is there is replaced at once: nothing may be missing in between.
+    assert_eq!(kernel.table(), Some(scratch(&many)));
+    let applied = kernel.applied();
+    assert!(applied > 3, "the fill of 12,000 elements was one transaction");
+    // The sets and rules of a table that is there are replaced at once: nothing may be missing in between.
     enforcer.doubt();
     enforcer.flush().expect("applied");
-    assert_eq!((kernel.applied(), kernel.table()), (3, Some(scratch(&many))));
+    assert_eq!(kernel.table(), Some(scratch(&many)));
+    assert!(kernel.applied() <= applied + 2, "what was there was replaced in parts");
 
     // A peer set that comes later is filled before anything refers to it, and a switch that fails leaves the old rules.
     let (mut enforcer, kernel) = self::enforcer(true);
@@ -483,7 +486,8 @@ fn big_fills_come_before_the_switch() {
     kernel.expect(Trouble::OtherTable);
     enforcer.take(few.difference(&many));
     assert_eq!(enforcer.flush().expect("applied").map(|done| done.kind), Some(Kind::Update));
-    assert_eq!((kernel.applied(), kernel.table()), (3, Some(scratch(&many))));
+    assert_eq!(kernel.table(), Some(scratch(&many)));
+    assert!(kernel.applied() > 4, "the fill of 12,000 elements was one transaction");
 }
 
 #[test]

@@ -27,8 +27,10 @@ use crate::kernel::monitor::Between;
 use crate::saved::Saver;
 use saving::{SAVE_LATER, SAVE_SOON};
 
-/// Elements of new sets that are worth a transaction of their own.
-const BIG_FILL: usize = 10_000;
+/// The weight of a transaction that is put in force in parts. The kernel takes no other transaction of anybody meanwhile.
+const BIG: usize = 10_000;
+/// The weight of a part: a few milliseconds.
+const PART: usize = 5_000;
 /// How often a transaction is tried again because others change other tables meanwhile.
 const TRIES: usize = 20;
 
@@ -373,21 +375,20 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Applies a transaction; big fills of sets that nothing refers to yet go first, so that the switch itself is short.
+    /// Applies a transaction. A big one goes in parts, so that others' transactions wait for milliseconds: what makes things that
+    /// nothing refers to yet, then the switch, then what removes the things of before.
     fn apply_in_parts(&mut self, transaction: &Transaction, generation: u32) -> Result<(), Failure> {
-        if transaction.elements() < BIG_FILL {
+        if transaction.weight() < BIG {
             return self.apply(transaction, generation);
         }
-        let (fills, switch) = transaction.clone().split_fills(BIG_FILL);
-        let generation = match fills {
-            None => generation,
-            Some(fills) => {
-                self.apply(&fills, generation)?;
-                // Until the switch is through, what is in force is not what `ruleset` says.
-                self.generation.take().unwrap_or(generation)
-            }
-        };
-        self.apply(&switch, generation)
+        let mut generation = generation;
+        for part in transaction.clone().into_parts(PART) {
+            self.apply(&part, generation)?;
+            // Until the last part is through, what is in the kernel is not what `ruleset` says.
+            generation = self.generation.take().unwrap_or(generation);
+        }
+        self.generation = Some(generation);
+        Ok(())
     }
 
     /// Applies a transaction to the table of `generation`.

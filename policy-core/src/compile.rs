@@ -111,6 +111,7 @@ impl Compiler {
             policies: Store::new(),
             policy_names: hashbrown::HashTable::new(),
             addresses: AddressIndex::default(),
+            too_large: std::collections::BTreeSet::new(),
             own_node_egress: options.own_node_egress,
             only_node: None,
             quarantine: std::collections::BTreeMap::new(),

@@ -23,7 +23,7 @@ pub(crate) use records::{
 };
 pub use records::{Atom, Decision, NamedAtom};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
@@ -54,6 +54,8 @@ pub struct AllowGraph {
     pub(crate) policies: Store<PolicyId, PolicyRecord>,
     pub(crate) policy_names: hashbrown::HashTable<PolicyId>,
     pub(crate) addresses: AddressIndex,
+    /// Groups whose policies are too large to be compiled, so that everything is denied.
+    pub(crate) too_large: BTreeSet<(GroupId, Direction)>,
     pub(crate) own_node_egress: OwnNodeEgress,
     /// The node for whose pods the graph decides; `None` for every pod.
     pub(crate) only_node: Option<NodeId>,
@@ -149,6 +151,11 @@ impl AllowGraph {
         templates.flat_map(|template| self.templates.data(*template).pods.iter().copied())
     }
 
+    /// Groups whose policies allow more peers than are compiled, and that get no traffic in this direction for it. Sorted.
+    pub fn too_large(&self) -> impl Iterator<Item = (GroupId, Direction)> + '_ {
+        self.too_large.iter().copied()
+    }
+
     /// The policies that isolate a group for a direction, sorted by namespace and name.
     #[must_use]
     pub fn isolating(&self, group: GroupId, direction: Direction) -> Vec<PolicyId> {
@@ -185,8 +192,26 @@ impl AllowGraph {
     /// claimant must match one of the set's terms (S2.5).
     #[must_use]
     pub fn members(&self, set: PeerSetId) -> Vec<IpAddr> {
+        self.selected(set, &[])
+    }
+
+    /// The [members](AllowGraph::members) of a set that are not members of `base`.
+    ///
+    /// Cost: what the two sets have in common by selector costs nothing.
+    #[must_use]
+    pub fn members_beyond(&self, set: PeerSetId, base: PeerSetId) -> Vec<IpAddr> {
+        let terms = &self.peer_sets.key(base).terms;
+        let mut out = self.selected(set, terms);
+        if !terms.is_empty() && !out.is_empty() {
+            out.retain(|address| self.peer_sets_at(*address).binary_search(&base).is_err());
+        }
+        out
+    }
+
+    /// What the terms of a set select, without these terms, which are sorted.
+    fn selected(&self, set: PeerSetId, without: &[TermId]) -> Vec<IpAddr> {
         let mut out = Vec::new();
-        for term in &self.peer_sets.key(set).terms {
+        for term in self.peer_sets.key(set).terms.iter().filter(|term| without.binary_search(term).is_err()) {
             let groups = &self.terms.data(*term).groups;
             let is_in = |pod: &PodId| self.group_of(*pod).is_some_and(|group| groups.contains(group));
             for pod in groups.to_vec().into_iter().flat_map(|group| self.pods_of(group)) {

@@ -7,6 +7,7 @@
 //! - `render`: the layout, destination → port → source.
 //! - `names`: names that say what they stand for, and stay the same.
 //! - `rule`: short spellings for the objects that rules are made of.
+//! - `port_peers`: the elements of a set that serves many pairs of ports and peers.
 //! - `transaction`: what to change, in an order that the kernel accepts.
 //! - `cut`: what keeps connections cut.
 //! - `json` and `text`: for `nft -j -f -` and for people.
@@ -14,6 +15,7 @@
 pub mod cut;
 mod json;
 mod names;
+mod port_peers;
 mod render;
 mod rule;
 mod ruleset;
@@ -21,6 +23,7 @@ mod text;
 mod transaction;
 
 pub use names::workload_name;
+pub use port_peers::PortPeers;
 pub use render::{DenyLog, Options, render};
 pub use ruleset::{About, Chain, Contents, Element, GroupAbout, Hook, Ruleset, Set, SetKind};
 pub use transaction::{Op, Transaction};

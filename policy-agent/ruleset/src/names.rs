@@ -1,8 +1,9 @@
 //! Names that say what they stand for, and stay the same as long as it does.
 //!
 //! `in-shop/web-k3j2h1g4f5d6` is the chain for ingress to the pods of namespace `shop` whose app label is `web`; the hash covers
-//! the namespace, the labels that its policies select pods by, and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address blocks and `n-…-4` named
-//! ports; their hash covers what selects them, so one set serves every policy that selects the same.
+//! the namespace, the labels that its policies select pods by, and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address
+//! blocks and `n-…-4` named ports; their hash covers what selects them, so one set serves every policy that selects the same. `pp-…-4`
+//! holds pods with the ports that they get.
 
 use std::collections::BTreeMap;
 

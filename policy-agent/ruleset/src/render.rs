@@ -8,20 +8,23 @@
 //! and drops, and stays as it is when policies change, so its counter does too.
 
 mod base;
+mod crowded;
 mod cut;
 mod group;
+mod layout;
 mod sets;
 
 pub(crate) use group::protocol_word;
 pub(crate) use sets::isolated_name;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy_core::graph::{NamedAtom, OwnNodeEgress, PeerSetId};
 use policy_core::plan::NodePlan;
 
 use crate::names;
 use crate::ruleset::Ruleset;
+use layout::Layout;
 
 /// What a ruleset depends on besides the plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,31 +51,48 @@ impl DenyLog {
     pub const SNAPLEN: u32 = 128;
 }
 
+/// What everything is rendered from.
+#[derive(Clone, Copy)]
+pub(crate) struct Node<'a> {
+    plan: &'a NodePlan,
+    layout: &'a Layout,
+    names: &'a Names,
+    options: &'a Options,
+}
+
 /// The names under which things of the plan are known.
 pub(crate) struct Names {
     /// By place in the plan: `shop/web` and a hash.
     groups: Vec<(String, String)>,
     peers: BTreeMap<PeerSetId, String>,
+    /// Of address blocks of crowded sides, by their text.
+    blocks: BTreeMap<String, String>,
     named: BTreeMap<NamedAtom, String>,
+    /// Of what only crowded sides have, by its text.
+    crowded: BTreeMap<String, String>,
 }
 
 impl Names {
-    fn new(plan: &NodePlan) -> Self {
+    fn new(plan: &NodePlan, layout: &Layout) -> Self {
         let texts: Vec<String> = plan.groups.iter().map(names::group_text).collect();
         let hashes = names::hashes(texts.iter().map(String::as_str));
         let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
         let slugs = plan.groups.iter().map(names::group_name);
         let groups = slugs.zip(&texts).map(|(slug, text)| (slug, hash(text))).collect();
 
+        let crowded = crowded::texts(plan, layout);
         let texts: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, peers.to_string())).collect();
-        let hashes = names::hashes(texts.values().map(String::as_str));
-        let peers = texts.iter().map(|(id, text)| (*id, hashes.get(text.as_str()).cloned().unwrap_or_default())).collect();
+        // Sets of equal blocks are one set, so all of these have names of one kind.
+        let hashes = names::hashes(texts.values().chain(&crowded.blocks).map(String::as_str));
+        let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
+        let peers = texts.iter().map(|(id, text)| (*id, hash(text))).collect();
+        let blocks = crowded.blocks.iter().map(|text| (text.clone(), hash(text))).collect();
 
         let texts: BTreeMap<NamedAtom, String> =
             plan.named.iter().map(|(atom, n)| (*atom, format!("{} {} {}", n.transport, n.name, n.peers))).collect();
         let hashes = names::hashes(texts.values().map(String::as_str));
         let named = texts.iter().map(|(atom, text)| (*atom, hashes.get(text.as_str()).cloned().unwrap_or_default())).collect();
-        Self { groups, peers, named }
+        Self { groups, peers, blocks, named, crowded: by_text(crowded.others) }
     }
 
     pub(crate) fn group(&self, place: usize) -> (&str, &str) {
@@ -83,9 +103,22 @@ impl Names {
         self.peers.get(&set).map_or("", String::as_str)
     }
 
+    pub(crate) fn blocks(&self, text: &str) -> &str {
+        self.blocks.get(text).map_or("", String::as_str)
+    }
+
+    pub(crate) fn crowded(&self, text: &str) -> &str {
+        self.crowded.get(text).map_or("", String::as_str)
+    }
+
     pub(crate) fn named(&self, atom: &NamedAtom) -> &str {
         self.named.get(atom).map_or("", String::as_str)
     }
+}
+
+fn by_text(texts: BTreeSet<String>) -> BTreeMap<String, String> {
+    let hashes = names::hashes(texts.iter().map(String::as_str));
+    hashes.into_iter().map(|(text, hash)| (text.to_owned(), hash)).collect()
 }
 
 /// The ruleset of a node. Sets of pods hold no elements but say where these come from; [`Ruleset::filled`] puts them in.
@@ -93,13 +126,14 @@ impl Names {
 /// Equal plans give equal rulesets. Cost: proportional to the plan.
 #[must_use]
 pub fn render(plan: &NodePlan, options: &Options) -> Ruleset {
-    let names = Names::new(plan);
+    let layout = Layout::new(plan);
+    let node = Node { plan, layout: &layout, names: &Names::new(plan, &layout), options };
     let mut out = Ruleset::default();
-    sets::add(plan, &names, &mut out);
+    sets::add(&node, &mut out);
     for (place, group) in plan.groups.iter().enumerate() {
-        group::add(plan, &names, options, (place, group), &mut out);
+        group::add(&node, (place, group), &mut out);
     }
     cut::add(&mut out);
-    base::add(plan, &names, options, &mut out);
+    base::add(&node, &mut out);
     out
 }

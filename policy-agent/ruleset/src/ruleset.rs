@@ -9,6 +9,8 @@ use policy_core::graph::{AllowGraph, NamedAtom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
 use policy_core::sets::{Family, Transport};
 
+use crate::port_peers::PortPeers;
+
 /// Everything in the table, by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ruleset {
@@ -105,6 +107,8 @@ pub enum Contents {
     Named(NamedAtom),
     /// What only the kernel knows: elements that come and go while packets pass.
     Dynamic,
+    /// The pod addresses of many peer sets, with the ports that they get.
+    PortPeers(Arc<PortPeers>),
 }
 
 /// An element of a set.
@@ -174,6 +178,7 @@ impl Set {
                 members.map(|(address, port)| Element::Port(address, transport, port)).collect()
             }
             Contents::Dynamic => Vec::new(),
+            Contents::PortPeers(source) => source.elements(family, graph),
         }
     }
 }

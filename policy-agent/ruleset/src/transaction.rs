@@ -1,8 +1,10 @@
 //! What to change in the kernel, as data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use nftables::expr::{Expression, NamedExpression};
 use nftables::schema::Rule;
+use nftables::stmt::Statement;
 use policy_core::compile::GraphDelta;
 use policy_core::graph::AllowGraph;
 use policy_core::sets::Family;
@@ -78,33 +80,26 @@ impl Transaction {
     ///
     /// The chains that packets enter stay, and only their rules change: a packet sees the rules of before or those of after. Were
     /// the table deleted and made anew, as [`Transaction::restart`] does, a packet that is being looked at on another CPU could see
-    /// the new chain while it has no rules yet, and then the old chain when it has none any more.
+    /// the new chain while it has no rules yet, and then the old chain when it has none any more. Sets are made anew under their
+    /// names, because those that are there may be of another kind; rules of before keep the sets of before until they are gone.
     #[must_use]
     pub fn rebuild(ruleset: &Ruleset, graph: &AllowGraph, chains: &BTreeSet<String>, sets: &BTreeSet<String>) -> Self {
         let mut out = Self { ops: vec![Op::KeepTable] };
         let (kept, fresh): (Vec<_>, Vec<_>) = ruleset.sets.iter().partition(|(name, _)| sets.contains(*name));
-        for (name, set) in fresh {
-            out.ops.push(Op::AddSet { name: name.clone(), kind: set.kind });
-            out.add_elements(name, set.kind, set.elements(graph));
-        }
-        for (name, set) in kept {
-            // What was cut by an agent before this one stays cut. nft 1.0.6 cannot name a set that is dynamic already.
-            if set.kind.is_dynamic() {
-                continue;
-            }
-            // Refused if it is of another kind.
-            out.ops.push(Op::AddSet { name: name.clone(), kind: set.kind });
-            out.ops.push(Op::FlushSet { name: name.clone() });
-            out.add_elements(name, set.kind, set.elements(graph));
-        }
+        fresh.into_iter().for_each(|(name, set)| out.add_set(name, set, graph));
         // Refused if packets enter it elsewhere.
         out.ops.extend(ruleset.chains.iter().map(|(name, chain)| Op::AddChain { name: name.clone(), hook: chain.hook }));
         out.ops.extend(chains.iter().map(|name| Op::FlushChain { name: name.clone() }));
+        // What was cut by an agent before this one stays cut. nft 1.0.6 cannot name a set that is dynamic already.
+        for (name, set) in kept.into_iter().filter(|(_, set)| !set.kind.is_dynamic()) {
+            out.ops.push(Op::DeleteSet { name: name.clone() });
+            out.add_set(name, set, graph);
+        }
         out.ops.extend(ruleset.chains.values().flat_map(|chain| &chain.rules).cloned().map(Op::AddRule));
-        let gone = sets.iter().filter(|name| !ruleset.sets.contains_key(*name));
-        out.ops.extend(gone.map(|name| Op::DeleteSet { name: name.clone() }));
         let gone = chains.iter().filter(|name| !ruleset.chains.contains_key(*name));
         out.ops.extend(gone.map(|name| Op::DeleteChain { name: name.clone() }));
+        let gone = sets.iter().filter(|name| !ruleset.sets.contains_key(*name));
+        out.ops.extend(gone.map(|name| Op::DeleteSet { name: name.clone() }));
         out
     }
 
@@ -127,51 +122,85 @@ impl Transaction {
     /// Cost: proportional to what is different.
     #[must_use]
     pub fn update(before: &Ruleset, after: &Ruleset, delta: &GraphDelta, graph: &AllowGraph) -> Self {
+        let other_kind = |(name, set): (&String, &Set)| before.sets.get(name).is_some_and(|old| old.kind != set.kind);
+        if after.sets.iter().any(other_kind) {
+            let chains = before.chains.keys().cloned().collect();
+            return Self::rebuild(after, graph, &chains, &before.sets.keys().cloned().collect());
+        }
         let mut out = Self::default();
-        let is_kept = |name: &str, set: &Set| before.sets.get(name).is_some_and(|b| is_same_source(b, set));
-        let new_sets = after.sets.iter().filter(|(name, set)| !is_kept(name, set));
-        let old_sets: Vec<&String> = before
-            .sets
-            .iter()
-            .filter(|(name, set)| !after.sets.get(*name).is_some_and(|a| is_same_source(a, set)))
-            .map(|(n, _)| n)
-            .collect();
+        let fresh = after.sets.iter().filter(|(name, _)| !before.sets.contains_key(*name));
+        fresh.for_each(|(name, set)| out.add_set(name, set, graph));
+        let is_fresh = |name: &String, chain: &Chain| chain.hook.is_none() && !before.chains.contains_key(name);
+        let fresh = || after.chains.iter().filter(|(name, chain)| is_fresh(name, chain));
+        out.ops.extend(fresh().map(|(name, _)| Op::AddChain { name: name.clone(), hook: None }));
+        out.ops.extend(fresh().flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
 
-        // A set whose elements come from elsewhere than before keeps its name only in theory; such a change starts over.
-        if new_sets.clone().any(|(name, _)| before.sets.contains_key(name)) {
-            return Self::replace(after, graph);
-        }
-        for (name, set) in new_sets {
-            out.ops.push(Op::AddSet { name: name.clone(), kind: set.kind });
-            out.add_elements(name, set.kind, set.elements(graph));
-        }
-        out.change_members(before, after, delta);
-        let changed: BTreeMap<&String, &Chain> =
-            after.chains.iter().filter(|(name, chain)| before.chains.get(*name) != Some(chain)).collect();
-        out.change_chains(before, after, &changed);
-        out.ops.extend(old_sets.into_iter().map(|name| Op::DeleteSet { name: name.clone() }));
+        out.change_sets(before, after, delta, graph);
+        let is_changed = |name: &String, chain: &Chain| !is_fresh(name, chain) && before.chains.get(name) != Some(chain);
+        let changed = || after.chains.iter().filter(|(name, chain)| is_changed(name, chain));
+        out.ops.extend(changed().map(|(name, chain)| match before.chains.contains_key(name) {
+            true => Op::FlushChain { name: name.clone() },
+            false => Op::AddChain { name: name.clone(), hook: chain.hook },
+        }));
+        out.ops.extend(changed().flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
+
+        let gone = || before.chains.keys().filter(|name| !after.chains.contains_key(*name));
+        out.ops.extend(gone().map(|name| Op::FlushChain { name: name.clone() }));
+        out.ops.extend(gone().map(|name| Op::DeleteChain { name: name.clone() }));
+        let gone = before.sets.keys().filter(|name| !after.sets.contains_key(*name));
+        out.ops.extend(gone.map(|name| Op::DeleteSet { name: name.clone() }));
         out
     }
 
-    /// Takes off the front what only makes new sets and fills them, if that is `many` elements or more. Nothing refers to such
-    /// sets yet, so they may be in the kernel before the rest is, and the rest is small.
+    /// Cuts it into parts that the kernel takes one after the other, each about as heavy as `most` [elements](Transaction::weight),
+    /// but for one: the switch, which changes what packets meet, at once. Before the switch comes what only makes and fills sets and
+    /// chains that nothing refers to yet; after it what only removes sets and chains that nothing refers to any more.
     #[must_use]
-    pub fn split_fills(mut self, many: usize) -> (Option<Self>, Self) {
-        let mut fresh = BTreeSet::new();
-        let length = self.ops.iter().position(|op| match op {
+    pub fn into_parts(mut self, most: usize) -> Vec<Self> {
+        let cleanup = self.ops.split_off(self.cleanup());
+        let switch = self.ops.split_off(self.preparation());
+        let mut parts = chunks(self.ops, most);
+        parts.extend((!switch.is_empty()).then_some(Self { ops: switch }));
+        parts.extend(chunks(cleanup, most));
+        parts
+    }
+
+    /// Where what only makes new things ends.
+    fn preparation(&self) -> usize {
+        let (mut sets, mut chains) = (BTreeSet::new(), BTreeSet::new());
+        let is_other = |op: &Op| match op {
             Op::AddTable | Op::KeepTable => false,
             // nft 1.0.6 makes a set dynamic only beside a rule that updates it.
             Op::AddSet { kind, .. } if kind.is_dynamic() => true,
-            Op::AddSet { name, .. } => !fresh.insert(name.clone()),
-            Op::AddElements { set, .. } => !fresh.contains(set),
+            Op::AddSet { name, .. } => !sets.insert(name.clone()),
+            Op::AddElements { set, .. } => !sets.contains(set),
+            // INVARIANT: the rules of chains that were there before are flushed before others are added.
+            Op::AddChain { name, hook } => hook.is_some() || !chains.insert(name.clone()),
+            Op::AddRule(rule) => !chains.contains(rule.chain.as_ref()),
             _ => true,
-        });
-        let rest = self.ops.split_off(length.unwrap_or(self.ops.len()));
-        if rest.is_empty() || self.elements() < many {
-            self.ops.extend(rest);
-            return (None, self);
-        }
-        (Some(self), Self { ops: rest })
+        };
+        self.ops.iter().position(is_other).unwrap_or(self.ops.len())
+    }
+
+    /// Where what only removes things begins.
+    fn cleanup(&self) -> usize {
+        let mut gone = BTreeSet::new();
+        let is_other = |op: &Op| match op {
+            Op::DeleteSet { .. } => false,
+            Op::DeleteChain { name } => {
+                gone.insert(name.clone());
+                false
+            }
+            Op::FlushChain { name } => !gone.contains(name),
+            _ => true,
+        };
+        self.ops.iter().rposition(is_other).map_or(0, |last| last + 1)
+    }
+
+    /// How long the kernel needs for it, roughly, in elements of plain sets (1–2 µs).
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.ops.iter().map(weight).sum()
     }
 
     /// Whether it changes nothing.
@@ -206,8 +235,13 @@ impl Transaction {
         }
     }
 
+    fn add_set(&mut self, name: &str, set: &Set, graph: &AllowGraph) {
+        self.ops.push(Op::AddSet { name: name.to_owned(), kind: set.kind });
+        self.add_elements(name, set.kind, set.elements(graph));
+    }
+
     /// The elements of sets that stay. Elements leave before others come: ranges may not overlap at any moment.
-    fn change_members(&mut self, before: &Ruleset, after: &Ruleset, delta: &GraphDelta) {
+    fn change_sets(&mut self, before: &Ruleset, after: &Ruleset, delta: &GraphDelta, graph: &AllowGraph) {
         let is_news = delta.members.is_empty() && delta.named_members.is_empty();
         for (name, set) in &after.sets {
             let Some(old) = before.sets.get(name) else { continue };
@@ -217,9 +251,14 @@ impl Transaction {
                     left.extend(old.difference(new).copied());
                     joined.extend(new.difference(old).copied());
                 }
+                // Equal names stand for equal peers, under other ids. Only sets of what is allowed are filled from the graph.
+                _ if !is_same_source(old, set) => {
+                    self.ops.push(Op::FlushSet { name: name.clone() });
+                    joined = set.elements(graph);
+                }
                 _ if is_news => continue,
                 (_, contents) => {
-                    for (element, is_member) in changes(contents, set.kind.family(), delta) {
+                    for (element, is_member) in changes(contents, set.kind.family(), delta, graph) {
                         if is_member { joined.push(element) } else { left.push(element) }
                     }
                 }
@@ -228,20 +267,54 @@ impl Transaction {
             self.add_elements(name, set.kind, joined);
         }
     }
+}
 
-    fn change_chains(&mut self, before: &Ruleset, after: &Ruleset, changed: &BTreeMap<&String, &Chain>) {
-        for (name, chain) in changed {
-            match before.chains.contains_key(*name) {
-                true => self.ops.push(Op::FlushChain { name: (*name).clone() }),
-                false => self.ops.push(Op::AddChain { name: (*name).clone(), hook: chain.hook }),
+fn weight(op: &Op) -> usize {
+    match op {
+        Op::AddElements { elements, .. } | Op::DeleteElements { elements, .. } => 1 + elements.len(),
+        Op::AddRule(rule) => 4 + rule.expr.iter().map(entries).sum::<usize>(),
+        _ => 4,
+    }
+}
+
+/// Elements of a map within a rule.
+fn entries(statement: &Statement<'_>) -> usize {
+    match statement {
+        Statement::VerdictMap(map) => match &map.data {
+            Expression::Named(NamedExpression::Set(items)) => items.len(),
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// Steps in parts of this weight; long lists of elements are cut.
+fn chunks(ops: Vec<Op>, most: usize) -> Vec<Transaction> {
+    let mut out: Vec<Transaction> = Vec::new();
+    let mut room = 0;
+    for op in ops {
+        for op in cut(op, most) {
+            let weight = weight(&op);
+            match out.last_mut() {
+                Some(part) if weight <= room => part.ops.push(op),
+                _ => {
+                    room = most;
+                    out.push(Transaction { ops: vec![op] });
+                }
             }
+            room = room.saturating_sub(weight);
         }
-        let gone = || before.chains.keys().filter(|name| !after.chains.contains_key(*name));
-        self.ops.extend(gone().map(|name| Op::FlushChain { name: name.clone() }));
-        for chain in changed.values() {
-            self.ops.extend(chain.rules.iter().cloned().map(Op::AddRule));
+    }
+    out
+}
+
+fn cut(op: Op, most: usize) -> Vec<Op> {
+    match op {
+        Op::AddElements { set, kind, elements } if elements.len() > most => {
+            let part = |elements: &[Element]| Op::AddElements { set: set.clone(), kind, elements: elements.to_vec() };
+            elements.chunks(most.max(1)).map(part).collect()
         }
-        self.ops.extend(gone().map(|name| Op::DeleteChain { name: name.clone() }));
+        op => vec![op],
     }
 }
 
@@ -255,7 +328,7 @@ fn is_same_source(a: &Set, b: &Set) -> bool {
 }
 
 /// The elements that joined or left a set.
-fn changes(contents: &Contents, family: Family, delta: &GraphDelta) -> Vec<(Element, bool)> {
+fn changes(contents: &Contents, family: Family, delta: &GraphDelta, graph: &AllowGraph) -> Vec<(Element, bool)> {
     match contents {
         Contents::Fixed(_) | Contents::Dynamic => Vec::new(),
         Contents::Members(id) => {
@@ -267,5 +340,6 @@ fn changes(contents: &Contents, family: Family, delta: &GraphDelta) -> Vec<(Elem
             let own = delta.named_members.iter().filter(|c| c.atom == *atom && Family::of(c.address) == family);
             own.map(|c| (Element::Port(c.address, atom.transport(), c.number), c.is_member)).collect()
         }
+        Contents::PortPeers(source) => source.changes(family, delta, graph),
     }
 }

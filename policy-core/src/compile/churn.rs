@@ -77,6 +77,7 @@ fn graph_sizes(graph: &AllowGraph) -> BTreeMap<&'static str, Vec<usize>> {
         own_node_egress: _,
         only_node: _,
         quarantine,
+        too_large,
     } = graph;
     let mut out = BTreeMap::from([
         ("strings", strings.sizes()[..2].to_vec()),
@@ -94,6 +95,7 @@ fn graph_sizes(graph: &AllowGraph) -> BTreeMap<&'static str, Vec<usize>> {
         ("pods", vec![pods.len(), pod_names.len()]),
         ("policies", vec![policies.len(), policy_names.len()]),
         ("addresses", addresses.sizes().to_vec()),
+        ("sides that are too large", vec![too_large.len()]),
         ("quarantine", vec![quarantine.len(), quarantine.values().map(Vec::len).sum()]),
     ]);
     let mut add = |what, values: Vec<usize>| {

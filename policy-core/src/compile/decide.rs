@@ -12,6 +12,11 @@ use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, Po
 use crate::model::{Direction, PortEntry, Ports};
 use crate::sets::Transport;
 
+/// Selectors and address ranges that the peer sets of one decision may hold together. Rules with ranges of ports that overlap make a
+/// peer set for each port at which one begins or ends, so few rules can make very many: twelve thousand rules, which one policy
+/// can have, 72 million. A pod with more than this gets no traffic.
+const MOST_PEERS: usize = 1_000_000;
+
 /// What all selecting policies allow in one direction, rule by rule (S3.2, S3.3).
 #[derive(Default)]
 struct Allowances {
@@ -26,9 +31,12 @@ struct Allowances {
 /// Results that groups share within one flush.
 #[derive(Default)]
 struct Memo {
-    decisions: FxHashMap<(Vec<PolicyId>, Direction, PortsId), DecisionId>,
+    decisions: FxHashMap<(Vec<PolicyId>, Direction, PortsId), (DecisionId, bool)>,
     unions: FxHashMap<Vec<PeerSetId>, PeerSetId>,
 }
+
+/// Policies allow more than [`MOST_PEERS`].
+struct TooLarge;
 
 impl Compiler {
     pub(super) fn decide_dirty(&mut self) {
@@ -40,11 +48,14 @@ impl Compiler {
             self.delta.is_structural |= is_needed;
             for direction in Direction::ALL {
                 let decision = is_needed.then(|| self.decide(group, direction, &mut memo));
-                self.set_decision(group, direction, decision);
+                self.set_decision(group, direction, decision.map(|(decision, _)| decision));
+                if decision.is_some_and(|(_, is_too_large)| is_too_large) {
+                    self.graph.too_large.insert((group, direction));
+                }
             }
         }
         // The memo holds one use of each of its values.
-        for (_, decision) in memo.decisions {
+        for (_, (decision, _)) in memo.decisions {
             self.graph.decisions.release(decision);
         }
         for (_, set) in memo.unions {
@@ -54,6 +65,7 @@ impl Compiler {
 
     /// Gives the group its decision; the use of `decision` goes over to the group.
     pub(super) fn set_decision(&mut self, group: GroupId, direction: Direction, decision: Option<DecisionId>) {
+        self.graph.too_large.remove(&(group, direction));
         let slot = self.graph.groups.data_mut(group).decisions.get_mut(direction as usize);
         let before = slot.and_then(|slot| std::mem::replace(slot, decision));
         if before != decision {
@@ -87,8 +99,8 @@ impl Compiler {
         }
     }
 
-    /// One more use of the decision of a group.
-    fn decide(&mut self, group: GroupId, direction: Direction, memo: &mut Memo) -> DecisionId {
+    /// One more use of the decision of a group, and whether it denies everything because its policies are too large.
+    fn decide(&mut self, group: GroupId, direction: Direction, memo: &mut Memo) -> (DecisionId, bool) {
         let mut policies: Vec<PolicyId> = self
             .graph
             .groups
@@ -102,19 +114,24 @@ impl Compiler {
         // Named ports of an ingress rule are the target's own (S1.53), so groups with other ports decide for themselves.
         let ports = self.graph.groups.key(group).ports;
         let key = (policies, direction, ports);
-        if let Some(decision) = memo.decisions.get(&key) {
+        if let Some((decision, is_too_large)) = memo.decisions.get(&key) {
             self.graph.decisions.retain(*decision);
-            return *decision;
+            return (*decision, *is_too_large);
         }
+        let mut is_too_large = false;
         let decision = if key.0.is_empty() {
             self.graph.decisions.acquire(Decision::Open).0
         } else {
             let allowances = self.allowances(&key.0, direction, ports);
-            self.flatten(allowances, memo)
+            self.flatten(allowances, memo).unwrap_or_else(|TooLarge| {
+                is_too_large = true;
+                let any = self.acquire_union(Vec::new(), &mut memo.unions);
+                self.acquire_isolated(any, Vec::new(), Vec::new())
+            })
         };
         self.graph.decisions.retain(decision);
-        memo.decisions.insert(key, decision);
-        decision
+        memo.decisions.insert(key, (decision, is_too_large));
+        (decision, is_too_large)
     }
 
     fn allowances(&self, policies: &[PolicyId], direction: Direction, ports: PortsId) -> Allowances {
@@ -160,9 +177,15 @@ impl Compiler {
     }
 
     /// One more use of the decision that these allowances make.
-    fn flatten(&mut self, allowances: Allowances, memo: &mut Memo) -> DecisionId {
+    fn flatten(&mut self, allowances: Allowances, memo: &mut Memo) -> Result<DecisionId, TooLarge> {
         let any = self.acquire_union(allowances.any, &mut memo.unions);
-        let atoms = self.atoms(any, &allowances.ranges, memo);
+        let atoms = match self.atoms(any, &allowances.ranges, memo) {
+            Ok(atoms) => atoms,
+            Err(error) => {
+                self.graph.peer_sets.release(any);
+                return Err(error);
+            }
+        };
         let mut by_name: BTreeMap<(Symbol, Transport), Vec<PeerSetId>> = BTreeMap::new();
         for (name, transport, peers) in allowances.named {
             by_name.entry((name, transport)).or_default().push(peers);
@@ -176,6 +199,11 @@ impl Compiler {
                 named.push(NamedAtom { name, transport, peers });
             }
         }
+        Ok(self.acquire_isolated(any, atoms, named))
+    }
+
+    /// One more use of a decision; the uses of these sets go over to it.
+    fn acquire_isolated(&mut self, any: PeerSetId, atoms: Vec<Atom>, named: Vec<NamedAtom>) -> DecisionId {
         let names: Vec<Symbol> = named.iter().map(|atom| atom.name).collect();
         let (decision, is_new) =
             self.graph.decisions.acquire(Decision::Isolated { any, atoms: atoms.into(), named: named.into() });
@@ -191,8 +219,14 @@ impl Compiler {
     }
 
     /// Cuts overlapping ranges into disjoint ones, each with the union of their peers and of `any`.
-    fn atoms(&mut self, any: PeerSetId, ranges: &[(Transport, u16, u16, PeerSetId)], memo: &mut Memo) -> Vec<Atom> {
+    fn atoms(
+        &mut self,
+        any: PeerSetId,
+        ranges: &[(Transport, u16, u16, PeerSetId)],
+        memo: &mut Memo,
+    ) -> Result<Vec<Atom>, TooLarge> {
         let mut out: Vec<Atom> = Vec::new();
+        let (mut size, mut known) = (0, memo.unions.len());
         for transport in Transport::ALL {
             // (first port at which something changes, peers, +1 or -1)
             let mut events: Vec<(u32, PeerSetId, i32)> = Vec::new();
@@ -216,13 +250,22 @@ impl Compiler {
                     continue;
                 }
                 let sets: Vec<PeerSetId> = active.keys().copied().chain([any]).collect();
+                size += sets.len();
                 let peers = self.acquire_union(sets, &mut memo.unions);
+                if memo.unions.len() > known {
+                    known = memo.unions.len();
+                    size += self.graph.peer_sets.key(peers).size();
+                }
+                if size > MOST_PEERS {
+                    out.iter().map(|atom| atom.peers).chain([peers]).for_each(|set| self.graph.peer_sets.release(set));
+                    return Err(TooLarge);
+                }
                 // INVARIANT: `next` is at most 65536, the port after the last one.
                 let (Ok(low), Ok(high)) = (u16::try_from(port), u16::try_from(next - 1)) else { continue };
                 self.push_atom(&mut out, any, Atom { transport, low, high, peers });
             }
         }
-        out
+        Ok(out)
     }
 
     fn push_atom(&mut self, out: &mut Vec<Atom>, any: PeerSetId, atom: Atom) {

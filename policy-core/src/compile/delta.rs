@@ -238,3 +238,17 @@ impl Compiler {
         self.sweep_values();
     }
 }
+
+impl AllowGraph {
+    /// The peer sets that select, by label, every pod that claims `address`. Sorted.
+    #[must_use]
+    pub fn peer_sets_at(&self, address: IpAddr) -> Vec<PeerSetId> {
+        memberships(self, address, |_| true)
+    }
+
+    /// The named ports of decisions that lead to `address`, with its numbers. Sorted.
+    #[must_use]
+    pub fn named_ports_at(&self, address: IpAddr) -> Vec<(NamedAtom, u16)> {
+        named_memberships(self, address, |atom| self.named.get(atom).is_some_and(|state| state.decisions > 0))
+    }
+}

@@ -345,6 +345,11 @@ impl PeerSetContent {
     pub(crate) fn everyone() -> Self {
         Self { terms: Box::default(), blocks: AddressSet::all() }
     }
+
+    /// Its terms and address ranges.
+    pub(crate) fn size(&self) -> usize {
+        self.terms.len() + self.blocks.v4().iter().len() + self.blocks.v6().iter().len()
+    }
 }
 
 /// Who uses a peer set.

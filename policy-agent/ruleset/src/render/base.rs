@@ -1,5 +1,6 @@
 //! The chains that packets enter, and what every isolated pod has in common.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use nftables::expr::MetaKey;
@@ -7,10 +8,10 @@ use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::Direction;
-use policy_core::plan::{GroupPlan, NodePlan};
+use policy_core::plan::GroupPlan;
 use policy_core::sets::Family;
 
-use super::{Names, Options, cut, group, sets};
+use super::{Node, cut, group, sets};
 use crate::MARKER;
 use crate::rule::{
     concat, counter, ct_state, equal, goto, goto_verdict, jump, meta, opens_no_connection, payload, rule, set, text, verdict_map,
@@ -33,10 +34,11 @@ const NEVER_FILTERED: [&str; 9] = [
 /// Where packets of addresses in quarantine end.
 const QUARANTINE: &str = "quarantine.deny";
 
-pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, out: &mut Ruleset) {
+pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
+    let Node { plan, options, .. } = *node;
     insert(out, MARKER, None, first_packets(out), "what cannot be the first packet of a connection is dropped for isolated pods");
     for direction in Direction::ALL {
-        add_side(direction, plan, names, out);
+        add_side(direction, node, out);
     }
     let forward = dispatch("forward", &Direction::ALL, out);
     insert(out, "forward", Some(Hook::Forward), forward, "packets to and from local pods");
@@ -97,11 +99,11 @@ fn local_field(direction: Direction) -> &'static str {
 ///
 /// When a rule with a verdict map is replaced, the kernel may show a packet on another CPU the old rule and, already, none of its
 /// elements. So only isolated addresses come here, by a plain set, whose elements stay; and what finds no element is dropped.
-fn add_side(direction: Direction, plan: &NodePlan, names: &Names, out: &mut Ruleset) {
+fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
     let chain = direction.to_string();
     let mut rules = Vec::new();
     for family in isolated_families(direction, out) {
-        let entries = entry_chains(plan, names, direction, family, out);
+        let entries = entry_chains(node, direction, family, out);
         let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), goto_verdict(&chain))).collect();
         let comment = format!("{direction} of local pods");
         rules.push(rule(&chain, vec![verdict_map(address(family, local_field(direction)), entries)], &comment));
@@ -160,18 +162,14 @@ fn dispatch(chain: &str, directions: &[Direction], out: &Ruleset) -> Vec<Rule<'s
 }
 
 /// The chain for each address of an isolated pod. An address that several pods claim has a chain that asks all of them (S2.5).
-fn entry_chains(
-    plan: &NodePlan,
-    names: &Names,
-    direction: Direction,
-    family: Family,
-    out: &mut Ruleset,
-) -> Vec<(IpAddr, String)> {
+fn entry_chains(node: &Node<'_>, direction: Direction, family: Family, out: &mut Ruleset) -> Vec<(IpAddr, String)> {
+    let Node { plan, layout, names, .. } = *node;
     let mut entries = Vec::new();
     for (address, claimants) in plan.addresses.iter().filter(|(a, _)| Family::of(**a) == family) {
         let is_isolated = |place: &usize| plan.groups.get(*place).and_then(|g: &GroupPlan| g.side(direction)).is_some();
-        let chains: Vec<String> =
-            claimants.iter().filter(|g| is_isolated(g)).map(|place| group::chain_name(names, *place, direction)).collect();
+        let isolated = claimants.iter().copied().filter(is_isolated);
+        let leaders: BTreeSet<usize> = isolated.map(|place| layout.leader(direction, place).unwrap_or(place)).collect();
+        let chains: Vec<String> = leaders.into_iter().map(|place| group::chain_name(names, place, direction)).collect();
         match chains.as_slice() {
             [] => {}
             [one] => entries.push((*address, one.clone())),

@@ -8,13 +8,17 @@ use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use policy_core::graph::{Atom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
-use policy_core::plan::{GroupPlan, Isolation, NodePlan};
+use policy_core::plan::{GroupPlan, Isolation};
 use policy_core::sets::{Family, Transport};
 
-use super::{DenyLog, Names, Options, sets};
+use super::{DenyLog, Names, Node, Options, sets};
 use crate::names;
 use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
 use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
+
+/// Port ranges in one map of protocol and port. The kernel needs time proportional to the square of their number for such a map,
+/// and not for a map of ports alone.
+const FEW_RANGES: usize = 64;
 
 /// Policies that a text names.
 const NAMED: usize = 5;
@@ -26,32 +30,36 @@ pub(crate) fn chain_name(names: &Names, place: usize, direction: Direction) -> S
 }
 
 /// Adds the chains of both directions.
-pub(crate) fn add(plan: &NodePlan, names: &Names, options: &Options, (place, group): (usize, &GroupPlan), out: &mut Ruleset) {
+pub(crate) fn add(node: &Node<'_>, (place, group): (usize, &GroupPlan), out: &mut Ruleset) {
     for direction in Direction::ALL {
-        if let Some(side) = group.side(direction) {
-            let chain = chain_name(names, place, direction);
-            let slug = names.group(place).0;
-            let about = Arc::new(GroupAbout {
-                direction,
-                name: slug.to_owned(),
-                pods: group.pods.iter().map(|pod| format!("{}/{pod}", group.namespace)).collect(),
-                policies: side.policies.clone(),
-            });
-            let headline = headline(&about);
-            Builder { plan, names, group, direction, side, about, headline, chain }.add(options, out);
+        let Some(side) = group.side(direction) else { continue };
+        let leader = node.layout.leader(direction, place);
+        if leader.is_some_and(|leader| leader != place) {
+            continue;
         }
+        let slug = node.names.group(place).0;
+        let groups: Vec<usize> = leader.map_or_else(|| vec![place], |leader| node.layout.led(direction, leader).collect());
+        let name = match groups.len() {
+            1 => slug.to_owned(),
+            many => format!("{slug} and {} more", many - 1),
+        };
+        let pods = groups.iter().filter_map(|place| node.plan.groups.get(*place));
+        let pods = pods.flat_map(|group| group.pods.iter().map(|pod| format!("{}/{pod}", group.namespace))).collect();
+        let about = Arc::new(GroupAbout { direction, name, pods, policies: side.policies.clone() });
+        let headline = headline(&about);
+        let chain = chain_name(node.names, place, direction);
+        Builder { node: *node, group, direction, side, about, headline, chain }.add(leader.is_some(), out);
     }
 }
 
-struct Builder<'a> {
-    plan: &'a NodePlan,
-    names: &'a Names,
-    group: &'a GroupPlan,
+pub(super) struct Builder<'a> {
+    pub(super) node: Node<'a>,
+    pub(super) group: &'a GroupPlan,
     direction: Direction,
-    side: &'a Isolation,
+    pub(super) side: &'a Isolation,
     about: Arc<GroupAbout>,
-    headline: String,
-    chain: String,
+    pub(super) headline: String,
+    pub(super) chain: String,
 }
 
 /// A chain that counts and drops.
@@ -68,19 +76,26 @@ pub(crate) fn deny_rules(chain: &str, options: &Options, comment: &str) -> Vec<R
 }
 
 impl Builder<'_> {
-    fn add(&self, options: &Options, out: &mut Ruleset) {
+    fn add(&self, is_crowded: bool, out: &mut Ruleset) {
         let deny = format!("{}.deny", self.chain);
+        if is_crowded {
+            self.add_crowded(&deny, out);
+        } else {
+            self.add_chains(&deny, out);
+        }
+        let rules = deny_rules(&deny, self.node.options, &self.headline);
+        self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
+    }
+
+    /// The chains of a side that is not crowded.
+    fn add_chains(&self, deny: &str, out: &mut Ruleset) {
         let subchains = self.subchains();
         let mut rules = self.named_rules();
-        // nft: meta l4proto . th dport vmap { tcp . 80 : goto in-shop/web-….tcp-80 }
-        let ports: Vec<_> =
-            self.side.atoms.iter().filter_map(|a| Some((ports(a), goto_verdict(subchains.get(&a.peers)?)))).collect();
-        if !ports.is_empty() {
-            let key = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
-            rules.push(rule(&self.chain, vec![verdict_map(key, ports)], "ports that only some peers get"));
-        }
+        let atoms = self.side.atoms.iter();
+        let entries: Vec<_> = atoms.filter_map(|atom| Some((atom, subchains.get(&atom.peers)?.as_str()))).collect();
+        rules.extend(self.port_rules(&entries));
         rules.extend(self.peer_rules(&self.chain, self.side.any));
-        rules.push(rule(&self.chain, vec![goto(&deny)], ""));
+        rules.push(rule(&self.chain, vec![goto(deny)], ""));
         self.insert(self.chain.clone(), rules, self.headline.clone(), out);
 
         let mut ports: BTreeMap<PeerSetId, Vec<String>> = BTreeMap::new();
@@ -89,12 +104,37 @@ impl Builder<'_> {
         }
         for (peers, name) in &subchains {
             let mut rules = self.peer_rules(name, *peers);
-            rules.push(rule(name, vec![goto(&deny)], ""));
+            rules.push(rule(name, vec![goto(deny)], ""));
             let ports = ports.get(peers).map(|list| list.join(", ")).unwrap_or_default();
             self.insert(name.clone(), rules, format!("{ports} of {}", self.headline), out);
         }
-        let rules = deny_rules(&deny, options, &self.headline);
-        self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
+    }
+
+    /// Sends ports to chains.
+    pub(super) fn port_rules(&self, entries: &[(&Atom, &str)]) -> Vec<Rule<'static>> {
+        let comment = "ports that only some peers get";
+        let has_ranges = entries.iter().any(|(atom, _)| atom.low != atom.high);
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        if !has_ranges || entries.len() <= FEW_RANGES {
+            // nft: meta l4proto . th dport vmap { tcp . 80 : goto in-shop/web-….tcp-80 }
+            let key = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
+            let ports = |atom: &Atom| concat([text(protocol_word(atom.transport)), ports(atom)]);
+            let entries = entries.iter().map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
+            return vec![rule(&self.chain, vec![verdict_map(key, entries)], comment)];
+        }
+        let mut out = Vec::new();
+        for transport in Transport::ALL {
+            let own = entries.iter().filter(|(atom, _)| atom.transport == transport);
+            let own: Vec<_> = own.map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
+            if !own.is_empty() {
+                // nft: tcp dport vmap { 80-90 : goto in-shop/web-….tcp-80-90 }
+                let key = payload(protocol_word(transport), "dport");
+                out.push(rule(&self.chain, vec![verdict_map(key, own)], comment));
+            }
+        }
+        out
     }
 
     /// One chain for each peer set that atoms refer to, named after the first port.
@@ -107,13 +147,13 @@ impl Builder<'_> {
         out
     }
 
-    fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: String, out: &mut Ruleset) {
+    pub(super) fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: String, out: &mut Ruleset) {
         out.about.insert(name.clone(), About { text, group: Some(self.about.clone()) });
         out.chains.insert(name, Chain { hook: None, rules });
     }
 
     /// The other end's address.
-    fn peer_address(&self, family: Family) -> Expression<'static> {
+    pub(super) fn peer_address(&self, family: Family) -> Expression<'static> {
         let protocol = if family == Family::V4 { "ip" } else { "ip6" };
         let field = if self.direction == Direction::Egress { "daddr" } else { "saddr" };
         payload(protocol, field)
@@ -121,10 +161,10 @@ impl Builder<'_> {
 
     fn named_rules(&self) -> Vec<Rule<'static>> {
         let mut out = Vec::new();
-        for (atom, named) in self.side.named.iter().filter_map(|atom| Some((atom, self.plan.named.get(atom)?))) {
+        for (atom, named) in self.side.named.iter().filter_map(|atom| Some((atom, self.node.plan.named.get(atom)?))) {
             for family in &self.group.families {
                 // nft: ip daddr . meta l4proto . th dport @n-…-4 return
-                let set = format!("@{}", sets::named_name(self.names.named(atom), *family));
+                let set = format!("@{}", sets::named_name(self.node.names.named(atom), *family));
                 let key = concat([self.peer_address(*family), meta(MetaKey::L4proto), payload("th", "dport")]);
                 let comment = format!("port name {} ({}) of {}", named.name, named.transport, named.peers);
                 out.push(rule(&self.chain, vec![equal(key, text(set)), Statement::Return(None)], &comment));
@@ -133,23 +173,25 @@ impl Builder<'_> {
         out
     }
 
+    /// Returns every packet of a family.
+    pub(super) fn whole_family(&self, chain: &str, family: Family) -> Rule<'static> {
+        // nft: meta nfproto ipv4 return
+        let word = if family == Family::V4 { "ipv4" } else { "ipv6" };
+        let is_family = equal(meta(MetaKey::Nfproto), text(word));
+        rule(chain, vec![is_family, Statement::Return(None)], &format!("every {family} address"))
+    }
+
     /// Returns what comes from, or goes to, a peer set.
-    fn peer_rules(&self, chain: &str, id: PeerSetId) -> Vec<Rule<'static>> {
-        let Some(peers) = self.plan.peers.get(&id) else { return Vec::new() };
-        let hash = self.names.peers(id);
+    pub(super) fn peer_rules(&self, chain: &str, id: PeerSetId) -> Vec<Rule<'static>> {
+        let Some(peers) = self.node.plan.peers.get(&id) else { return Vec::new() };
+        let hash = self.node.names.peers(id);
         if self.group.families.iter().all(|family| peers.blocks.covers(*family)) {
             return vec![rule(chain, vec![Statement::Return(None)], &peers.to_string())];
         }
         let mut out = Vec::new();
         for family in &self.group.families {
             if peers.blocks.covers(*family) {
-                // nft: meta nfproto ipv4 return
-                let word = if *family == Family::V4 { "ipv4" } else { "ipv6" };
-                out.push(rule(
-                    chain,
-                    vec![equal(meta(MetaKey::Nfproto), text(word)), Statement::Return(None)],
-                    &format!("every {family} address"),
-                ));
+                out.push(self.whole_family(chain, *family));
                 continue;
             }
             // nft: ip saddr @p-…-4 return
@@ -168,15 +210,14 @@ impl Builder<'_> {
     }
 }
 
-/// `tcp . 80`, `udp . 8000-9000`.
+/// `80`, `8000-9000`.
 fn ports(atom: &Atom) -> Expression<'static> {
     let number = |port: u16| Expression::Number(u32::from(port));
-    let range = if atom.low == atom.high {
+    if atom.low == atom.high {
         number(atom.low)
     } else {
         Expression::Range(Box::new(Range { range: [number(atom.low), number(atom.high)] }))
-    };
-    concat([text(protocol_word(atom.transport)), range])
+    }
 }
 
 /// A protocol as nft spells it.
@@ -189,7 +230,7 @@ pub(crate) fn protocol_word(transport: Transport) -> &'static str {
 }
 
 /// `TCP/80`, `UDP/8000-9000`.
-fn ports_text(atom: &Atom) -> String {
+pub(super) fn ports_text(atom: &Atom) -> String {
     if atom.low == atom.high {
         format!("{}/{}", atom.transport, atom.low)
     } else {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use policy_core::graph::PeerSetId;
 use policy_core::model::Direction;
-use policy_core::plan::{GroupPlan, NodePlan};
+use policy_core::plan::{GroupPlan, Isolation, NodePlan};
 use policy_core::sets::{AddressSet, Family};
 
-use super::Names;
+use super::{Node, crowded};
 use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
 
 /// `4` or `6`, as names end.
@@ -52,12 +53,22 @@ pub(crate) fn self_name(family: Family) -> String {
     format!("self{}", digit(family))
 }
 
-pub(crate) fn add(plan: &NodePlan, names: &Names, out: &mut Ruleset) {
+pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     for family in [Family::V4, Family::V6] {
-        add_quarantined(plan, family, out);
-        add_isolated(plan, family, out);
-        for group in plan.groups.iter().filter(|group| group.families.contains(&family)) {
-            add_peers(plan, names, group, family, out);
+        add_quarantined(node.plan, family, out);
+        add_isolated(node.plan, family, out);
+        for (place, group) in node.plan.groups.iter().enumerate().filter(|(_, group)| group.families.contains(&family)) {
+            for direction in Direction::ALL {
+                let Some(side) = group.side(direction) else { continue };
+                match node.layout.leader(direction, place) {
+                    None => add_peers(node, side, family, out),
+                    Some(leader) if leader == place => {
+                        add_peer_set(node, side.any, family, out);
+                        crowded::add_sets(node, side, family, out);
+                    }
+                    Some(_) => {}
+                }
+            }
         }
     }
 }
@@ -98,37 +109,39 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
     out.sets.insert(self_name(family), pairs);
 }
 
-fn add_peers(plan: &NodePlan, names: &Names, group: &GroupPlan, family: Family, out: &mut Ruleset) {
-    for side in Direction::ALL.into_iter().filter_map(|direction| group.side(direction)) {
-        for id in side.atoms.iter().map(|atom| atom.peers).chain([side.any]) {
-            let Some(peers) = plan.peers.get(&id) else { continue };
-            if peers.blocks.covers(family) {
-                continue;
-            }
-            let hash = names.peers(id);
-            if !peers.pods.is_empty() {
-                let name = pods_name(hash, family);
-                out.about.insert(name.clone(), About::text(format!("{family}: {}", peers.pods.join("; "))));
-                out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Members(id) });
-            }
-            if peers.blocks.touches(family) {
-                let name = blocks_name(hash, family);
-                let elements = ranges(&peers.blocks, family);
-                out.about.insert(name.clone(), About::text(blocks_text(&peers.blocks, family)));
-                out.sets.insert(name, Set { kind: SetKind::Ranges(family), contents: Contents::Fixed(elements) });
-            }
-        }
-        for atom in &side.named {
-            let Some(named) = plan.named.get(atom) else { continue };
-            let name = named_name(names.named(atom), family);
-            let text = format!("where the port name {} ({}) leads at {}, {family}", named.name, named.transport, named.peers);
-            out.about.insert(name.clone(), About::text(text));
-            out.sets.insert(name, Set { kind: SetKind::Ports(family), contents: Contents::Named(*atom) });
-        }
+fn add_peers(node: &Node<'_>, side: &Isolation, family: Family, out: &mut Ruleset) {
+    for id in side.atoms.iter().map(|atom| atom.peers).chain([side.any]) {
+        add_peer_set(node, id, family, out);
+    }
+    for atom in &side.named {
+        let Some(named) = node.plan.named.get(atom) else { continue };
+        let name = named_name(node.names.named(atom), family);
+        let text = format!("where the port name {} ({}) leads at {}, {family}", named.name, named.transport, named.peers);
+        out.about.insert(name.clone(), About::text(text));
+        out.sets.insert(name, Set { kind: SetKind::Ports(family), contents: Contents::Named(*atom) });
     }
 }
 
-fn ranges(blocks: &AddressSet, family: Family) -> BTreeSet<Element> {
+fn add_peer_set(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Ruleset) {
+    let Some(peers) = node.plan.peers.get(&id).filter(|peers| !peers.blocks.covers(family)) else { return };
+    add_pods(node, id, family, out);
+    if peers.blocks.touches(family) {
+        let name = blocks_name(node.names.peers(id), family);
+        let elements = ranges(&peers.blocks, family);
+        out.about.insert(name.clone(), About::text(blocks_text(&peers.blocks, family)));
+        out.sets.insert(name, Set { kind: SetKind::Ranges(family), contents: Contents::Fixed(elements) });
+    }
+}
+
+/// Adds the set of the pods that a peer set selects, if it selects any.
+pub(crate) fn add_pods(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Ruleset) {
+    let Some(peers) = node.plan.peers.get(&id).filter(|peers| !peers.pods.is_empty()) else { return };
+    let name = pods_name(node.names.peers(id), family);
+    out.about.insert(name.clone(), About::text(format!("{family}: {}", peers.pods.join("; "))));
+    out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Members(id) });
+}
+
+pub(crate) fn ranges(blocks: &AddressSet, family: Family) -> BTreeSet<Element> {
     blocks.ranges().filter(|(low, _)| Family::of(*low) == family).map(|(low, high)| Element::Range(low, high)).collect()
 }
 

@@ -60,6 +60,9 @@ fn concatenated(types: &[u32]) -> u32 {
 /// The type and the length of `meta l4proto . th dport`.
 pub(super) const PORT_KEY: (u32, u32) = ((TYPE_INET_PROTO << 6) | TYPE_INET_SERVICE, 8);
 
+/// The type and the length of `tcp dport`.
+pub(super) const SERVICE_KEY: (u32, u32) = (TYPE_INET_SERVICE, 2);
+
 /// What nft notes about a set: its keys are big endian, or, in a concatenation, of no one order.
 pub(super) fn set_userdata(is_concatenation: bool) -> Vec<u8> {
     vec![0, 4, if is_concatenation { 0 } else { 2 }, 0, 0, 0]
@@ -127,6 +130,21 @@ fn push(element: &Element, out: &mut Vec<DefaultNla>) {
             }
             None => out.push(nested(LIST_ELEMENT, &[key(address(*low)), raw(ELEMENT_USERDATA, OPEN_RANGE)])),
         },
+    }
+}
+
+/// Adds a range of ports with its data to an interval map. Ranges must come in order.
+pub(super) fn push_ports(low: u16, high: u16, data: DefaultNla, out: &mut Vec<DefaultNla>) {
+    let key_of = |port: u16| key(port.to_be_bytes().to_vec());
+    if out.is_empty() && low > 0 {
+        out.push(nested(LIST_ELEMENT, &[be32(ELEMENT_FLAGS, INTERVAL_END), key_of(0)]));
+    }
+    match high.checked_add(1) {
+        Some(end) => {
+            out.push(nested(LIST_ELEMENT, &[key_of(low), data]));
+            out.push(nested(LIST_ELEMENT, &[be32(ELEMENT_FLAGS, INTERVAL_END), key_of(end)]));
+        }
+        None => out.push(nested(LIST_ELEMENT, &[key_of(low), data, raw(ELEMENT_USERDATA, OPEN_RANGE)])),
     }
 }
 

@@ -31,6 +31,8 @@ const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
+const CMP_LTE: u32 = 3;
+const CMP_GTE: u32 = 5;
 
 /// `NFT_DATA_VERDICT`: what verdict maps hold.
 const TYPE_VERDICT: u32 = 0xffff_ff00;
@@ -41,6 +43,8 @@ const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_SCTP: u8 = 132;
 const IPPROTO_ICMPV6: u8 = 58;
 
 /// The numbers behind nft's names for ICMPv6 types.
@@ -106,6 +110,8 @@ const IPV4: &[(u32, u8)] = &[(META_NFPROTO, NFPROTO_IPV4)];
 const IPV6: &[(u32, u8)] = &[(META_NFPROTO, NFPROTO_IPV6)];
 const ICMPV6: &[(u32, u8)] = &[(META_NFPROTO, NFPROTO_IPV6), (META_L4PROTO, IPPROTO_ICMPV6)];
 const TCP: &[(u32, u8)] = &[(META_L4PROTO, IPPROTO_TCP)];
+const UDP: &[(u32, u8)] = &[(META_L4PROTO, IPPROTO_UDP)];
+const SCTP: &[(u32, u8)] = &[(META_L4PROTO, IPPROTO_SCTP)];
 
 fn field(payload: &Payload<'_>) -> Result<Field, EncodeError> {
     let Payload::PayloadField(named) = payload else { return Err(EncodeError::new(payload)) };
@@ -118,6 +124,9 @@ fn field(payload: &Payload<'_>) -> Result<Field, EncodeError> {
         ("tcp", "flags") => (TCP, TRANSPORT_HEADER, 13, 1),
         ("th", "sport") => (&[][..], TRANSPORT_HEADER, 0, 2),
         ("th", "dport") => (&[][..], TRANSPORT_HEADER, 2, 2),
+        ("tcp", "dport") => (TCP, TRANSPORT_HEADER, 2, 2),
+        ("udp", "dport") => (UDP, TRANSPORT_HEADER, 2, 2),
+        ("sctp", "dport") => (SCTP, TRANSPORT_HEADER, 2, 2),
         _ => return Err(EncodeError::new(payload)),
     };
     Ok(Field { needs, base, offset, length })
@@ -219,15 +228,23 @@ impl Encoder<'_> {
                 self.load_meta(key, 1);
                 self.compare(CMP_EQ, &[value]);
             }
-            (Expression::Named(key), Operator::EQ, Expression::String(set)) => {
-                let set = set.strip_prefix('@').ok_or_else(unknown)?;
-                self.key(key, false)?;
-                self.push("lookup", vec![be32(2, 1), text(1, set)]);
-            }
+            (Expression::Named(key), Operator::EQ, Expression::String(word)) => match (word.strip_prefix('@'), key) {
+                (Some(set), _) => {
+                    self.key(key, false)?;
+                    self.push("lookup", vec![be32(2, 1), text(1, set)]);
+                }
+                (None, NamedExpression::Payload(payload)) => self.address(payload, right)?,
+                _ => return Err(unknown()),
+            },
             (Expression::Named(key), Operator::EQ, Expression::Named(NamedExpression::Set(items))) => {
                 self.key(key, false)?;
                 self.icmpv6_types(items)?;
             }
+            (
+                Expression::Named(NamedExpression::Payload(payload)),
+                Operator::EQ,
+                Expression::Range(_) | Expression::Named(NamedExpression::Prefix(_)),
+            ) => self.address(payload, right)?,
             (Expression::BinaryOperation(and), Operator::NEQ, Expression::String(flag)) => self.tcp_flags(and, flag)?,
             _ => return Err(unknown()),
         }
@@ -242,6 +259,55 @@ impl Encoder<'_> {
         self.load_parts(parts, false)?;
         // NFT_DYNSET_OP_UPDATE
         self.push("dynset", vec![be32(4, 1), be32(3, 1), text(1, set)]);
+        Ok(())
+    }
+
+    /// Compares an address with one, with a block or with a range.
+    fn address(&mut self, payload: &Payload<'_>, value: &Expression<'_>) -> Result<(), EncodeError> {
+        let mut field = field(payload)?;
+        let address = |value: &Expression<'_>| match value {
+            Expression::String(word) => word.parse().map(elements::address).ok(),
+            _ => None,
+        };
+        let fits = |bytes: &Vec<u8>| u32::try_from(bytes.len()) == Ok(field.length);
+        let address = |value| address(value).filter(fits).ok_or_else(|| EncodeError::new(value));
+        match value {
+            Expression::Range(range) => {
+                let [low, high] = &range.range;
+                let (low, high) = (address(low)?, address(high)?);
+                self.needs(field.needs);
+                self.load_field(&field, 1);
+                self.compare(CMP_GTE, &low);
+                self.compare(CMP_LTE, &high);
+            }
+            Expression::Named(NamedExpression::Prefix(prefix)) => {
+                let mut bytes = address(&prefix.addr)?;
+                let bits = prefix.len;
+                if bits == 0 || bits >= field.length * 8 {
+                    return Err(EncodeError::new(value));
+                }
+                // nft loads whole bytes only, and masks them if the block does not end with one.
+                let is_whole = bits.is_multiple_of(8);
+                if is_whole {
+                    bytes.truncate((bits / 8) as usize);
+                    field.length = bits / 8;
+                }
+                self.needs(field.needs);
+                self.load_field(&field, 1);
+                if !is_whole {
+                    let bits_in = |at: u32| u8::MAX.checked_shl(8 - bits.saturating_sub(at * 8).min(8)).unwrap_or(0);
+                    let mask: Vec<u8> = (0..field.length).map(bits_in).collect();
+                    self.mask(&mask, true);
+                }
+                self.compare(CMP_EQ, &bytes);
+            }
+            one => {
+                let bytes = address(one)?;
+                self.needs(field.needs);
+                self.load_field(&field, 1);
+                self.compare(CMP_EQ, &bytes);
+            }
+        }
         Ok(())
     }
 
@@ -321,31 +387,44 @@ impl Encoder<'_> {
             return Err(EncodeError::new(map));
         };
         let mut flags = SetFlags::Map;
+        let mut is_ports = false;
         let key_type = match key {
             NamedExpression::Concat(_) => PORT_KEY,
-            NamedExpression::Payload(payload) if field(payload)?.length == 16 => {
-                elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V6))
-            }
-            _ => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V4)),
+            NamedExpression::Payload(payload) => match field(payload)?.length {
+                2 => {
+                    is_ports = true;
+                    elements::SERVICE_KEY
+                }
+                16 => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V6)),
+                _ => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V4)),
+            },
+            other => return Err(EncodeError::new(other)),
         };
         let has_ranges = items.iter().any(|item| matches!(item, SetItem::Mapping(Expression::Named(NamedExpression::Concat(parts)), _) if parts.iter().any(|p| matches!(p, Expression::Range(_)))));
         if has_ranges {
             flags |= SetFlags::Interval | SetFlags::Concat;
         }
+        if is_ports {
+            flags |= SetFlags::Interval;
+        }
         self.key(key, has_ranges)?;
         let mut elements = Vec::new();
         for item in items {
             let SetItem::Mapping(element, Expression::Verdict(to)) = item else { return Err(EncodeError::new(item)) };
-            let mut parts = map_key(element, has_ranges)?;
-            parts.push(nested(
-                2,
-                &[match to {
-                    Verdict::Jump(to) => verdict(JUMP, Some(&to.target)),
-                    Verdict::Goto(to) => verdict(GOTO, Some(&to.target)),
-                    other => return Err(EncodeError::new(other)),
-                }],
-            ));
-            elements.push(elements::element(&parts));
+            let data = match to {
+                Verdict::Jump(to) => verdict(JUMP, Some(&to.target)),
+                Verdict::Goto(to) => verdict(GOTO, Some(&to.target)),
+                other => return Err(EncodeError::new(other)),
+            };
+            let data = nested(2, &[data]);
+            if is_ports {
+                let (low, high) = port_range(element).ok_or_else(|| EncodeError::new(element))?;
+                elements::push_ports(low, high, data, &mut elements);
+            } else {
+                let mut parts = map_key(element, has_ranges)?;
+                parts.push(data);
+                elements.push(elements::element(&parts));
+            }
         }
         let set = self.anonymous("__map%d", key_type, flags, elements);
         self.push("lookup", vec![be32(2, 1), be32(3, 0), text(1, "__map%d"), be32(4, set)]);
@@ -385,6 +464,21 @@ fn verdict(code: u32, chain: Option<&str>) -> DefaultNla {
     nested(2, &attributes)
 }
 
+/// A port as a range, or a range of ports.
+fn port_range(ports: &Expression<'_>) -> Option<(u16, u16)> {
+    let number = |port: &Expression<'_>| match port {
+        Expression::Number(n) => u16::try_from(*n).ok(),
+        _ => None,
+    };
+    match ports {
+        Expression::Range(range) => {
+            let [low, high] = &range.range;
+            Some((number(low)?, number(high)?)).filter(|(low, high)| low <= high)
+        }
+        one => Some((number(one)?, number(one)?)),
+    }
+}
+
 /// The key of a map's element: an address, or a protocol with a port or a range of ports.
 fn map_key(element: &Expression<'_>, has_ranges: bool) -> Result<Vec<DefaultNla>, EncodeError> {
     let unknown = || EncodeError::new(element);
@@ -394,17 +488,7 @@ fn map_key(element: &Expression<'_>, has_ranges: bool) -> Result<Vec<DefaultNla>
             let [Expression::String(protocol), ports] = parts.as_slice() else { return Err(unknown()) };
             let transport = policy_core::sets::Transport::from_name(&protocol.to_uppercase()).ok_or_else(unknown)?;
             let protocol = elements::protocol_number(transport);
-            let number = |port: &Expression<'_>| match port {
-                Expression::Number(n) => u16::try_from(*n).map_err(|_| unknown()),
-                _ => Err(unknown()),
-            };
-            let (low, high) = match ports {
-                Expression::Range(range) => {
-                    let [low, high] = &range.range;
-                    (number(low)?, number(high)?)
-                }
-                one => (number(one)?, number(one)?),
-            };
+            let (low, high) = port_range(ports).ok_or_else(unknown)?;
             let mut key = vec![elements::key(elements::port_key(protocol, low).to_vec())];
             if has_ranges {
                 // NFTA_SET_ELEM_KEY_END

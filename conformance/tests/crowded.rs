@@ -1,0 +1,353 @@
+//! Sides of groups that have very many peers: as true as all others, and as cheap as they are long.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use conformance::engine;
+use conformance::generate::{Cluster, crowded, mostly_as_before};
+use conformance::lab::{self, Agents, Fabric, Namespace, Network, truth};
+use conformance::oracle::{Oracle, Protocol};
+use policy_agent::enforcer::Enforcer;
+use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
+use policy_agent::kernel::fake::{FakeKernel, Table, Trouble};
+use policy_core::compile::{Compiler, GraphDelta, Options};
+use policy_core::manifest::{Snapshot, Syntax};
+use policy_ruleset::{Contents, DenyLog, Op, Ruleset, Transaction, render};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+const OPTIONS: policy_ruleset::Options =
+    policy_ruleset::Options { own_node_egress: policy_core::graph::OwnNodeEgress::Enforce, deny_log: Some(DenyLog::DEFAULT) };
+
+fn on_n1() -> Compiler {
+    Compiler::new(Options { node: Some("n1".to_owned()), ..Options::default() })
+}
+
+fn compiled(snapshot: &Snapshot) -> Compiler {
+    let mut compiler = on_n1();
+    snapshot.changes().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    compiler
+}
+
+fn check<T: std::fmt::Debug>(cases: u32, strategy: impl Strategy<Value = T>, test: impl Fn(T) -> Result<(), TestCaseError>) {
+    let factor: u32 = std::env::var("NETPOL_CLUSTERS").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
+    let config = Config { cases: cases * factor, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    TestRunner::new(config).run(&strategy, test).unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// States of which each has most in common with the one before.
+fn states() -> impl Strategy<Value = Vec<Cluster>> {
+    (prop::collection::vec(crowded(), 2..6), prop::collection::vec(prop::bool::weighted(0.2), 23)).prop_map(
+        |(mut states, is_new)| {
+            for i in 1..states.len() {
+                let rotated: Vec<bool> = is_new.iter().cycle().skip(i * 7).take(is_new.len()).copied().collect();
+                states[i] = mostly_as_before(&states[i - 1], &states[i], &rotated);
+            }
+            states
+        },
+    )
+}
+
+/// What a table from scratch would hold.
+fn scratch(snapshot: &Snapshot) -> Table {
+    let compiler = compiled(snapshot);
+    let Ruleset { sets, chains, .. } = render(&compiler.graph().node_plan(), &OPTIONS).filled(compiler.graph());
+    let elements = |contents| match contents {
+        Contents::Fixed(elements) => elements,
+        other => panic!("{other:?} is not filled in"),
+    };
+    Table {
+        sets: sets.into_iter().map(|(name, set)| (name, elements(set.contents))).collect(),
+        chains: chains.into_iter().map(|(name, chain)| (name, (chain.hook, chain.rules))).collect(),
+        ..Table::default()
+    }
+}
+
+#[test]
+fn every_sequence_ends_with_the_table_from_scratch() {
+    let trouble = prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(Trouble::Refuse)),
+        1 => Just(Some(Trouble::LoseAnswer)),
+        1 => Just(Some(Trouble::OtherTable)),
+        1 => Just(Some(Trouble::OurTable)),
+    ];
+    let troubles = prop::collection::vec(trouble, 6);
+    check(400, (states(), troubles), |(states, troubles)| {
+        let kernel = FakeKernel::new();
+        let options = Options { node: Some("n1".to_owned()), ..Options::default() };
+        let mut enforcer = Enforcer::new(options, OPTIONS, Box::new(kernel.clone()), Box::new(kernel.clone()));
+        let mut before = Snapshot::default();
+        for (state, trouble) in states.iter().zip(troubles) {
+            let after = engine::load(&state.objects, Syntax::Legacy);
+            enforcer.take(before.difference(&after));
+            trouble.into_iter().for_each(|trouble| kernel.expect(trouble));
+            let is_done = (0..20).any(|_| enforcer.flush().is_ok());
+            prop_assert!(is_done, "it does not recover");
+            prop_assert_eq!(kernel.table(), Some(scratch(&after)));
+            before = after;
+        }
+        Ok(())
+    });
+}
+
+/// The sets and chains of a listing, in any order.
+fn blocks(listing: &str) -> BTreeSet<&str> {
+    let inside = listing.trim_start_matches("table inet netpol {").trim_end().trim_end_matches('}');
+    inside.split("\n\n").map(str::trim).collect()
+}
+
+struct Doors {
+    netlink: Namespace,
+    nft: Namespace,
+}
+
+impl Doors {
+    fn apply(&self, transaction: &Transaction) {
+        let (one, other) = (transaction.clone(), transaction.clone());
+        let by_netlink = move || NetlinkDoor::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string());
+        self.netlink.run(by_netlink).unwrap_or_else(|e| panic!("netlink: {e}"));
+        self.nft.run(move || NftDoor.apply(&other, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
+    }
+
+    fn listed(&self) -> [String; 2] {
+        [&self.netlink, &self.nft].map(|namespace| namespace.command("nft", &["list", "table", "inet", "netpol"]))
+    }
+}
+
+#[test]
+fn both_doors_leave_the_same_table() {
+    if !lab::is_available(&["nft", "ip"]) {
+        return;
+    }
+    let doors = Doors { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") };
+    let fresh = Namespace::new("from scratch");
+    check(25, states(), |states| {
+        let mut compiler = on_n1();
+        let mut before = Snapshot::default();
+        let mut ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
+        doors.apply(&Transaction::replace(&ruleset, compiler.graph()));
+        for state in &states {
+            let snapshot = engine::load(&state.objects, Syntax::Legacy);
+            before.difference(&snapshot).into_iter().for_each(|change| compiler.apply(change));
+            let delta = compiler.flush();
+            let next = if delta.is_structural { render(&compiler.graph().node_plan(), &OPTIONS) } else { ruleset.clone() };
+            // In parts, each of which the kernel must take.
+            let update = Transaction::update(&ruleset, &next, &delta, compiler.graph());
+            update.into_parts(40).iter().for_each(|part| doors.apply(part));
+            let [netlink, nft] = doors.listed();
+            prop_assert_eq!(&netlink, &nft);
+            let text = next.filled(compiler.graph()).to_text();
+            fresh.command_with("nft", &["-f", "-"], &text);
+            let scratch = fresh.command("nft", &["list", "table", "inet", "netpol"]);
+            prop_assert_eq!(blocks(&netlink), blocks(&scratch), "step by step is from scratch");
+            let (chains, sets) = (next.chains.keys().cloned().collect(), next.sets.keys().cloned().collect());
+            doors.apply(&Transaction::rebuild(&next, compiler.graph(), &chains, &sets));
+            let [netlink, nft] = doors.listed();
+            prop_assert_eq!(blocks(&netlink), blocks(&scratch), "rebuilt is from scratch");
+            prop_assert_eq!(&netlink, &nft);
+            (before, ruleset) = (snapshot, next);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_set_of_another_kind_is_no_obstacle() {
+    if !lab::is_available(&["nft", "ip"]) {
+        return;
+    }
+    let doors = Doors { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") };
+    let compiler = compiled(&engine::load(&tenant("cidrrules", 3, 0), Syntax::Legacy));
+    let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
+    for namespace in [&doors.netlink, &doors.nft] {
+        let foreign = "table inet netpol { set isolated4 { type mark; }\n chain forward { type filter hook forward priority filter; meta mark @isolated4 drop; }\n}\n";
+        namespace.command_with("nft", &["-f", "-"], foreign);
+    }
+    let (chains, sets) = (BTreeSet::from(["forward".to_owned()]), BTreeSet::from(["isolated4".to_owned()]));
+    doors.apply(&Transaction::rebuild(&ruleset, compiler.graph(), &chains, &sets));
+    let [netlink, nft] = doors.listed();
+    assert_eq!(netlink, nft);
+    assert!(netlink.contains("type ipv4_addr") && !netlink.contains("type mark"), "{netlink}");
+}
+
+/// A pod on the node with one policy of `count` rules, and others. `edit` changes all peers or ports of the policy.
+fn tenant(kind: &str, count: usize, edit: usize) -> Vec<Value> {
+    let ip = |i: usize| format!("{}.{}.{}.{}", 11 + i / 16_384, i / 64 % 256, i % 64 * 4, edit % 4);
+    let port = |i: usize| i % 60_000 + 1;
+    let rule = |i: usize| match kind {
+        "cidrrules" => json!({"from": [{"ipBlock": {"cidr": format!("{}/32", ip(i))}}], "ports": [{"port": port(i)}]}),
+        "ranges" => {
+            json!({"from": [{"ipBlock": {"cidr": format!("{}/32", ip(i))}}], "ports": [{"port": 3 * i + 1, "endPort": 3 * i + 2}]})
+        }
+        "selrules" => {
+            json!({"from": [{"podSelector": {"matchLabels": {"k": format!("v{i}")}}}], "ports": [{"port": port(i + edit)}]})
+        }
+        // Each port has the peers of all longer ranges.
+        "nested" => {
+            json!({"from": [{"ipBlock": {"cidr": format!("{}/32", ip(i))}}], "ports": [{"port": 1, "endPort": i + 1}]})
+        }
+        "both" => {
+            json!({"from": [{"podSelector": {"matchExpressions": [{"key": format!("k{i}"), "operator": "Exists"}]}}, {"ipBlock": {"cidr": format!("{}/32", ip(i))}}], "ports": [{"port": port(i)}]})
+        }
+        other => panic!("{other}"),
+    };
+    let rules: Vec<Value> = (0..count).map(rule).collect();
+    let policy = |name: &str, app: &str, ingress: Value| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "x"},
+            "spec": {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"], "ingress": ingress}})
+    };
+    let pod = |name: &str, node: &str, labels: Value, address: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "x", "labels": labels},
+            "spec": {"nodeName": node, "containers": []}, "status": {"phase": "Running", "podIP": address}})
+    };
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}}),
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}),
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n2"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.2"}]}}),
+        pod("a", "n1", json!({"app": "a"}), "10.244.0.1"),
+        pod("b", "n1", json!({"app": "b"}), "10.244.0.2"),
+        pod("peer", "n2", json!({"app": "peer", "k": "v7"}), "10.244.0.3"),
+        policy("big", "a", Value::Array(rules)),
+        policy("small", "b", json!([{"from": [{"podSelector": {"matchLabels": {"app": "peer"}}}], "ports": [{"port": 80}]}])),
+    ]
+}
+
+#[test]
+fn named_sets_are_few_and_steps_are_as_many_as_pairs() {
+    for kind in ["cidrrules", "ranges", "selrules", "both"] {
+        for count in [500, 1_000, 2_000, 4_000] {
+            let before = compiled(&engine::load(&tenant(kind, count, 0), Syntax::Legacy));
+            let after = compiled(&engine::load(&tenant(kind, count, 1), Syntax::Legacy));
+            let [first, second] = [&before, &after].map(|compiler| render(&compiler.graph().node_plan(), &OPTIONS));
+            assert!(first.sets.len() < 20, "{kind}: {} sets for {count} pairs", first.sets.len());
+            assert!(first.chains.len() < 20 + count, "{kind}: {} chains for {count} pairs", first.chains.len());
+            let transactions = [
+                Transaction::update(&Ruleset::default(), &first, &GraphDelta::default(), before.graph()),
+                Transaction::update(&first, &second, &GraphDelta::default(), after.graph()),
+            ];
+            for transaction in transactions {
+                let weight = transaction.weight();
+                assert!(weight < 1_000 + 40 * count, "{kind}: weight {weight} for {count} pairs");
+                let parts = transaction.into_parts(5_000);
+                assert!(parts.iter().all(|part| part.weight() < 6_000 + count), "a part is as long as everything");
+                assert!(parts.iter().map(Transaction::weight).sum::<usize>() <= weight + parts.len(), "something is done twice");
+            }
+        }
+    }
+}
+
+#[test]
+fn policies_that_multiply_close_their_pods_and_no_others() {
+    let compiler = compiled(&engine::load(&tenant("nested", 1_500, 0), Syntax::Legacy));
+    let graph = compiler.graph();
+    assert_eq!(graph.too_large().count(), 1);
+    let is_allowed = |from: &str, to: &str, port| {
+        let [from, to] = [from, to].map(|a| a.parse().expect("an address"));
+        engine::is_allowed(graph, from, to, Protocol::Port("TCP", port))
+    };
+    assert!(!is_allowed("11.0.0.0", "10.244.0.1", 1), "a policy that is not compiled allows something");
+    assert!(is_allowed("10.244.0.3", "10.244.0.2", 80), "another tenant's pod is closed");
+    let ruleset = render(&graph.node_plan(), &OPTIONS);
+    assert!(ruleset.chains.len() < 20 && ruleset.sets.len() < 20);
+
+    // Less of the same is compiled, and a policy that is made smaller is in force again.
+    let mut compiler = on_n1();
+    let large = engine::load(&tenant("nested", 1_500, 0), Syntax::Legacy);
+    let small = engine::load(&tenant("nested", 300, 0), Syntax::Legacy);
+    large.changes().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    large.difference(&small).into_iter().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    assert_eq!(compiler.graph().too_large().count(), 0);
+    let filled = |compiler: &Compiler| render(&compiler.graph().node_plan(), &OPTIONS).filled(compiler.graph());
+    assert!(filled(&compiler) == filled(&compiled(&small)), "it is not what it is from scratch");
+}
+
+#[test]
+fn tenants_with_many_groups_share_one_set_of_chains() {
+    let mut objects = tenant("cidrrules", 1_000, 0);
+    for i in 0..100 {
+        objects.push(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("c{i}"), "namespace": "x", "labels": {"app": "a", "i": format!("{i}")}},
+            "spec": {"nodeName": "n1", "containers": []}, "status": {"phase": "Running", "podIP": format!("10.244.1.{i}")}}));
+    }
+    let compiler = compiled(&engine::load(&objects, Syntax::Legacy));
+    let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
+    assert!(ruleset.chains.len() < 1_100 && ruleset.sets.len() < 20, "{} chains", ruleset.chains.len());
+}
+
+#[test]
+fn a_change_between_parts_is_atomic_for_packets() {
+    // What packets meet is reached from the chains with a hook and from chains that were there before: none of them changes but
+    // in one part.
+    let compiler = compiled(&engine::load(&tenant("both", 800, 0), Syntax::Legacy));
+    let before = render(&compiler.graph().node_plan(), &OPTIONS);
+    let compiler = compiled(&engine::load(&tenant("both", 800, 1), Syntax::Legacy));
+    let after = render(&compiler.graph().node_plan(), &OPTIONS);
+    let parts = Transaction::update(&before, &after, &GraphDelta::default(), compiler.graph()).into_parts(100);
+    let touches = |op: &Op| match op {
+        Op::FlushChain { name } => after.chains.contains_key(name),
+        Op::AddRule(rule) => before.chains.contains_key(rule.chain.as_ref()),
+        Op::AddElements { set, .. } | Op::DeleteElements { set, .. } => before.sets.contains_key(set),
+        _ => false,
+    };
+    assert!(parts.len() > 10);
+    assert_eq!(parts.iter().filter(|part| part.ops.iter().any(touches)).count(), 1);
+}
+
+#[test]
+fn random_crowded_clusters_are_true_in_the_kernel() {
+    if !lab::is_available(&["ip", "bridge", "conntrack"]) {
+        return;
+    }
+    let nodes = [("n1", ["192.0.2.1".parse().expect("an address")]), ("n2", ["192.0.2.2".parse().expect("an address")])];
+    let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(name, list)| (*name, list.as_slice())).collect();
+    let network = Network::new(&nodes, Fabric::Routed);
+    let agents = Agents::start(&network);
+    let state = std::cell::RefCell::new((network, agents, 0));
+    check(15, crowded(), |cluster| {
+        let (network, agents, round) = &mut *state.borrow_mut();
+        let snapshot = engine::load(&cluster.objects, Syntax::Legacy);
+        agents.tell(engine::load(&cluster.objects, Syntax::Legacy));
+        let mut addresses: BTreeSet<IpAddr> = cluster.addresses().into_iter().collect();
+        addresses.extend(["198.51.100.4", "198.51.100.9"].map(|a| a.parse::<IpAddr>().expect("an address")));
+        let truth = truth::measure(network, &snapshot, &addresses, &cluster.protocols(), round);
+        if let Err(difference) = truth.check(&Oracle::new(cluster.objects)) {
+            prop_assert!(false, "{}", difference);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn three_thousand_pairs_are_true_in_the_kernel() {
+    if !lab::is_available(&["ip", "bridge", "conntrack"]) {
+        return;
+    }
+    let nodes = [("n1", ["192.0.2.1".parse().expect("an address")]), ("n2", ["192.0.2.2".parse().expect("an address")])];
+    let nodes: Vec<(&str, &[IpAddr])> = nodes.iter().map(|(name, list)| (*name, list.as_slice())).collect();
+    let mut network = Network::new(&nodes, Fabric::Routed);
+    let mut agents = Agents::start(&network);
+    let mut round = 0;
+    for (kind, edit) in [("cidrrules", 0), ("cidrrules", 1), ("selrules", 0), ("selrules", 3), ("both", 0), ("ranges", 1)] {
+        let objects = tenant(kind, 3_000, edit);
+        let snapshot = engine::load(&objects, Syntax::Legacy);
+        agents.tell(engine::load(&objects, Syntax::Legacy));
+        // The sources of pairs 7, 8 and 2,999, by both edits.
+        let outside = ["11.0.28.0", "11.0.28.1", "11.0.32.1", "11.46.220.0", "11.46.220.1", "203.0.113.9"];
+        let outside: Vec<IpAddr> = outside.iter().map(|a| a.parse().expect("an address")).collect();
+        let addresses = truth::addresses(&snapshot, &outside);
+        let ports = [7, 8, 9, 10, 11, 12, 22, 23, 24, 25, 26, 2_999, 3_000, 3_001, 8_998, 8_999, 9_000];
+        let mut protocols: Vec<Protocol> = ports.into_iter().map(|port| Protocol::Port("TCP", port)).collect();
+        protocols.push(Protocol::Port("UDP", 8));
+        let truth = truth::measure(&mut network, &snapshot, &addresses, &protocols, &mut round);
+        truth.check(&Oracle::new(objects)).unwrap_or_else(|difference| panic!("{kind} {edit}: {difference}"));
+        let to_tenant = truth.verdicts.iter().filter(|(probe, _)| probe.destination.to_string() == "10.244.0.1");
+        let allowed = to_tenant.filter(|(_, is_allowed)| **is_allowed).count();
+        assert!(allowed > 0, "{kind} {edit}: nothing is allowed, so nothing is shown");
+    }
+}
