@@ -22,11 +22,11 @@ use serde_json::Value;
 
 /// Rows of the specification that cannot be judged from manifests, and the test that judges them; or why none does.
 const ELSEWHERE: [(&str, &str); 16] = [
-    ("C115", "connections.rs"),
-    ("C116", "connections.rs"),
+    ("C115", "network_model.rs"),
+    ("C116", "network_model.rs"),
     ("C117", "connections.rs"),
     ("C136", "no ClusterNetworkPolicy is read"),
-    ("C148", "sources are not checked against interfaces"),
+    ("C148", "network_model.rs"),
     ("C150", "connections.rs"),
     ("C152", "connections.rs"),
     ("C153", "connections.rs"),

@@ -258,6 +258,11 @@ impl Agent {
             }
             Event::Sandbox(task, answer) => return self.handle_sandbox(task, answer),
             Event::Looked { token, result } => self.plugins.looked(token, result),
+            Event::Interfaces(seen) => {
+                let must_flush = self.enforcer.see_interfaces(seen);
+                self.is_behind |= must_flush;
+                return must_flush;
+            }
             Event::Chain(trouble) => {
                 if let Some(trouble) = &trouble {
                     tracing::warn!(trouble, "pods start without being isolated first");
@@ -303,6 +308,7 @@ impl Agent {
                         self.plugins.wait(addresses, answer, (self.clock)());
                         self.is_behind = true;
                         self.enforcer.take(changes);
+                        self.enforcer.hear_of_interfaces(self.sandboxes.interfaces());
                         return true;
                     }
                     Err(error) => (Answer::refused(error.code(), error.to_string()), Vec::new()),
@@ -320,6 +326,7 @@ impl Agent {
         let must_flush = !changes.is_empty();
         self.is_behind |= must_flush;
         self.enforcer.take(changes);
+        self.enforcer.hear_of_interfaces(self.sandboxes.interfaces());
         must_flush
     }
 

@@ -24,8 +24,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use netlink_packet_core::DefaultNla;
+use policy_core::graph::AllowGraph;
 use policy_core::sets::{Protocol, Transport};
-use policy_core::verdict::Flow;
+use policy_core::verdict::{Flow, Verdict};
 use policy_ruleset::Element;
 
 use crate::agent::{Event, Mailbox};
@@ -107,9 +108,17 @@ pub struct Tuple {
     pub protocol: u8,
     /// Source and destination port; `None` where the kernel tracks none.
     pub ports: Option<(u16, u16)>,
+    /// Whether its destination was translated: only then can it be a pod and itself (S2.15).
+    pub is_translated: bool,
 }
 
 impl Tuple {
+    /// What the graph says of it.
+    #[must_use]
+    pub fn verdict(&self, graph: &AllowGraph) -> Verdict {
+        if self.is_translated { graph.verdict(&self.flow()) } else { graph.verdict_untranslated(&self.flow()) }
+    }
+
     /// What is judged.
     #[must_use]
     pub fn flow(&self) -> Flow {
@@ -146,11 +155,11 @@ impl Tuple {
         match *element {
             Element::CutFlow { source, destination, protocol, source_port, destination_port } => {
                 let ports = Some((destination_port, source_port));
-                Some(Self { source: destination, destination: source, protocol, ports })
+                Some(Self { source: destination, destination: source, protocol, ports, is_translated: false })
             }
             Element::CutPair(_, _, UDP | DCCP | SCTP | UDPLITE) => None,
             Element::CutPair(source, destination, protocol) => {
-                Some(Self { source: destination, destination: source, protocol, ports: None })
+                Some(Self { source: destination, destination: source, protocol, ports: None, is_translated: false })
             }
             _ => None,
         }
@@ -276,7 +285,7 @@ mod tests {
 
     fn tuple(protocol: u8, ports: Option<(u16, u16)>) -> Tuple {
         let ip = |text: &str| text.parse().unwrap();
-        Tuple { source: ip("10.0.0.1"), destination: ip("10.0.0.2"), protocol, ports }
+        Tuple { source: ip("10.0.0.1"), destination: ip("10.0.0.2"), protocol, ports, is_translated: false }
     }
 
     #[test]

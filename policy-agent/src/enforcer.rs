@@ -11,15 +11,19 @@ mod saving;
 
 mod cut;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use policy_core::compile::{self, Compiler, GraphDelta};
 use policy_core::graph::AllowGraph;
 use policy_core::model::Change;
+use policy_core::plan::InterfaceName;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
 pub use self::earlier::Held;
 use crate::connections::{Order, Scope};
+use crate::interfaces::{Interface, Interfaces};
 use crate::kernel::Kernel;
 use crate::kernel::batch::Messages;
 use crate::kernel::doors::{ApplyError, Door, Target};
@@ -108,6 +112,10 @@ pub struct Enforcer {
     replaced: Option<u32>,
     /// Addresses of pods on this node.
     local_addresses: usize,
+    /// Which interfaces lead to pods.
+    interfaces: Interfaces,
+    /// Whether that has changed since the last flush.
+    has_new_interfaces: bool,
     /// Why the table will be replaced, when it is next.
     next_kind: Kind,
     /// To whom the addresses on this node belong.
@@ -144,6 +152,8 @@ impl Enforcer {
             own: std::collections::VecDeque::new(),
             replaced: None,
             local_addresses: 0,
+            interfaces: Interfaces::default(),
+            has_new_interfaces: false,
             next_kind: Kind::Start,
             claims: cut::Claims::default(),
             is_owned: false,
@@ -200,6 +210,23 @@ impl Enforcer {
         }
     }
 
+    /// Takes what was read of the node's interfaces; whether a flush is needed.
+    pub fn see_interfaces(&mut self, seen: Vec<Interface>) -> bool {
+        self.has_new_interfaces |= self.interfaces.see(seen);
+        self.has_new_interfaces
+    }
+
+    /// Takes what the CNI plugin was told about interfaces; in force after [`Enforcer::flush`].
+    pub fn hear_of_interfaces(&mut self, told: BTreeMap<InterfaceName, BTreeSet<IpAddr>>) {
+        self.has_new_interfaces |= self.interfaces.hear(told);
+    }
+
+    /// How many pods of this node have sources that cannot be checked (S2.20).
+    #[must_use]
+    pub fn unchecked_pods(&self) -> usize {
+        self.interfaces.unchecked()
+    }
+
     /// Says that the table may be different from what was put there. The next flush replaces it.
     pub fn doubt(&mut self) {
         if self.generation.take().is_some() {
@@ -235,8 +262,9 @@ impl Enforcer {
     pub fn flush(&mut self) -> Result<Option<Done>, ApplyError> {
         let start = Instant::now();
         let delta = self.compiler.flush();
-        let before = delta.is_structural.then(|| std::mem::take(&mut self.claims));
-        let next = delta.is_structural.then(|| self.render());
+        let must_render = std::mem::take(&mut self.has_new_interfaces) || delta.is_structural;
+        let before = must_render.then(|| std::mem::take(&mut self.claims));
+        let next = must_render.then(|| self.render());
         let lost = before.map_or_else(|| cut::left(&delta).collect(), |before| self.claims.lost(&before, &delta));
         let Some(generation) = self.generation else {
             // Without a ruleset in force there may be none rendered yet, either.
@@ -269,7 +297,8 @@ impl Enforcer {
     }
 
     fn render(&mut self) -> Ruleset {
-        let plan = self.compiler.graph().node_plan();
+        let mut plan = self.compiler.graph().node_plan();
+        plan.interfaces = self.interfaces.of_pods(&plan);
         self.local_addresses = plan.addresses.len();
         self.claims = cut::Claims::of(&plan, self.compiler.graph());
         render(&plan, &self.options)

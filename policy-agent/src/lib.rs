@@ -7,6 +7,7 @@
 //! - `enforcer`: the compiler, what is in force, and the step from one to the other.
 //! - `explain`: kernel objects and denials in the words of Kubernetes.
 //! - `install`: the CNI plugin in the node's chain.
+//! - `interfaces`: which interfaces of the node lead to pods.
 //! - `kernel`: the table in the kernel, and the ways to change it.
 //! - `metrics`: what Prometheus sees.
 //! - `removal`: the CNI plugin taken out of the chain when the agent is removed for good.
@@ -16,6 +17,7 @@
 //! - `small_file`: reading a small regular file, whatever stands in its place.
 //! - `source`: where objects come from.
 //! - `status`: how the agent is.
+//! - `warnings`: what about the node keeps policies from being enforced.
 
 pub mod admin;
 pub mod agent;
@@ -24,6 +26,7 @@ pub mod denied;
 pub mod enforcer;
 pub mod explain;
 pub mod install;
+pub mod interfaces;
 pub mod kernel;
 pub mod metrics;
 pub mod removal;
@@ -33,3 +36,4 @@ pub mod saved;
 mod small_file;
 pub mod source;
 pub mod status;
+pub mod warnings;

@@ -15,6 +15,7 @@ use policy_agent::denied;
 use policy_agent::enforcer::Enforcer;
 use policy_agent::install::conflist::PLUGIN;
 use policy_agent::install::{Chain, InstallError, Kept, Outcome, copy_plugin};
+use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
 use policy_agent::kernel::monitor::Monitor;
@@ -120,8 +121,9 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let mut agent = Agent::new(parts, inbox);
     // Before anything that may take its time.
     agent.adopt()?;
+    let interfaces = watch_interfaces(mailbox.clone())?;
     if let Some(path) = &config.socket {
-        socket::serve(path, mailbox.clone()).with_context(|| format!("cannot listen at `{}`", path.display()))?;
+        socket::serve(path, mailbox.clone(), interfaces).with_context(|| format!("cannot listen at `{}`", path.display()))?;
     }
     counters::start(metrics.clone(), published.clone(), move || dropped.dropped_lines())?;
     if let Some(address) = config.listen {
@@ -133,7 +135,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     runtime.spawn(watch_for_end(removal(&config.objects, config.pod, kept.as_ref(), &mailbox), mailbox.clone()));
 
     tracing::info!(node = config.node, applier, version = env!("CARGO_PKG_VERSION"), "starting");
-    for warning in policy_agent::status::warnings() {
+    for warning in policy_agent::warnings::of_node() {
         tracing::warn!("{warning}");
     }
     if let Some(kept) = kept {
@@ -151,6 +153,14 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         let _ = std::fs::remove_file(socket);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the loop which interfaces lead to pods.
+fn watch_interfaces(mailbox: Mailbox) -> Result<Watch> {
+    let see = move |list| {
+        let _ = mailbox.send(Event::Interfaces(list));
+    };
+    Watch::start(see).context("cannot read the node's links and routes")
 }
 
 /// Waits until somebody wants this process to stop.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use netpol_cni::protocol::{Attachment, PodName, Sandbox, code};
 use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Quarantine};
+use policy_core::plan::InterfaceName;
 
 use self::records::Records;
 
@@ -176,6 +177,12 @@ impl Sandboxes {
         let is_before = |other: &&Sandbox| {
             other.attachment != sandbox.attachment && other.addresses.iter().any(|a| sandbox.addresses.contains(a))
         };
+        // An interface has one name, and a name one interface: whoever had it before has it no more.
+        if sandbox.host_interface.is_some() {
+            let same =
+                |other: &&mut Sandbox| other.attachment != sandbox.attachment && other.host_interface == sandbox.host_interface;
+            self.sandboxes.values_mut().filter(same).for_each(|other| other.host_interface = None);
+        }
         let before: Vec<Attachment> = self.sandboxes.values().filter(is_before).map(|other| other.attachment.clone()).collect();
         let attachment = sandbox.attachment.clone();
         let replaced = self.sandboxes.insert(attachment.clone(), sandbox);
@@ -213,6 +220,18 @@ impl Sandboxes {
     pub fn keep(&mut self, listed: &[Attachment]) -> Vec<Change> {
         let gone: Vec<Attachment> = self.sandboxes.keys().filter(|a| !listed.contains(a)).cloned().collect();
         gone.iter().flat_map(|attachment| self.remove(attachment)).collect()
+    }
+
+    /// The node's ends of the sandboxes' links, where they are known, with the addresses behind them.
+    #[must_use]
+    pub fn interfaces(&self) -> BTreeMap<InterfaceName, BTreeSet<IpAddr>> {
+        let mut out: BTreeMap<InterfaceName, BTreeSet<IpAddr>> = BTreeMap::new();
+        for sandbox in self.sandboxes.values() {
+            if let Some(name) = sandbox.host_interface.as_deref().and_then(InterfaceName::new) {
+                out.entry(name).or_default().extend(sandbox.addresses.iter());
+            }
+        }
+        out
     }
 
     /// Whether a sandbox is known.
@@ -274,7 +293,12 @@ mod tests {
 
     fn sandbox(container: &str, pod: &str, uid: Option<&str>, addresses: &[&str]) -> Sandbox {
         let pod = PodName { namespace: "x".to_owned(), name: pod.to_owned(), uid: uid.map(str::to_owned) };
-        Sandbox { attachment: attachment(container), pod: Some(pod), addresses: ips(addresses).try_into().unwrap() }
+        Sandbox {
+            attachment: attachment(container),
+            pod: Some(pod),
+            addresses: ips(addresses).try_into().unwrap(),
+            host_interface: None,
+        }
     }
 
     /// Sandboxes on a node that has the address 10.0.0.254.

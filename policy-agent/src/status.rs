@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -117,28 +116,6 @@ impl fmt::Display for Status {
         }
         Ok(())
     }
-}
-
-/// What keeps packets away from the ruleset.
-///
-/// Bridges pass packets between their ports without the forward hook, unless `br_netfilter` hands them over.
-#[must_use]
-pub fn warnings() -> Vec<String> {
-    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
-    let bridges: Vec<String> = interfaces
-        .flatten()
-        .filter(|interface| interface.path().join("bridge").is_dir())
-        .map(|interface| interface.file_name().to_string_lossy().into_owned())
-        .collect();
-    let is_on = |name: &str| std::fs::read_to_string(Path::new("/proc/sys/net/bridge").join(name)).is_ok_and(|v| v.trim() == "1");
-    if bridges.is_empty() || (is_on("bridge-nf-call-iptables") && is_on("bridge-nf-call-ip6tables")) {
-        return Vec::new();
-    }
-    vec![format!(
-        "traffic between pods on one bridge ({}) does not pass nftables: load the module br_netfilter and set \
-         net.bridge.bridge-nf-call-iptables=1 and net.bridge.bridge-nf-call-ip6tables=1",
-        bridges.join(", ")
-    )]
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //! of peers are not in the plan: they change all the time, so [`AllowGraph::members`] and [`AllowGraph::named_members`] list
 //! them, and a `GraphDelta` says how they change.
 
+mod interface;
+
+pub use interface::InterfaceName;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -22,6 +26,11 @@ pub struct NodePlan {
     /// The addresses of the pods in scope, each with the groups (by place in `groups`) of the pods that claim it. The policies
     /// of every claimant apply (S2.5). Groups of one address are sorted.
     pub addresses: BTreeMap<IpAddr, Vec<usize>>,
+    /// The addresses of each pod on the node.
+    pub pods: BTreeSet<BTreeSet<IpAddr>>,
+    /// The node's ends of pods' links, each with the addresses that may send through it (S2.20). The graph knows of none: where
+    /// the node sees its pods is for the agent to add.
+    pub interfaces: BTreeMap<InterfaceName, BTreeSet<IpAddr>>,
     /// Source and destination of flows of an isolated pod to itself (S2.15).
     pub self_pairs: BTreeSet<(IpAddr, IpAddr)>,
     /// Groups of pods in scope. Sorted by namespace, labels and ports.
@@ -128,6 +137,9 @@ impl AllowGraph {
                 if claimants.iter().any(|pod| self.is_on_node(*pod)) {
                     addresses.entry(*address).or_default().insert(group);
                 }
+            }
+            if self.is_on_node(pod) {
+                plan.pods.insert(self.pod_addresses(pod).iter().copied().collect());
             }
             self.add_self_pairs(pod, group, &mut plan.self_pairs);
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, Question, queue};
 use policy_agent::connections::{self, Conntrack};
 use policy_agent::enforcer::Enforcer;
+use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::doors::NetlinkDoor;
 use policy_agent::kernel::monitor::Monitor;
@@ -61,6 +62,11 @@ fn start(node: &str) -> Handle {
         let _ = touched.send(Event::Touched(generation));
     };
     let monitor = Monitor::start(touch).expect("root may listen");
+    let seen = mailbox.clone();
+    let see = move |list| {
+        let _ = seen.send(Event::Interfaces(list));
+    };
+    Watch::start(see).expect("anyone may read links and routes");
     let door = Box::new(NetlinkDoor::open().expect("netlink"));
     let scope = compile::Options { node: Some(node.to_owned()), ..compile::Options::default() };
     let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };

@@ -45,27 +45,86 @@ pub const PROTOCOLS_V6: [u8; 5] = [6, 17, 132, 58, 253];
 pub fn packet(source: IpAddr, source_port: u16, destination: IpAddr, payload: Payload, mark: u32) -> Vec<u8> {
     let data = [MAGIC, mark.to_be_bytes()].concat();
     let (protocol, body) = body(source, source_port, destination, payload, &data);
+    whole(source, destination, (protocol, 64), &body)
+}
+
+/// A packet with this protocol and hop limit.
+fn whole(source: IpAddr, destination: IpAddr, (protocol, hop_limit): (u8, u8), body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).expect("a short packet");
     match (source, destination) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let mut header = vec![0x45, 0];
             header.extend((length + 20).to_be_bytes());
-            header.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+            header.extend([0, 0, 0x40, 0, hop_limit, protocol, 0, 0]);
             header.extend(from.octets());
             header.extend(to.octets());
             let sum = checksum(&header);
             header[10..12].copy_from_slice(&sum.to_be_bytes());
-            [header, body].concat()
+            [&header, body].concat()
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let mut header = vec![0x60, 0, 0, 0];
             header.extend(length.to_be_bytes());
-            header.extend([protocol, 64]);
+            header.extend([protocol, hop_limit]);
             header.extend(from.octets());
             header.extend(to.octets());
-            [header, body].concat()
+            [&header, body].concat()
         }
         _ => panic!("{source} and {destination} are of two families"),
+    }
+}
+
+/// An ICMPv6 message of this type and hop limit, with `mark` in it.
+///
+/// # Panics
+/// When an address is of IPv4.
+#[must_use]
+pub fn icmpv6(source: IpAddr, destination: IpAddr, (kind, hop_limit): (u8, u8), mark: u32) -> Vec<u8> {
+    let mut body = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16], &MAGIC, &mark.to_be_bytes()].concat();
+    let sum = checksum(&[pseudo_header(source, destination, 58, body.len()), body.clone()].concat());
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    whole(source, destination, (58, hop_limit), &body)
+}
+
+/// An ICMP error, "port unreachable", about a packet; it carries what that does.
+///
+/// # Panics
+/// When the addresses are of two families.
+#[must_use]
+pub fn error(source: IpAddr, destination: IpAddr, about: &[u8]) -> Vec<u8> {
+    let is_v4 = source.is_ipv4();
+    let mut body = [if is_v4 { &[3, 3][..] } else { &[1, 4] }, &[0; 6], about].concat();
+    let pseudo = if is_v4 { Vec::new() } else { pseudo_header(source, destination, 58, body.len()) };
+    let sum = checksum(&[pseudo, body.clone()].concat());
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    whole(source, destination, (if is_v4 { 1 } else { 58 }, 64), &body)
+}
+
+/// A packet of a protocol that nobody knows, by a route of its own: for IPv4 a loose source route that goes on to `next` (RFC 791), for
+/// IPv6 a routing header that has arrived at its last address (RFC 2460).
+///
+/// # Panics
+/// When the addresses are of two families.
+#[must_use]
+pub fn source_routed(source: IpAddr, destination: IpAddr, next: IpAddr, mark: u32) -> Vec<u8> {
+    let data = [MAGIC, mark.to_be_bytes()].concat();
+    match next {
+        IpAddr::V4(next) => {
+            let plain = whole(source, destination, (253, 64), &[&[0; 8][..], &data].concat());
+            let mut header = plain[..20].to_vec();
+            header[0] = 0x47;
+            header[10..12].fill(0);
+            header.extend([131, 7, 4]);
+            header.extend(next.octets());
+            header.push(0);
+            let sum = checksum(&header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            [header, data].concat()
+        }
+        IpAddr::V6(next) => {
+            let routing = [&[253, 2, 0, 0, 0, 0, 0, 0][..], &next.octets(), &data].concat();
+            whole(source, destination, (43, 64), &routing)
+        }
     }
 }
 

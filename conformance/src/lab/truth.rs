@@ -119,7 +119,9 @@ pub fn measure(
         // Whose own node it is cannot be told when pods of several nodes claim the other address.
         let has_node = matches!(from, Place::Node(_)) || matches!(to, Place::Node(_));
         let is_shared = [source, destination].iter().any(|a| graph.claimants(*a).len() > 1);
-        if !is_visible(from, to, source, destination) || (has_node && is_shared) {
+        // What a pod sends to itself does not leave it.
+        let is_same = graph.party(source).is_same_endpoint(&graph.party(destination));
+        if !is_visible(from, to, source, destination) || is_same || (has_node && is_shared) {
             continue;
         }
         for protocol in protocols {

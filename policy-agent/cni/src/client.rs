@@ -67,6 +67,14 @@ mod tests {
         ask(&socket, Task::Status, Instant::now() + patience)
     }
 
+    /// What a plugin gets from an agent that reads the request and answers with this.
+    fn answer_to(text: &'static str) -> Result<Answer, String> {
+        answer_of(SOON, move |mut stream| {
+            let _ = BufReader::new(&stream).read_line(&mut String::new());
+            let _ = stream.write_all(text.as_bytes());
+        })
+    }
+
     /// A generous bound: a time-out for each byte would wait for as long as bytes come.
     const SOON: Duration = Duration::from_secs(20);
 
@@ -112,12 +120,12 @@ mod tests {
             "{\"version\":1,\"refusal\":null}\n",
             "{\"version\":2,\"refusal\":null}\n",
         ] {
-            let result = answer_of(SOON, move |mut stream| drop(stream.write_all(text.as_bytes())));
+            let result = answer_to(text);
             assert!(result.is_err(), "{text}: {result:?}");
         }
         let newer = "{\"version\":3,\"result\":\"done\"}\n";
-        assert!(answer_of(SOON, move |mut s| drop(s.write_all(newer.as_bytes()))).unwrap_err().contains("version 3"));
+        assert!(answer_to(newer).unwrap_err().contains("version 3"));
         let good = "{\"version\":2,\"result\":\"done\"}\n";
-        assert_eq!(answer_of(SOON, move |mut s| drop(s.write_all(good.as_bytes()))), Ok(Answer::done()));
+        assert_eq!(answer_to(good), Ok(Answer::done()));
     }
 }

@@ -82,6 +82,7 @@ struct Previous {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Interface {
+    name: Option<String>,
     sandbox: Option<String>,
 }
 
@@ -193,7 +194,8 @@ fn add(environment: &Environment, configuration: &Configuration<'_>, ask: AskAge
         let details = "this plugin is chained: it must come after one that gives the pod its addresses";
         return Err(failure(code::INVALID_CONFIGURATION, "the configuration has no `prevResult`", details));
     };
-    let sandbox = Sandbox { attachment, pod: pod_name(environment), addresses: addresses(previous)? };
+    let (addresses, host_interface) = (addresses(previous)?, host_interface(previous));
+    let sandbox = Sandbox { attachment, pod: pod_name(environment), addresses, host_interface };
     let answer = ask(Task::Add(sandbox));
     done(answer.map_err(|why| failure(code::TRY_AGAIN, "the pod cannot be isolated yet", why))?)?;
     Ok(previous.get().to_owned())
@@ -242,6 +244,15 @@ fn address(text: &str) -> Option<IpAddr> {
     let is_number = (1..=3).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_digit());
     let longest = if address.is_ipv4() { 32 } else { 128 };
     prefix.parse::<u8>().is_ok_and(|prefix| is_number && prefix <= longest).then_some(address)
+}
+
+/// The node's end of the link: the one interface that is in no sandbox. Of several, such as a bridge and its port, it is not known
+/// which one packets of the pod come from.
+fn host_interface(previous: &RawValue) -> Option<String> {
+    let previous: Previous = serde_json::from_str(previous.get()).ok()?;
+    let is_on_node = |interface: &Interface| interface.sandbox.as_ref().is_none_or(String::is_empty);
+    let mut on_node = previous.interfaces.unwrap_or_default().into_iter().filter(is_on_node);
+    on_node.next().filter(|_| on_node.next().is_none())?.name.filter(|name| !name.is_empty())
 }
 
 fn check(attachment: &Attachment, ask: AskAgent<'_>) -> Result<String, Failure> {
@@ -334,6 +345,7 @@ mod tests {
         let [Task::Add(sandbox)] = asked.as_slice() else { panic!("{asked:?}") };
         let addresses: Vec<IpAddr> = ["10.0.0.7", "fd00::7"].map(|a| a.parse().unwrap()).to_vec();
         assert_eq!(sandbox.addresses.to_vec(), addresses, "the host's own are not the pod's");
+        assert_eq!(sandbox.host_interface.as_deref(), Some("veth1"));
         let pod = sandbox.pod.clone().unwrap();
         assert_eq!((pod.namespace.as_str(), pod.name.as_str(), pod.uid.as_deref()), ("x", "a", Some("7")));
     }

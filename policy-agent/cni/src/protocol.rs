@@ -64,6 +64,10 @@ pub struct Sandbox {
     pub pod: Option<PodName>,
     /// The addresses that plugins before this one gave it.
     pub addresses: PodAddresses,
+    /// The node's end of its link, when the result of those plugins shows which one that is. Plugins and records of before this field
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_interface: Option<String>,
 }
 
 /// A pod as a runtime names it.

@@ -77,7 +77,7 @@ fn is_in(element: &Element, kind: SetKind) -> bool {
         Element::CutPair(..) => matches!(kind, SetKind::CutPairs(_)),
         _ => false,
     };
-    is_of_kind && ends(element).is_some_and(|(source, ..)| Family::of(source) == kind.family())
+    is_of_kind && ends(element).is_some_and(|(source, ..)| Some(Family::of(source)) == kind.family())
 }
 
 fn by_set(elements: &[Element]) -> impl Iterator<Item = (String, SetKind, Vec<Element>)> {

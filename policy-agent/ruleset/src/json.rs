@@ -11,14 +11,13 @@ use policy_core::sets::{Family, block_of};
 use crate::TABLE;
 use crate::cut;
 use crate::render::protocol_word;
-use crate::rule::{concat, text};
+use crate::rule::{IPV4_OPTIONS, concat, text};
 use crate::ruleset::{Element, Hook, SetKind};
 use crate::transaction::{Op, Transaction};
 
 impl Transaction {
-    /// The transaction in the schema of libnftables.
-    #[must_use]
-    pub fn to_nftables(&self) -> Nftables<'static> {
+    /// The transaction in the schema of the crate.
+    fn to_nftables(&self) -> Nftables<'static> {
         let mut batch = Batch::new();
         for op in &self.ops {
             add(op, &mut batch);
@@ -31,7 +30,13 @@ impl Transaction {
     /// # Errors
     /// When an object cannot be written as JSON, which those of this crate can.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(&self.to_nftables())
+        let mut json = serde_json::to_string(&self.to_nftables())?;
+        // The crate has no expression for options of IPv4; see `option_exists`.
+        for name in IPV4_OPTIONS {
+            let written = format!(r#"{{"exthdr":{{"name":"{name}","field":null,"offset":null}}}}"#);
+            json = json.replace(&written, &format!(r#"{{"ip option":{{"name":"{name}"}}}}"#));
+        }
+        Ok(json)
     }
 }
 
@@ -56,8 +61,8 @@ fn chain(name: &str, hook: Option<Hook>) -> schema::Chain<'static> {
 
 fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
     let address = match kind.family() {
-        Family::V4 => SetType::Ipv4Addr,
-        Family::V6 => SetType::Ipv6Addr,
+        Some(Family::V6) => SetType::Ipv6Addr,
+        _ => SetType::Ipv4Addr,
     };
     let set_type = match kind {
         SetKind::Addresses(_) | SetKind::Ranges(_) => SetTypeValue::Single(address),
@@ -68,6 +73,8 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
             SetTypeValue::Concatenated(vec![address, address, SetType::InetProto, service, service].into())
         }
         SetKind::CutPairs(_) => SetTypeValue::Concatenated(vec![address, address, SetType::InetProto].into()),
+        SetKind::Interfaces => SetTypeValue::Single(SetType::Ifname),
+        SetKind::Sources(_) => SetTypeValue::Concatenated(vec![SetType::Ifname, address].into()),
     };
     let flags = match kind {
         SetKind::Ranges(_) => Some(HashSet::from([SetFlag::Interval])),
@@ -109,6 +116,8 @@ pub(crate) fn element(element: &Element) -> Expression<'static> {
         Element::CutPair(a, b, protocol) => {
             concat([text(a.to_string()), text(b.to_string()), Expression::Number(u32::from(*protocol))])
         }
+        Element::Interface(name) => text(name.to_string()),
+        Element::Source(name, address) => concat([text(name.to_string()), text(address.to_string())]),
         Element::Range(low, high) if low == high => text(low.to_string()),
         Element::Range(low, high) => match block_of(*low, *high) {
             Some(net) => Expression::Named(NamedExpression::Prefix(Prefix {

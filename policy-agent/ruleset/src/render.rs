@@ -10,9 +10,11 @@
 mod base;
 mod crowded;
 mod cut;
+mod errors;
 mod group;
 mod layout;
 mod sets;
+mod sources;
 
 pub(crate) use group::protocol_word;
 pub(crate) use sets::isolated_name;
@@ -133,6 +135,7 @@ pub fn render(plan: &NodePlan, options: &Options) -> Ruleset {
     for (place, group) in plan.groups.iter().enumerate() {
         group::add(&node, (place, group), &mut out);
     }
+    sources::add(plan, options, &mut out);
     cut::add(&mut out);
     base::add(&node, &mut out);
     out

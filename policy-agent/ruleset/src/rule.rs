@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use nftables::expr::{BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem};
+use nftables::expr::{
+    BinaryOperation, CT, Expression, Exthdr, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, SetItem,
+};
 use nftables::schema::Rule;
 use nftables::stmt::{self, AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, SetOp, Statement, VerdictMap};
 use nftables::types::NfFamily;
@@ -41,10 +43,42 @@ pub(crate) fn equal(left: Expression<'static>, right: Expression<'static>) -> St
     matches(left, Operator::EQ, right)
 }
 
+pub(crate) fn not_equal(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
+    matches(left, Operator::NEQ, right)
+}
+
+pub(crate) fn number(number: u32) -> Expression<'static> {
+    Expression::Number(number)
+}
+
+/// `ADDRESS/LENGTH`; the encoder takes whole bytes only.
+pub(crate) fn prefix(address: &'static str, length: u32) -> Expression<'static> {
+    Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(text(address)), len: length }))
+}
+
+fn ct(key: &'static str, word: &'static str) -> Statement<'static> {
+    let key = Expression::Named(NamedExpression::CT(CT { key: key.into(), family: None, dir: None }));
+    matches(key, Operator::IN, text(word))
+}
+
 /// `ct state WORD`.
 pub(crate) fn ct_state(word: &'static str) -> Statement<'static> {
-    let state = Expression::Named(NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }));
-    matches(state, Operator::IN, text(word))
+    ct("state", word)
+}
+
+/// `ct status WORD`.
+pub(crate) fn ct_status(word: &'static str) -> Statement<'static> {
+    ct("status", word)
+}
+
+/// Names of IPv4 options that the schema spells as extension headers; see [`option_exists`].
+pub(crate) const IPV4_OPTIONS: [&str; 2] = ["lsrr", "ssrr"];
+
+/// `exthdr NAME exists`, or `ip option NAME exists` for [`IPV4_OPTIONS`]: the crate has no such expression, so an extension
+/// header of that name stands for it until it is written.
+pub(crate) fn option_exists(name: &'static str) -> Statement<'static> {
+    let header = Exthdr { name: name.into(), field: None, offset: None };
+    equal(Expression::Named(NamedExpression::Exthdr(header)), Expression::Boolean(true))
 }
 
 /// `tcp flags & (fin | syn | rst | ack) != syn`.
@@ -159,6 +193,11 @@ mod gaps {
     fn named_counters_end_at_four_gibibytes() {
         let counter = json!({"family": "inet", "table": "t", "name": "c", "packets": 1, "bytes": 1u64 << 32});
         assert!(serde_json::from_value::<NamedCounter<'_>>(counter).is_err());
+    }
+
+    #[test]
+    fn ipv4_options_have_no_expression() {
+        assert!(serde_json::from_value::<NamedExpression<'_>>(json!({"ip option": {"name": "lsrr"}})).is_err());
     }
 
     #[test]

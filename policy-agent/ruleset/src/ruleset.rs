@@ -7,6 +7,7 @@ use std::sync::Arc;
 use nftables::schema::Rule;
 use policy_core::graph::{AllowGraph, NamedAtom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
+use policy_core::plan::InterfaceName;
 use policy_core::sets::{Family, Transport};
 
 use crate::port_peers::PortPeers;
@@ -94,6 +95,10 @@ pub enum SetKind {
     CutFlows(Family),
     /// The same for protocols without ports: `type ipv4_addr . ipv4_addr . inet_proto; flags dynamic,timeout`.
     CutPairs(Family),
+    /// Interfaces by name: `type ifname`.
+    Interfaces,
+    /// Interface and source address: `type ifname . ipv4_addr`.
+    Sources(Family),
 }
 
 /// The elements of a set.
@@ -137,15 +142,25 @@ pub enum Element {
     },
     /// The same without ports: source, destination and the number of the protocol.
     CutPair(IpAddr, IpAddr, u8),
+    /// An interface.
+    Interface(InterfaceName),
+    /// An interface and a source address.
+    Source(InterfaceName, IpAddr),
 }
 
 impl SetKind {
-    /// The family of its addresses.
+    /// The family of its addresses, if it holds any.
     #[must_use]
-    pub fn family(self) -> Family {
+    pub fn family(self) -> Option<Family> {
         match self {
-            Self::Addresses(family) | Self::Ranges(family) | Self::Pairs(family) | Self::Ports(family) => family,
-            Self::CutFlows(family) | Self::CutPairs(family) => family,
+            Self::Addresses(family)
+            | Self::Ranges(family)
+            | Self::Pairs(family)
+            | Self::Ports(family)
+            | Self::CutFlows(family)
+            | Self::CutPairs(family)
+            | Self::Sources(family) => Some(family),
+            Self::Interfaces => None,
         }
     }
 
@@ -158,7 +173,7 @@ impl SetKind {
     /// Whether its elements have several parts.
     #[must_use]
     pub fn is_concatenation(self) -> bool {
-        !matches!(self, Self::Addresses(_) | Self::Ranges(_))
+        !matches!(self, Self::Addresses(_) | Self::Ranges(_) | Self::Interfaces)
     }
 }
 
@@ -170,15 +185,15 @@ impl Set {
         match &self.contents {
             Contents::Fixed(elements) => elements.iter().copied().collect(),
             Contents::Members(set) => {
-                graph.members(*set).into_iter().filter(|a| Family::of(*a) == family).map(Element::Address).collect()
+                graph.members(*set).into_iter().filter(|a| Some(Family::of(*a)) == family).map(Element::Address).collect()
             }
             Contents::Named(atom) => {
                 let (_, transport) = graph.named_port(atom);
-                let members = graph.named_members(atom).into_iter().filter(|(a, _)| Family::of(*a) == family);
+                let members = graph.named_members(atom).into_iter().filter(|(a, _)| Some(Family::of(*a)) == family);
                 members.map(|(address, port)| Element::Port(address, transport, port)).collect()
             }
             Contents::Dynamic => Vec::new(),
-            Contents::PortPeers(source) => source.elements(family, graph),
+            Contents::PortPeers(source) => family.map_or_else(Vec::new, |family| source.elements(family, graph)),
         }
     }
 }

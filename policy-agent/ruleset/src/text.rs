@@ -13,7 +13,8 @@ use policy_core::sets::Family;
 use crate::TABLE;
 use crate::cut;
 use crate::json::element;
-use crate::ruleset::{Contents, Hook, Ruleset, Set, SetKind};
+use crate::rule::IPV4_OPTIONS;
+use crate::ruleset::{Contents, Element, Hook, Ruleset, Set, SetKind};
 
 impl Ruleset {
     /// The table in nft's language, with a line above each set and chain that says what it stands for. Loading it with
@@ -56,8 +57,8 @@ impl Ruleset {
 
 fn write_set(name: &str, set: &Set, out: &mut String) {
     let address = match set.kind.family() {
-        Family::V4 => "ipv4_addr",
-        Family::V6 => "ipv6_addr",
+        Some(Family::V6) => "ipv6_addr",
+        _ => "ipv4_addr",
     };
     let kind = match set.kind {
         SetKind::Addresses(_) | SetKind::Ranges(_) => address.to_owned(),
@@ -65,6 +66,8 @@ fn write_set(name: &str, set: &Set, out: &mut String) {
         SetKind::Ports(_) => format!("{address} . inet_proto . inet_service"),
         SetKind::CutFlows(_) => format!("{address} . {address} . inet_proto . inet_service . inet_service"),
         SetKind::CutPairs(_) => format!("{address} . {address} . inet_proto"),
+        SetKind::Interfaces => "ifname".to_owned(),
+        SetKind::Sources(_) => format!("ifname . {address}"),
     };
     let flags = match set.kind {
         SetKind::Ranges(_) => "\t\tflags interval\n".to_owned(),
@@ -77,11 +80,20 @@ fn write_set(name: &str, set: &Set, out: &mut String) {
     if let Contents::Fixed(elements) = &set.contents
         && !elements.is_empty()
     {
-        let list: Vec<String> = elements.iter().map(|e| expression_text(&element(e))).collect();
+        let list: Vec<String> = elements.iter().map(element_text).collect();
         // One element a line: nft's errors show the whole line.
         let _ = writeln!(out, "\t\telements = {{ {} }}", list.join(",\n\t\t\t     "));
     }
     out.push_str("\t}\n\n");
+}
+
+fn element_text(of_set: &Element) -> String {
+    match of_set {
+        // nft reads some letters of names as something else, unless they are quoted.
+        Element::Interface(name) => format!("\"{name}\""),
+        Element::Source(name, address) => format!("\"{name}\" . {address}"),
+        other => expression_text(&element(other)),
+    }
 }
 
 /// A rule as nft lists it.
@@ -100,6 +112,7 @@ fn statement_text(statement: &Statement<'_>) -> String {
         Statement::Goto(to) => format!("goto {}", to.target),
         Statement::Counter(_) => "counter".to_owned(),
         Statement::Set(set) if set.op == SetOp::Update => format!("update {} {{ {} }}", set.set, expression_text(&set.elem)),
+        Statement::Match(m) if m.right == Expression::Boolean(true) => format!("{} exists", expression_text(&m.left)),
         Statement::Match(m) => {
             let op = if m.op == Operator::NEQ { "!= " } else { "" };
             format!("{} {op}{}", expression_text(&m.left), expression_text(&m.right))
@@ -142,6 +155,9 @@ fn named_text(named: &NamedExpression<'_>) -> String {
         NamedExpression::Payload(Payload::PayloadField(field)) => format!("{} {}", field.protocol, field.field),
         NamedExpression::Meta(meta) if meta.key == MetaKey::L4proto => "meta l4proto".to_owned(),
         NamedExpression::Meta(meta) if meta.key == MetaKey::Nfproto => "meta nfproto".to_owned(),
+        NamedExpression::Meta(meta) if meta.key == MetaKey::Iifname => "iifname".to_owned(),
+        NamedExpression::Exthdr(header) if IPV4_OPTIONS.contains(&header.name.as_ref()) => format!("ip option {}", header.name),
+        NamedExpression::Exthdr(header) => format!("exthdr {}", header.name),
         NamedExpression::CT(ct) => format!("ct {}", ct.key),
         NamedExpression::Set(items) => {
             let items: Vec<String> = items

@@ -328,18 +328,18 @@ fn is_same_source(a: &Set, b: &Set) -> bool {
 }
 
 /// The elements that joined or left a set.
-fn changes(contents: &Contents, family: Family, delta: &GraphDelta, graph: &AllowGraph) -> Vec<(Element, bool)> {
+fn changes(contents: &Contents, family: Option<Family>, delta: &GraphDelta, graph: &AllowGraph) -> Vec<(Element, bool)> {
     match contents {
         Contents::Fixed(_) | Contents::Dynamic => Vec::new(),
         Contents::Members(id) => {
             let start = delta.members.partition_point(|change| change.peer_set < *id);
             let own = delta.members.iter().skip(start).take_while(|change| change.peer_set == *id);
-            own.filter(|c| Family::of(c.address) == family).map(|c| (Element::Address(c.address), c.is_member)).collect()
+            own.filter(|c| Some(Family::of(c.address)) == family).map(|c| (Element::Address(c.address), c.is_member)).collect()
         }
         Contents::Named(atom) => {
-            let own = delta.named_members.iter().filter(|c| c.atom == *atom && Family::of(c.address) == family);
+            let own = delta.named_members.iter().filter(|c| c.atom == *atom && Some(Family::of(c.address)) == family);
             own.map(|c| (Element::Port(c.address, atom.transport(), c.number), c.is_member)).collect()
         }
-        Contents::PortPeers(source) => source.changes(family, delta, graph),
+        Contents::PortPeers(source) => family.map_or_else(Vec::new, |family| source.changes(family, delta, graph)),
     }
 }

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use netpol_cni::protocol::{self, Answer, LONGEST, code};
+use netpol_cni::protocol::{self, Answer, LONGEST, Task, code};
 
 use crate::agent::{Event, Mailbox, Question};
+use crate::interfaces::Watch;
 
 /// A client must ask, and read its answer, in this time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the socket cannot be made, or the thread cannot be started.
-pub fn serve(path: &Path, events: Mailbox) -> io::Result<()> {
+pub fn serve(path: &Path, events: Mailbox, interfaces: Watch) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -37,11 +38,11 @@ pub fn serve(path: &Path, events: Mailbox) -> io::Result<()> {
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    std::thread::Builder::new().name("socket".to_owned()).spawn(move || accept(&listener, &events))?;
+    std::thread::Builder::new().name("socket".to_owned()).spawn(move || accept(&listener, &events, &interfaces))?;
     Ok(())
 }
 
-fn accept(listener: &UnixListener, events: &Mailbox) {
+fn accept(listener: &UnixListener, events: &Mailbox, interfaces: &Watch) {
     let open = Arc::new(AtomicUsize::new(0));
     let mut last_error = None;
     loop {
@@ -50,13 +51,13 @@ fn accept(listener: &UnixListener, events: &Mailbox) {
             continue;
         }
         let result = listener.accept().and_then(|(stream, _)| {
-            let (events, open) = (events.clone(), open.clone());
+            let (events, interfaces, open) = (events.clone(), interfaces.clone(), open.clone());
             open.fetch_add(1, Ordering::AcqRel);
             let place = Place(open);
             // Pods start at the same time, and one that waits must not keep others waiting.
             std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
                 // A question that fails is its client's business.
-                drop(answer(&stream, &events));
+                drop(answer(&stream, &events, &interfaces));
                 drop(place);
             })
         });
@@ -83,14 +84,14 @@ impl Drop for Place {
     }
 }
 
-fn answer(stream: &UnixStream, events: &Mailbox) -> io::Result<()> {
+fn answer(stream: &UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream).take(LONGEST).read_line(&mut line)?;
     let mut out = stream;
     if line.starts_with('{') {
-        return out.write_all(answer_plugin(&line, events)?.as_bytes());
+        return out.write_all(answer_plugin(&line, events, interfaces)?.as_bytes());
     }
     let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
         ("status", "json") => Question::StatusJson,
@@ -103,8 +104,14 @@ fn answer(stream: &UnixStream, events: &Mailbox) -> io::Result<()> {
 }
 
 /// The answer to a line of the CNI plugin.
-fn answer_plugin(line: &str, events: &Mailbox) -> io::Result<String> {
+fn answer_plugin(line: &str, events: &Mailbox, interfaces: &Watch) -> io::Result<String> {
     let answer = protocol::serve(line, |task| {
+        // The pod's interface is new, and must be known in the transaction that isolates the pod.
+        if matches!(task, Task::Add(_))
+            && let Err(error) = interfaces.look()
+        {
+            return Answer::refused(code::TRY_AGAIN, format!("links and routes cannot be read: {error}"));
+        }
         let (answer, answered) = channel();
         if let Err(error) = events.send(Event::Sandbox(task, answer)) {
             return Answer::refused(code::TRY_AGAIN, error.to_string());

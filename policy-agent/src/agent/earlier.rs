@@ -18,6 +18,7 @@ impl Agent {
         };
         self.records = Some(changes.iter().filter_map(record).collect());
         self.enforcer.take(changes);
+        self.enforcer.hear_of_interfaces(self.sandboxes.interfaces());
         self.hold();
         Ok(())
     }

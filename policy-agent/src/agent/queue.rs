@@ -14,6 +14,7 @@ use policy_ruleset::Element;
 
 use crate::connections::Tuple;
 use crate::denied::Sample;
+use crate::interfaces::Interface;
 use crate::source::News;
 
 /// News that may wait; a source with more waits itself.
@@ -41,6 +42,8 @@ pub enum Event {
     Sandbox(Task, Sender<Answer>),
     /// The CNI plugin is in the node's chain, or why it is not.
     Chain(Option<String>),
+    /// Ends of pairs among the node's interfaces, when they are different from before.
+    Interfaces(Vec<Interface>),
     /// Which of these tracked connections are to be cut: an answer for each of them, in order.
     Judge(Vec<Tuple>, SyncSender<Vec<bool>>),
     /// Remove those of these elements whose connection is allowed again: whether all of them are gone.
@@ -95,6 +98,8 @@ struct Waiting {
     /// Whether the next of tasks and news is one of the tasks.
     is_task_next: bool,
     chain: Option<Option<String>>,
+    /// The last that was read.
+    interfaces: Option<Vec<Interface>>,
     looked: VecDeque<(u64, Result<(), String>)>,
     batches: VecDeque<Batch>,
     questions: VecDeque<Asked>,
@@ -110,6 +115,7 @@ impl Waiting {
             && self.tasks.is_empty()
             && self.news.is_empty()
             && self.chain.is_none()
+            && self.interfaces.is_none()
             && self.looked.is_empty()
             && self.batches.is_empty()
             && self.questions.is_empty()
@@ -133,6 +139,10 @@ impl Waiting {
         }
         if let Some(trouble) = self.chain.take() {
             return Some(Event::Chain(trouble));
+        }
+        // Before the sandboxes and the pods that they belong to.
+        if let Some(seen) = self.interfaces.take() {
+            return Some(Event::Interfaces(seen));
         }
         // In turns, so that neither kind keeps the other waiting.
         self.is_task_next = !self.is_task_next;
@@ -213,6 +223,7 @@ impl Mailbox {
             Event::Judge(tuples, answer) => waiting.batches.push_back(Batch::Judge(tuples, answer)),
             Event::Release(held, answer) => waiting.batches.push_back(Batch::Release(held, answer)),
             Event::Forget(held, answer) => waiting.batches.push_back(Batch::Forget(held, answer)),
+            Event::Interfaces(seen) => waiting.interfaces = Some(seen),
             Event::Looked { token, result } => waiting.looked.push_back((token, result)),
             Event::Ask(..) if waiting.questions.len() >= MOST_QUESTIONS => return Err(Refused::Full),
             Event::Ask(question, answer) => waiting.questions.push_back(Asked { question, answer, at: Instant::now() }),

@@ -6,6 +6,7 @@ use super::Agent;
 use crate::metrics::seconds;
 use crate::source::Freshness;
 use crate::status::{self, Status};
+use crate::warnings;
 
 fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -61,7 +62,8 @@ impl Agent {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut out = status::warnings();
+        let mut out = warnings::of_node();
+        out.extend(warnings::unchecked_sources(self.enforcer.unchecked_pods()));
         out.extend(self.stale());
         out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
         out.extend(self.enforcer.save_trouble());

@@ -117,6 +117,7 @@ impl Bench {
             attachment: Attachment::new(name, "eth0").unwrap(),
             pod: Some(PodName { namespace: "x".to_owned(), name: name.to_owned(), uid: None }),
             addresses: vec![address.parse().unwrap()].try_into().unwrap(),
+            host_interface: None,
         };
         self.mailbox.send(Event::Sandbox(Task::Add(sandbox), answer)).unwrap();
         answered
@@ -257,6 +258,7 @@ fn connections_are_judged_by_what_is_in_force() {
         destination: destination.parse().unwrap(),
         protocol: 17,
         ports: Some((1000, 80)),
+        is_translated: false,
     };
     let tuples = vec![tuple("10.0.0.1"), tuple("10.0.0.2")];
     let (answer, answered) = sync_channel(1);
@@ -277,6 +279,47 @@ fn connections_are_judged_by_what_is_in_force() {
     assert!(answered.try_recv().unwrap());
     assert!(bench.kernel.table().unwrap().sets["was-cut4"].is_empty());
     assert!(bench.orders.try_iter().any(|order| order.has_gains));
+}
+
+#[test]
+fn only_a_translated_connection_is_a_pod_and_itself() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
+    let own = "10.0.0.1".parse().unwrap();
+    let tuple = Tuple { source: own, destination: own, protocol: 17, ports: Some((1000, 80)), is_translated: false };
+    let tuples = [true, false].map(|is_translated| Tuple { is_translated, ..tuple }).to_vec();
+    let (answer, answered) = sync_channel(1);
+    bench.mailbox.send(Event::Judge(tuples, answer)).unwrap();
+    assert!(bench.agent.round());
+    assert_eq!(answered.try_recv().unwrap(), [false, true], "S2.15");
+}
+
+#[test]
+fn interfaces_of_pods_are_known_in_the_transaction_that_isolates_the_pod() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    let sources = |bench: &Bench| {
+        let set = bench.agent.enforcer.ruleset().sets.get("pod-sources4");
+        set.map(|set| set.elements(bench.agent.enforcer.graph())).unwrap_or_default()
+    };
+    assert!(sources(&bench).is_empty());
+    let name = policy_core::plan::InterfaceName::new("va").unwrap();
+    let address: IpAddr = "10.0.0.1".parse().unwrap();
+    let seen = crate::interfaces::Interface { index: 2, name, addresses: [address].into(), leads_elsewhere: false };
+    let expected = [policy_ruleset::Element::Source(name, address)];
+    // What is seen is taken before what is told, whatever came first.
+    let text = format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a"));
+    bench.mailbox.send(Event::Interfaces(vec![seen.clone()])).unwrap();
+    bench.tell(&text);
+    assert!(bench.agent.round());
+    assert_eq!(sources(&bench), expected);
+    // The pod is gone from the API; its interface is still there.
+    bench.tell(NAMESPACE);
+    assert!(bench.agent.round());
+    assert_eq!(sources(&bench), expected);
+    // An interface alone makes a flush necessary, too.
+    bench.mailbox.send(Event::Interfaces(Vec::new())).unwrap();
+    assert!(bench.agent.round());
+    assert!(sources(&bench).is_empty());
 }
 
 #[test]

@@ -24,12 +24,15 @@ const GET_ELEMENTS: u8 = 13;
 // Attributes of a connection. ID and zone tell one from another with an equal tuple.
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 // A listing of only the entries whose tuples have this source address.
 const CTA_FILTER: u16 = 25;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+/// `IPS_DST_NAT`.
+const STATUS_DNAT: u32 = 1 << 5;
 const FILTER_SOURCE_ADDRESS: u32 = 1;
 // Attributes of a tuple.
 const CTA_TUPLE_IP: u16 = 1;
@@ -246,12 +249,14 @@ fn entry(answer: &[u8], scope: &Scope) -> Option<Entry> {
         DefaultNla::new(nla.kind() | flag, value(nla).to_vec())
     };
     let identity = NlasIterator::new(answer).flatten().filter(is_identity).map(copy).collect();
-    Some(Entry { tuple: Tuple { source: from, destination: to, protocol, ports }, identity })
+    let status = find(answer, CTA_STATUS).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    let is_translated = status & STATUS_DNAT != 0;
+    Some(Entry { tuple: Tuple { source: from, destination: to, protocol, ports, is_translated }, identity })
 }
 
 /// An element of a set of what was cut, read from its key.
 fn element(kind: SetKind, key: &[u8]) -> Option<Element> {
-    let (source, destination, rest) = match kind.family() {
+    let (source, destination, rest) = match kind.family()? {
         policy_core::sets::Family::V4 => {
             let (source, rest) = key.split_first_chunk::<4>()?;
             let (destination, rest) = rest.split_first_chunk::<4>()?;

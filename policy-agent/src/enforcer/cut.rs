@@ -75,7 +75,7 @@ impl Enforcer {
     /// When the table is not known to be in force: then nothing may be deleted yet.
     pub fn judge_and_hold(&mut self, tuples: &[Tuple]) -> Result<Judged, ApplyError> {
         let graph = self.compiler.graph();
-        let is_doomed: Vec<bool> = tuples.iter().map(|tuple| !graph.verdict(&tuple.flow()).is_allowed()).collect();
+        let is_doomed: Vec<bool> = tuples.iter().map(|tuple| !tuple.verdict(graph).is_allowed()).collect();
         let is_guarded = |tuple: &Tuple| {
             // Packets of others meet no rule that looks.
             cut::is_guarded(&self.ruleset, tuple.source) || cut::is_guarded(&self.ruleset, tuple.destination)
@@ -110,7 +110,7 @@ impl Enforcer {
             let Some((source, destination, _)) = cut::ends(element) else { return false };
             let is_guarded = cut::is_guarded(&self.ruleset, source) || cut::is_guarded(&self.ruleset, destination);
             // What stands for several connections goes when its time is over.
-            let is_denied = |tuple: Tuple| !graph.verdict(&tuple.flow()).is_allowed();
+            let is_denied = |tuple: Tuple| !tuple.verdict(graph).is_allowed();
             is_guarded && Tuple::kept_cut_by(element).is_none_or(is_denied)
         };
         let free: Vec<Element> = held.iter().filter(|element| !must_stay(element)).copied().collect();
@@ -224,7 +224,13 @@ mod tests {
         let [_, a, b, c] = u32::try_from(number).unwrap().to_be_bytes();
         let destination = "10.0.0.1".parse().unwrap();
         // 256 ports of each source.
-        Tuple { source: IpAddr::from([192, 0, a, b]), destination, protocol: 17, ports: Some((u16::from(c), 53)) }
+        Tuple {
+            source: IpAddr::from([192, 0, a, b]),
+            destination,
+            protocol: 17,
+            ports: Some((u16::from(c), 53)),
+            is_translated: false,
+        }
     }
 
     fn scope(last: u8) -> Scope {

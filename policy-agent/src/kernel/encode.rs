@@ -209,7 +209,7 @@ impl Writer {
             attributes.push(SetAttribute::Description(vec![SetDescription::Size(cut::SIZE)]));
             attributes.push(SetAttribute::Timeout(u64::from(cut::SECONDS) * 1000));
         }
-        attributes.push(SetAttribute::UserData(elements::set_userdata(kind.is_concatenation())));
+        attributes.push(SetAttribute::UserData(elements::named_set_userdata(kind)));
         SetMessage { attributes }
     }
 }

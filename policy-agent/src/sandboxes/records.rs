@@ -87,7 +87,7 @@ mod tests {
 
     fn sandbox(container: &str) -> Sandbox {
         let attachment = Attachment::new(container, "eth0").unwrap();
-        Sandbox { attachment, pod: None, addresses: vec!["10.0.0.1".parse().unwrap()].try_into().unwrap() }
+        Sandbox { attachment, pod: None, addresses: vec!["10.0.0.1".parse().unwrap()].try_into().unwrap(), host_interface: None }
     }
 
     fn names(folder: &Path) -> Vec<String> {

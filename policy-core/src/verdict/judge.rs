@@ -235,6 +235,13 @@ impl AllowGraph {
         self.judge(&source, &destination, is_same, flow.protocol)
     }
 
+    /// The verdict on a flow whose destination was not translated. A pod's packets to itself only leave it on the way through a
+    /// Service; others that claim to be such are not the pod's own, and are judged like those between any two ends (S2.15).
+    #[must_use]
+    pub fn verdict_untranslated(&self, flow: &Flow) -> Verdict {
+        self.judge(&self.party(flow.source), &self.party(flow.destination), false, flow.protocol)
+    }
+
     /// The verdict between two ends. `is_same` says whether both are one pod; two replicas of one workload are not.
     #[must_use]
     pub fn judge(&self, source: &Party, destination: &Party, is_same: bool, protocol: Protocol) -> Verdict {

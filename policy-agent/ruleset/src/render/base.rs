@@ -8,31 +8,29 @@ use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::Direction;
-use policy_core::plan::GroupPlan;
+use policy_core::plan::{GroupPlan, NodePlan};
 use policy_core::sets::Family;
 
-use super::{Node, cut, group, sets};
+use super::{Node, cut, errors, group, sets, sources};
 use crate::MARKER;
 use crate::rule::{
-    concat, counter, ct_state, equal, goto, goto_verdict, jump, meta, opens_no_connection, payload, rule, set, text, verdict_map,
+    IPV4_OPTIONS, concat, counter, ct_state, ct_status, equal, goto, goto_verdict, jump, meta, not_equal, number,
+    opens_no_connection, option_exists, payload, prefix, rule, set, text, verdict_map,
 };
 use crate::ruleset::{About, Chain, Hook, Ruleset};
 
-/// ICMPv6 without which addressing breaks (S1.63): listeners 130–132 and 143, routers and neighbours 133–137.
-const NEVER_FILTERED: [&str; 9] = [
-    "mld-listener-query",
-    "mld-listener-report",
-    "mld-listener-done",
-    "nd-router-solicit",
-    "nd-router-advert",
-    "nd-neighbor-solicit",
-    "nd-neighbor-advert",
-    "nd-redirect",
-    "mld2-listener-report",
-];
+/// ICMPv6 of routers and neighbours, 133–137 (S1.63): with hop limit 255, which no router can forge.
+const NEIGHBOURS: [&str; 5] =
+    ["nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect"];
+
+/// ICMPv6 of multicast listeners, 130–132 and 143 (S1.63).
+const LISTENERS: [&str; 4] = ["mld-listener-query", "mld-listener-report", "mld-listener-done", "mld2-listener-report"];
 
 /// Where packets of addresses in quarantine end.
 const QUARANTINE: &str = "quarantine.deny";
+
+/// Where packets go that may say by themselves which way they take.
+const SOURCE_ROUTES: &str = "source-routes";
 
 pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     let Node { plan, options, .. } = *node;
@@ -40,7 +38,9 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     for direction in Direction::ALL {
         add_side(direction, node, out);
     }
-    let forward = dispatch("forward", &Direction::ALL, out);
+    errors::add(node, out);
+    add_source_routes(out);
+    let forward = dispatch("forward", &Direction::ALL, plan, out);
     insert(out, "forward", Some(Hook::Forward), forward, "packets to and from local pods");
     if !plan.quarantined.is_empty() {
         let rules = group::deny_rules(QUARANTINE, options, "nobody knows yet whose address it is (S3.11)");
@@ -48,14 +48,14 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     }
     // What a pod sends to its own node never meets the forward hook. What the node sends is not filtered at all (S2.11).
     let is_enforced = options.own_node_egress == OwnNodeEgress::Enforce;
-    if is_enforced || !plan.quarantined.is_empty() {
+    if is_enforced || !plan.quarantined.is_empty() || !plan.interfaces.is_empty() {
         let directions: &[Direction] = if is_enforced { &[Direction::Egress] } else { &[] };
-        let input = dispatch("input", directions, out);
+        let input = dispatch("input", directions, plan, out);
         insert(out, "input", Some(Hook::Input), input, "packets from local pods to this node");
     }
 }
 
-fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule<'static>>, about: &str) {
+pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule<'static>>, about: &str) {
     out.about.insert(name.to_owned(), About::text(about));
     out.chains.insert(name.to_owned(), Chain { hook, rules });
 }
@@ -76,22 +76,90 @@ fn first_packets(out: &Ruleset) -> Vec<Rule<'static>> {
     rules
 }
 
-fn accept(chain: &str, mut conditions: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {
+/// The families of which packets must not choose their own way: those with addresses that are isolated or in quarantine.
+fn guarded_families(out: &Ruleset) -> Vec<Family> {
+    let names = |family| [sets::isolated_name(family), sets::quarantine_name(family)];
+    [Family::V4, Family::V6].into_iter().filter(|f| names(*f).iter().any(|name| out.sets.contains_key(name))).collect()
+}
+
+/// A packet with a source route is addressed to the next node of the route, so that neither where it goes nor where it was is to be
+/// seen in it. IPv6 has no such routes any more (RFC 5095); what is left of routing headers shows the next address.
+fn add_source_routes(out: &mut Ruleset) {
+    let families = guarded_families(out);
+    let mut rules = Vec::new();
+    if families.contains(&Family::V4) {
+        for option in IPV4_OPTIONS {
+            // nft: ip option lsrr exists counter drop
+            let comment = "where it goes cannot be seen";
+            rules.push(rule(SOURCE_ROUTES, vec![option_exists(option), counter(), Statement::Drop(None)], comment));
+        }
+    }
+    let isolated = sets::isolated_name(Family::V6);
+    if out.sets.contains_key(&isolated) {
+        for field in ["saddr", "daddr"] {
+            // nft: ip6 daddr @isolated6 counter drop
+            let is_isolated = equal(address(Family::V6, field), text(format!("@{isolated}")));
+            rules.push(rule(SOURCE_ROUTES, vec![is_isolated, counter(), Statement::Drop(None)], "an isolated pod"));
+        }
+    }
+    if !rules.is_empty() {
+        insert(out, SOURCE_ROUTES, None, rules, "source-routed packets are dropped for isolated pods");
+    }
+}
+
+/// What must not pass even as part of a connection that was allowed.
+fn guards(chain: &str, plan: &NodePlan, out: &Ruleset) -> Vec<Rule<'static>> {
+    let mut rules = Vec::new();
+    if !plan.interfaces.is_empty() {
+        // nft: iifname @pod-interfaces jump sources
+        let is_pod = equal(meta(MetaKey::Iifname), text(format!("@{}", sources::INTERFACES)));
+        rules.push(rule(chain, vec![is_pod, jump(sources::CHAIN)], "whether the source is the pod's (S2.20)"));
+    }
+    if chain == "forward" && out.chains.contains_key(SOURCE_ROUTES) {
+        let families = guarded_families(out);
+        if families.contains(&Family::V4) {
+            // nft: ip hdrlength != 5 jump source-routes
+            let has_options = not_equal(payload("ip", "hdrlength"), number(5));
+            rules.push(rule(chain, vec![has_options, jump(SOURCE_ROUTES)], "has IPv4 options"));
+        }
+        if out.sets.contains_key(&sets::isolated_name(Family::V6)) {
+            // nft: exthdr rt exists jump source-routes
+            rules.push(rule(chain, vec![option_exists("rt"), jump(SOURCE_ROUTES)], "has an IPv6 routing header"));
+        }
+    }
+    rules
+}
+
+/// S1.63. A router counts the hop limit down before the packet comes by here, so what is forwarded has never 255. It may have 1, but
+/// then its destination is no multicast address: routers do not pass on what listeners and their routers say to each other.
+pub(crate) fn never_filtered(chain: &str) -> [Rule<'static>; 2] {
+    let types = |list: &[&'static str]| equal(payload("icmpv6", "type"), set(list.iter().copied().map(text)));
+    let hop_limit = |limit| equal(payload("ip6", "hoplimit"), number(limit));
+    let is_multicast = equal(payload("ip6", "daddr"), prefix("ff00::", 8));
+    [
+        // nft: icmpv6 type { nd-router-solicit, … } ip6 hoplimit 255 accept
+        accept(chain, vec![types(&NEIGHBOURS), hop_limit(255)], "neighbours and routers (S1.63)"),
+        // nft: icmpv6 type { mld-listener-query, … } ip6 hoplimit 1 ip6 daddr ff00::/8 accept
+        accept(chain, vec![types(&LISTENERS), hop_limit(1), is_multicast], "multicast listeners (S1.63)"),
+    ]
+}
+
+pub(crate) fn accept(chain: &str, mut conditions: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {
     conditions.push(Statement::Accept(None));
     rule(chain, conditions, comment)
 }
 
-fn address(family: Family, field: &'static str) -> nftables::expr::Expression<'static> {
+pub(crate) fn address(family: Family, field: &'static str) -> nftables::expr::Expression<'static> {
     payload(if family == Family::V4 { "ip" } else { "ip6" }, field)
 }
 
 /// Families of which pods are isolated in a direction.
-fn isolated_families(direction: Direction, out: &Ruleset) -> Vec<Family> {
+pub(crate) fn isolated_families(direction: Direction, out: &Ruleset) -> Vec<Family> {
     let is_isolated = |family: &Family| out.sets.contains_key(&sets::side_name(direction, *family));
     [Family::V4, Family::V6].into_iter().filter(is_isolated).collect()
 }
 
-fn local_field(direction: Direction) -> &'static str {
+pub(crate) fn local_field(direction: Direction) -> &'static str {
     if direction == Direction::Egress { "saddr" } else { "daddr" }
 }
 
@@ -103,7 +171,7 @@ fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
     let chain = direction.to_string();
     let mut rules = Vec::new();
     for family in isolated_families(direction, out) {
-        let entries = entry_chains(node, direction, family, out);
+        let entries = entry_chains(node, (direction, family), "", out);
         let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), goto_verdict(&chain))).collect();
         let comment = format!("{direction} of local pods");
         rules.push(rule(&chain, vec![verdict_map(address(family, local_field(direction)), entries)], &comment));
@@ -116,22 +184,16 @@ fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
 }
 
 /// The rules of a base chain: what always passes, then the look-ups of source and destination among the isolated local pods.
-fn dispatch(chain: &str, directions: &[Direction], out: &Ruleset) -> Vec<Rule<'static>> {
-    let l4proto = |word: &'static str| equal(meta(MetaKey::L4proto), text(word));
-    let errors = "errors about connections that were allowed (S1.62)";
-    let mut rules = vec![
-        accept(chain, vec![ct_state("established")], "connections that were allowed, and their replies (S3.7)"),
-        accept(chain, vec![l4proto("icmp"), ct_state("related")], errors),
-        accept(chain, vec![l4proto("ipv6-icmp"), ct_state("related")], errors),
-    ];
+fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, out: &Ruleset) -> Vec<Rule<'static>> {
+    let mut rules = guards(chain, plan, out);
+    rules.push(accept(chain, vec![ct_state("established")], "connections that were allowed, and their replies (S3.7)"));
     let families: Vec<Family> =
         [Family::V4, Family::V6].into_iter().filter(|f| out.sets.contains_key(&sets::isolated_name(*f))).collect();
     let quarantines = [Family::V4, Family::V6].map(|f| (f, sets::quarantine_name(f)));
     let quarantines = quarantines.into_iter().filter(|(_, name)| out.sets.contains_key(name));
     let quarantines: Vec<(Family, String)> = quarantines.collect();
     if families.contains(&Family::V6) || quarantines.iter().any(|(family, _)| *family == Family::V6) {
-        let types = equal(payload("icmpv6", "type"), set(NEVER_FILTERED.map(text)));
-        rules.push(accept(chain, vec![types], "neighbours, routers and listeners (S1.63)"));
+        rules.extend(never_filtered(chain));
     }
     for (family, set) in quarantines {
         let fields: &[&'static str] = if chain == "forward" { &["saddr", "daddr"] } else { &["saddr"] };
@@ -140,11 +202,13 @@ fn dispatch(chain: &str, directions: &[Direction], out: &Ruleset) -> Vec<Rule<'s
             rules.push(rule(chain, vec![is_held, goto(QUARANTINE)], "in quarantine (S3.11)"));
         }
     }
+    rules.extend(errors::entry(chain, directions, out));
     for family in &families {
         if directions.len() == 2 {
             let pair = concat([address(*family, "saddr"), address(*family, "daddr")]);
             let is_self = equal(pair, text(format!("@{}", sets::self_name(*family))));
-            rules.push(accept(chain, vec![is_self], "a pod and itself, through a Service (S2.15)"));
+            // Without translation, no such packet leaves the pod: somebody else made it.
+            rules.push(accept(chain, vec![is_self, ct_status("dnat")], "a pod and itself, through a Service (S2.15)"));
         }
         for direction in directions {
             let isolated = equal(address(*family, local_field(*direction)), text(format!("@{}", sets::isolated_name(*family))));
@@ -162,20 +226,27 @@ fn dispatch(chain: &str, directions: &[Direction], out: &Ruleset) -> Vec<Rule<'s
 }
 
 /// The chain for each address of an isolated pod. An address that several pods claim has a chain that asks all of them (S2.5).
-fn entry_chains(node: &Node<'_>, direction: Direction, family: Family, out: &mut Ruleset) -> Vec<(IpAddr, String)> {
+///
+/// `part` is the ending of the group's chains that are meant.
+pub(crate) fn entry_chains(
+    node: &Node<'_>,
+    (direction, family): (Direction, Family),
+    part: &str,
+    out: &mut Ruleset,
+) -> Vec<(IpAddr, String)> {
     let Node { plan, layout, names, .. } = *node;
     let mut entries = Vec::new();
     for (address, claimants) in plan.addresses.iter().filter(|(a, _)| Family::of(**a) == family) {
         let is_isolated = |place: &usize| plan.groups.get(*place).and_then(|g: &GroupPlan| g.side(direction)).is_some();
         let isolated = claimants.iter().copied().filter(is_isolated);
         let leaders: BTreeSet<usize> = isolated.map(|place| layout.leader(direction, place).unwrap_or(place)).collect();
-        let chains: Vec<String> = leaders.into_iter().map(|place| group::chain_name(names, place, direction)).collect();
+        let chains: Vec<String> = leaders.into_iter().map(|place| group::chain_name(names, place, direction) + part).collect();
         match chains.as_slice() {
             [] => {}
             [one] => entries.push((*address, one.clone())),
             many => {
                 let side = if direction == Direction::Egress { "eg" } else { "in" };
-                let name = format!("{side}-{}", address.to_string().replace(':', "-"));
+                let name = format!("{side}-{}{part}", address.to_string().replace(':', "-"));
                 let rules = many.iter().map(|chain| rule(&name, vec![jump(chain)], "")).collect();
                 insert(out, &name, None, rules, &format!("{address} is claimed by several pods: each must allow (S2.5)"));
                 entries.push((*address, name));

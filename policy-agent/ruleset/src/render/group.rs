@@ -11,7 +11,7 @@ use policy_core::model::{Direction, ObjectKey};
 use policy_core::plan::{GroupPlan, Isolation};
 use policy_core::sets::{Family, Transport};
 
-use super::{DenyLog, Names, Node, Options, sets};
+use super::{DenyLog, Names, Node, Options, errors, sets};
 use crate::names;
 use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
 use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
@@ -83,6 +83,8 @@ impl Builder<'_> {
         } else {
             self.add_chains(&deny, out);
         }
+        let errors = format!("{}{}", self.chain, errors::PART);
+        self.insert(errors.clone(), errors::bounded(&errors), format!("ICMP errors: {}", self.headline), out);
         let rules = deny_rules(&deny, self.node.options, &self.headline);
         self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
     }

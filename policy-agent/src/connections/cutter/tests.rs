@@ -164,7 +164,7 @@ fn scope(last: u8) -> Scope {
 }
 
 fn udp(from: u8, port: u16, to: u8) -> Tuple {
-    Tuple { source: ip(from), destination: ip(to), protocol: 17, ports: Some((port, 53)) }
+    Tuple { source: ip(from), destination: ip(to), protocol: 17, ports: Some((port, 53)), is_translated: false }
 }
 
 #[test]

@@ -20,6 +20,7 @@ const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_INET_PROTO: u32 = 12;
 const TYPE_INET_SERVICE: u32 = 13;
+const TYPE_IFNAME: u32 = 41;
 
 /// `NFTA_LIST_ELEM`.
 const LIST_ELEMENT: u16 = 1;
@@ -38,8 +39,8 @@ const OPEN_RANGE: [u8; 6] = [1, 4, 1, 0, 0, 0];
 /// The type of a set's keys as nft numbers it, and their length in bytes.
 pub(super) fn key_type(kind: SetKind) -> (u32, u32) {
     let (address, length) = match kind.family() {
-        Family::V4 => (TYPE_IPV4, 4),
-        Family::V6 => (TYPE_IPV6, 16),
+        Some(Family::V6) => (TYPE_IPV6, 16),
+        _ => (TYPE_IPV4, 4),
     };
     match kind {
         SetKind::Addresses(_) | SetKind::Ranges(_) => (address, length),
@@ -49,6 +50,8 @@ pub(super) fn key_type(kind: SetKind) -> (u32, u32) {
         SetKind::CutFlows(_) => {
             (concatenated(&[address, address, TYPE_INET_PROTO, TYPE_INET_SERVICE, TYPE_INET_SERVICE]), 2 * length + 12)
         }
+        SetKind::Interfaces => (TYPE_IFNAME, 16),
+        SetKind::Sources(_) => ((TYPE_IFNAME << 6) | address, 16 + length),
     }
 }
 
@@ -66,6 +69,14 @@ pub(super) const SERVICE_KEY: (u32, u32) = (TYPE_INET_SERVICE, 2);
 /// What nft notes about a set: its keys are big endian, or, in a concatenation, of no one order.
 pub(super) fn set_userdata(is_concatenation: bool) -> Vec<u8> {
     vec![0, 4, if is_concatenation { 0 } else { 2 }, 0, 0, 0]
+}
+
+/// The same for a named set. The names of interfaces are in the order of the host.
+pub(super) fn named_set_userdata(kind: SetKind) -> Vec<u8> {
+    match kind {
+        SetKind::Interfaces => vec![0, 4, 1, 0, 0, 0],
+        kind => set_userdata(kind.is_concatenation()),
+    }
 }
 
 /// The numbers of IP protocols.
@@ -122,6 +133,8 @@ fn push(element: &Element, out: &mut Vec<DefaultNla>) {
             let bytes = [&address(*source)[..], &address(*destination), &[*protocol, 0, 0, 0]].concat();
             out.push(nested(LIST_ELEMENT, &[key(bytes)]));
         }
+        Element::Interface(name) => out.push(nested(LIST_ELEMENT, &[key(name.bytes().to_vec())])),
+        Element::Source(name, a) => out.push(nested(LIST_ELEMENT, &[key([name.bytes().to_vec(), address(*a)].concat())])),
         // A range is its first address, and an end mark at the first address after it.
         Element::Range(low, high) => match next(*high) {
             Some(end) => {

@@ -1,6 +1,10 @@
 //! Statements as expressions over registers.
 //!
 //! Knows the statements that `policy-ruleset` renders, and refuses every other.
+//!
+//! - `headers`: whether a header is there, and fields compared with a value.
+
+mod headers;
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
@@ -24,9 +28,13 @@ const GOTO: u32 = -4i32 as u32;
 const RETURN: u32 = -5i32 as u32;
 
 // Keys of meta and ct, bases of payload, operators of cmp.
+const META_IIFNAME: u32 = 6;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+/// `IPS_DST_NAT`.
+const STATUS_DNAT: u32 = 1 << 5;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const CMP_EQ: u32 = 0;
@@ -74,7 +82,7 @@ pub(super) struct AnonymousSet {
 
 /// Encodes a rule; anonymous sets take their ids from `next_set`.
 pub(super) fn encode(rule: &Rule<'_>, next_set: &mut u32) -> Result<EncodedRule, EncodeError> {
-    let mut encoder = Encoder { expressions: Vec::new(), sets: Vec::new(), next_set };
+    let mut encoder = Encoder { expressions: Vec::new(), sets: Vec::new(), met: Vec::new(), next_set };
     for statement in rule.expr.iter() {
         encoder.statement(statement)?;
     }
@@ -94,6 +102,8 @@ pub(super) fn encode(rule: &Rule<'_>, next_set: &mut u32) -> Result<EncodedRule,
 struct Encoder<'a> {
     expressions: Vec<ListAttribute<ExpressionAttribute>>,
     sets: Vec<AnonymousSet>,
+    /// What the rule has asked already: meta keys and their values.
+    met: Vec<(u32, u8)>,
     next_set: &'a mut u32,
 }
 
@@ -118,6 +128,9 @@ fn field(payload: &Payload<'_>) -> Result<Field, EncodeError> {
     let (needs, base, offset, length) = match (named.protocol.as_ref(), named.field.as_ref()) {
         ("ip", "saddr") => (IPV4, NETWORK_HEADER, 12, 4),
         ("ip", "daddr") => (IPV4, NETWORK_HEADER, 16, 4),
+        ("ip", "hdrlength") => (IPV4, NETWORK_HEADER, 0, 1),
+        ("ip6", "hoplimit") => (IPV6, NETWORK_HEADER, 7, 1),
+        ("udp", "dport") => (UDP, TRANSPORT_HEADER, 2, 2),
         ("ip6", "saddr") => (IPV6, NETWORK_HEADER, 8, 16),
         ("ip6", "daddr") => (IPV6, NETWORK_HEADER, 24, 16),
         ("icmpv6", "type") => (ICMPV6, TRANSPORT_HEADER, 0, 1),
@@ -125,7 +138,6 @@ fn field(payload: &Payload<'_>) -> Result<Field, EncodeError> {
         ("th", "sport") => (&[][..], TRANSPORT_HEADER, 0, 2),
         ("th", "dport") => (&[][..], TRANSPORT_HEADER, 2, 2),
         ("tcp", "dport") => (TCP, TRANSPORT_HEADER, 2, 2),
-        ("udp", "dport") => (UDP, TRANSPORT_HEADER, 2, 2),
         ("sctp", "dport") => (SCTP, TRANSPORT_HEADER, 2, 2),
         _ => return Err(EncodeError::new(payload)),
     };
@@ -168,10 +180,14 @@ impl Encoder<'_> {
         self.push("immediate", vec![be32(1, 0), nested(2, &[verdict(code, chain)])]);
     }
 
+    /// Asks what a field needs, once in a rule.
     fn needs(&mut self, needs: &[(u32, u8)]) {
         for (key, value) in needs {
-            self.load_meta(*key, 1);
-            self.compare(CMP_EQ, &[*value]);
+            if !self.met.contains(&(*key, *value)) {
+                self.met.push((*key, *value));
+                self.load_meta(*key, 1);
+                self.compare(CMP_EQ, &[*value]);
+            }
         }
     }
 
@@ -205,18 +221,21 @@ impl Encoder<'_> {
     fn matching(&mut self, left: &Expression<'_>, op: Operator, right: &Expression<'_>) -> Result<(), EncodeError> {
         let unknown = || EncodeError::new(&(left, op, right));
         match (left, op, right) {
-            (Expression::Named(NamedExpression::CT(ct)), Operator::IN, Expression::String(word)) if ct.key == "state" => {
-                let bit: u32 = match word.as_ref() {
-                    "invalid" => 1,
-                    "established" => 2,
-                    "related" => 4,
+            (Expression::Named(NamedExpression::CT(ct)), Operator::IN, Expression::String(word)) => {
+                let (key, bit): (u32, u32) = match (ct.key.as_ref(), word.as_ref()) {
+                    ("state", "invalid") => (CT_STATE, 1),
+                    ("state", "established") => (CT_STATE, 2),
+                    ("state", "related") => (CT_STATE, 4),
+                    ("status", "dnat") => (CT_STATUS, STATUS_DNAT),
                     _ => return Err(unknown()),
                 };
-                self.push("ct", vec![be32(2, CT_STATE), be32(1, 1)]);
+                self.push("ct", vec![be32(2, key), be32(1, 1)]);
                 self.mask(&bit.to_ne_bytes(), false);
                 self.compare(CMP_NEQ, &[0; 4]);
             }
-            (Expression::Named(NamedExpression::Meta(meta)), Operator::EQ, Expression::String(word)) => {
+            (Expression::Named(NamedExpression::Meta(meta)), Operator::EQ, Expression::String(word))
+                if !word.starts_with('@') =>
+            {
                 let (key, value) = match (meta.key, word.as_ref()) {
                     (MetaKey::Nfproto, "ipv4") => (META_NFPROTO, NFPROTO_IPV4),
                     (MetaKey::Nfproto, "ipv6") => (META_NFPROTO, NFPROTO_IPV6),
@@ -227,6 +246,12 @@ impl Encoder<'_> {
                 };
                 self.load_meta(key, 1);
                 self.compare(CMP_EQ, &[value]);
+            }
+            (Expression::Named(NamedExpression::Exthdr(header)), Operator::EQ, Expression::Boolean(true)) => {
+                self.header_exists(&header.name)?;
+            }
+            (Expression::Named(NamedExpression::Payload(payload)), op, Expression::Number(number)) => {
+                self.number(payload, op, *number)?;
             }
             (Expression::Named(key), Operator::EQ, Expression::String(word)) => match (word.strip_prefix('@'), key) {
                 (Some(set), _) => {
@@ -321,12 +346,17 @@ impl Encoder<'_> {
                 Ok(())
             }
             NamedExpression::Concat(parts) => self.concatenation(parts, has_ranges),
+            NamedExpression::Meta(meta) if meta.key == MetaKey::Iifname => {
+                self.load_meta(META_IIFNAME, 1);
+                Ok(())
+            }
             other => Err(EncodeError::new(other)),
         }
     }
 
     fn concatenation(&mut self, parts: &[Expression<'_>], has_ranges: bool) -> Result<(), EncodeError> {
-        if let Some(Expression::Named(NamedExpression::Payload(first))) = parts.first() {
+        let is_payload = |part: &&Expression<'_>| matches!(part, Expression::Named(NamedExpression::Payload(_)));
+        if let Some(Expression::Named(NamedExpression::Payload(first))) = parts.iter().find(is_payload) {
             self.needs(field(first)?.needs);
         }
         self.load_parts(parts, has_ranges)
@@ -340,6 +370,10 @@ impl Encoder<'_> {
                     let field = field(payload)?;
                     self.load_field(&field, register(word));
                     word += field.length.div_ceil(4);
+                }
+                Expression::Named(NamedExpression::Meta(meta)) if meta.key == MetaKey::Iifname => {
+                    self.load_meta(META_IIFNAME, register(word));
+                    word += 4;
                 }
                 Expression::Named(NamedExpression::Meta(meta)) if meta.key == MetaKey::L4proto => {
                     self.load_meta(META_L4PROTO, register(word));

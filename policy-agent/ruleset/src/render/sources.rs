@@ -1,0 +1,80 @@
+//! Source addresses of local pods (S2.20).
+//!
+//! Selectors and egress isolation rest on source addresses, and runtimes let containers write any source into a packet. So what comes
+//! from an interface that leads to a pod, and to nothing else, must have an address of that pod as its source. It is asked before
+//! anything else is, also about packets of connections that were allowed: those of others are not the pod's to go on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use nftables::expr::{Expression, MetaKey};
+use nftables::stmt::Statement;
+use policy_core::graph::OwnNodeEgress;
+use policy_core::model::Direction;
+use policy_core::plan::{InterfaceName, NodePlan};
+use policy_core::sets::Family;
+
+use super::base::{accept, address, insert, never_filtered};
+use super::{Options, group, sets};
+use crate::rule::{concat, equal, meta, number, payload, prefix, rule, text};
+use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
+
+/// The chain that what comes from pods jumps to.
+pub(crate) const CHAIN: &str = "sources";
+/// The set of interfaces that lead to pods.
+pub(crate) const INTERFACES: &str = "pod-interfaces";
+/// Those of pods that may send to their own node whatever they want, also from addresses of the link.
+const OPEN: &str = "open-interfaces";
+
+fn pairs(family: Family) -> String {
+    format!("pod-sources{}", sets::digit(family))
+}
+
+fn add_set(out: &mut Ruleset, name: &str, kind: SetKind, elements: BTreeSet<Element>, about: &str) {
+    out.about.insert(name.to_owned(), About::text(about));
+    out.sets.insert(name.to_owned(), Set { kind, contents: Contents::Fixed(elements) });
+}
+
+/// Whether no policy says anything about what goes from these addresses to their own node.
+fn is_open(plan: &NodePlan, options: &Options, addresses: &BTreeSet<IpAddr>) -> bool {
+    let is_enforced = options.own_node_egress == OwnNodeEgress::Enforce;
+    let is_isolated = |place: &usize| plan.groups.get(*place).is_none_or(|group| group.side(Direction::Egress).is_some());
+    let is_free = |groups: &Vec<usize>| !is_enforced || !groups.iter().any(is_isolated);
+    let is_open = |address: &IpAddr| plan.addresses.get(address).is_some_and(is_free) && !plan.quarantined.contains(address);
+    !addresses.is_empty() && addresses.iter().all(is_open)
+}
+
+pub(crate) fn add(plan: &NodePlan, options: &Options, out: &mut Ruleset) {
+    let interfaces: &BTreeMap<InterfaceName, BTreeSet<IpAddr>> = &plan.interfaces;
+    if interfaces.is_empty() {
+        return;
+    }
+    let names = interfaces.keys().copied().map(Element::Interface).collect();
+    add_set(out, INTERFACES, SetKind::Interfaces, names, "interfaces that lead to one pod and to nothing else (S2.20)");
+    let open = interfaces.iter().filter(|(_, addresses)| is_open(plan, options, addresses));
+    let open = open.map(|(name, _)| Element::Interface(*name)).collect();
+    add_set(out, OPEN, SetKind::Interfaces, open, "those of pods that no policy isolates for egress");
+    let iifname = || meta(MetaKey::Iifname);
+    let mut rules = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let all = interfaces.iter().flat_map(|(name, addresses)| addresses.iter().map(move |a| (*name, *a)));
+        let own = all.filter(|(_, a)| Family::of(*a) == family).map(|(name, a)| Element::Source(name, a)).collect();
+        add_set(out, &pairs(family), SetKind::Sources(family), own, "what each of them may send from");
+        // nft: iifname . ip saddr @pod-sources4 return
+        let is_own = equal(concat([iifname(), address(family, "saddr")]), text(format!("@{}", pairs(family))));
+        rules.push(rule(CHAIN, vec![is_own, Statement::Return(None)], "an address of the pod"));
+    }
+    rules.extend(never_filtered(CHAIN));
+    let from = |protocol: &'static str, what: Expression<'static>| equal(payload(protocol, "saddr"), what);
+    let to_port = |port| equal(payload("udp", "dport"), number(port));
+    let link = || from("ip6", prefix("fe80::", 64));
+    // nft: ip saddr 0.0.0.0 udp dport 67 accept
+    rules.push(accept(CHAIN, vec![from("ip", text("0.0.0.0")), to_port(67)], "asks for an address (DHCP)"));
+    // nft: ip6 saddr fe80::/64 udp dport 547 accept
+    rules.push(accept(CHAIN, vec![link(), to_port(547)], "asks for an address (DHCPv6)"));
+    // nft: ip6 saddr fe80::/64 iifname @open-interfaces accept
+    let is_open = equal(iifname(), text(format!("@{OPEN}")));
+    rules.push(accept(CHAIN, vec![link(), is_open], "to its own node, by an address of the link"));
+    rules.extend(group::deny_rules(CHAIN, options, "the source is no address of the pod (S2.20)"));
+    insert(out, CHAIN, None, rules, "what local pods send must have an address of theirs as its source (S2.20)");
+}
