@@ -61,7 +61,7 @@ impl Lab {
 
     /// A problem is named, and the table is what it was.
     fn keeps(&self, how: &str, table: &str) {
-        self.agent.wait(|status| has_problems(status));
+        self.agent.wait(has_problems);
         assert_eq!(self.table(), table, "{how}");
     }
 

@@ -33,6 +33,7 @@ pub struct Metrics {
     pub set_elements: IntGauge,
     pub chains: IntGauge,
     pub rules: IntGauge,
+    pub oversized_groups: IntGauge,
     pub objects: IntGaugeVec,
     pub in_sync: IntGauge,
     pub source_problems: IntGauge,
@@ -121,6 +122,10 @@ impl Metrics {
             set_elements: gauge("set_elements", "Elements in the named sets, as counted by the kernel (Linux 6.16; else 0)")?,
             chains: gauge("chains", "Chains in the table")?,
             rules: gauge("rules", "Rules in the table")?,
+            oversized_groups: gauge(
+                "oversized_groups",
+                "Groups of pods and directions that get no traffic, because their policies are too large to be compiled",
+            )?,
             objects,
             in_sync: gauge("in_sync", "1 while the kernel holds what the objects say, as far as the agent knows; else 0")?,
             source_problems: gauge("source_problems", "Objects or files that are wrong at the moment")?,

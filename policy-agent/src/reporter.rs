@@ -133,6 +133,7 @@ impl Findings {
             let word = match reason {
                 Reason::OnlyHostNetwork => "OnlyHostNetworkPods",
                 Reason::NamedPortNotFound => "NamedPortNotFound",
+                Reason::TooManyPeers => "TooManyPeers",
             };
             add(&policy, word, format!("{path}: {message} ({rule})"));
         }

@@ -2,9 +2,10 @@
 //!
 //! Nothing is decided here: these are findings for whoever wrote the policy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::{Direction, NamedPort, ObjectKey, Phase, Pod, Policy, PortEntry, Ports};
+use crate::compile::MOST_PEERS;
+use crate::model::{Direction, NamedPort, ObjectKey, Peers, Phase, Pod, Policy, PortEntry, Ports};
 use crate::sets::Transport;
 
 /// What is the matter.
@@ -14,6 +15,8 @@ pub enum Reason {
     OnlyHostNetwork,
     /// A rule names a port that no container of any pod concerned has (S1.53, S1.54).
     NamedPortNotFound,
+    /// Port ranges of the policy overlap so much that it is not compiled, and its pods get no traffic.
+    TooManyPeers,
 }
 
 /// A finding about one policy.
@@ -82,7 +85,8 @@ impl<'a> Effects<'a> {
                 help: None,
             }];
         }
-        let mut out = Vec::new();
+        let mut out: Vec<Finding> =
+            Direction::ALL.into_iter().filter_map(|direction| too_many_peers(policy, direction)).collect();
         if !own.is_empty() {
             self.ingress(policy, &own, &mut out);
         }
@@ -118,6 +122,50 @@ impl<'a> Effects<'a> {
             }
         }
     }
+}
+
+/// Rules whose port ranges overlap make a set of peers for each port at which one of them begins or ends. Those of other policies for the
+/// same pods come on top, so this finds some of what is not compiled, and nothing that is.
+fn too_many_peers(policy: &Policy, direction: Direction) -> Option<Finding> {
+    let rules = policy.rules(direction)?;
+    let mut known: HashMap<&Peers, usize> = HashMap::new();
+    // (protocol, first port at which something changes, peers, +1 or -1)
+    let mut events: Vec<(Transport, u32, usize, i32)> = Vec::new();
+    for rule in rules {
+        let Ports::Listed(entries) = &rule.ports else { continue };
+        let next = known.len();
+        let peers = *known.entry(&rule.peers).or_insert(next);
+        for entry in entries {
+            if let PortEntry::Range { protocol, low, high } = entry {
+                events.push((*protocol, u32::from(*low), peers, 1));
+                events.push((*protocol, u32::from(*high) + 1, peers, -1));
+            }
+        }
+    }
+    events.sort_unstable();
+    let mut active: HashMap<usize, i32> = HashMap::new();
+    let mut count = 0;
+    for (place, (protocol, port, peers, change)) in events.iter().enumerate() {
+        let uses = active.entry(*peers).or_default();
+        *uses += change;
+        if *uses == 0 {
+            active.remove(peers);
+        }
+        let is_last_here = events.get(place + 1).is_none_or(|(next, at, ..)| (next, at) != (protocol, port));
+        count += if is_last_here { active.len() } else { 0 };
+    }
+    (count > MOST_PEERS).then(|| Finding {
+        policy: policy.key.clone(),
+        reason: Reason::TooManyPeers,
+        rule: "S0.6",
+        path: format!("spec.{direction}"),
+        message: format!(
+            "the port ranges of its {} rules overlap so that they make more than {MOST_PEERS} pairs of ports and peers, so the pods that it \
+             selects get no {direction} traffic",
+            rules.len()
+        ),
+        help: Some("use port ranges that do not overlap, or fewer of them".to_owned()),
+    })
 }
 
 fn missing(policy: &Policy, rule: &'static str, path: String, message: String) -> Finding {
@@ -173,6 +221,29 @@ mod tests {
         assert_eq!(found("{podSelector: {}}", Knowledge::Part), []);
         // It may select pods that are not there yet.
         assert_eq!(found("{podSelector: {matchLabels: {app: done}}}", Knowledge::Whole), []);
+    }
+
+    #[test]
+    fn rules_that_multiply_are_named() {
+        let rules = |number: u16, is_nested: bool| {
+            let rule = |n: u16| {
+                let (low, high) = if is_nested { (1 + n, 60_000 - n) } else { (1 + 2 * n, 2 + 2 * n) };
+                format!(
+                    "{{from: [{{ipBlock: {{cidr: 10.{}.{}.0/24}}}}], ports: [{{port: {low}, endPort: {high}}}]}}",
+                    n / 256,
+                    n % 256
+                )
+            };
+            let rules: Vec<String> = (0..number).map(rule).collect();
+            found(&format!("{{podSelector: {{matchLabels: {{app: web}}}}, ingress: [{}]}}", rules.join(", ")), Knowledge::Whole)
+        };
+        assert_eq!(
+            rules(1500, true),
+            [(Reason::TooManyPeers, "spec.ingress".to_owned())],
+            "1,500 × 1,500 / 2 below each end, twice"
+        );
+        assert_eq!(rules(100, true), []);
+        assert_eq!(rules(1500, false), []);
     }
 
     #[test]

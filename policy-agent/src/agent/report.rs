@@ -2,11 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use policy_core::graph::GroupId;
+use policy_core::model::Direction;
+
 use super::Agent;
 use crate::metrics::seconds;
 use crate::source::Freshness;
 use crate::status::{self, Status};
 use crate::warnings;
+
+/// Groups that are too large, and policies of each, that warnings name.
+const OVERSIZED_SHOWN: usize = 5;
 
 fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -18,6 +24,7 @@ impl Agent {
         self.metrics.sets.set(size(ruleset.sets.len()));
         self.metrics.chains.set(size(ruleset.chains.len()));
         self.metrics.rules.set(size(ruleset.chains.values().map(|chain| chain.rules.len()).sum()));
+        self.metrics.oversized_groups.set(size(self.enforcer.graph().too_large().count()));
         for (kind, count) in self.objects() {
             self.metrics.objects.with_label_values(&[kind]).set(size(count));
         }
@@ -65,6 +72,7 @@ impl Agent {
         let mut out = warnings::of_node();
         out.extend(warnings::unchecked_sources(self.enforcer.unchecked_pods()));
         out.extend(self.stale());
+        out.extend(self.oversized());
         out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
         out.extend(self.enforcer.save_trouble());
         if self.is_in_force && self.enforcer.local_addresses() == 0 {
@@ -72,6 +80,24 @@ impl Agent {
             out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));
         }
         out
+    }
+
+    /// Pods that get no traffic because of the size of their policies.
+    fn oversized(&self) -> Vec<String> {
+        let graph = self.enforcer.graph();
+        let line = |(group, direction): (GroupId, Direction)| {
+            let name = |policy| {
+                let (namespace, name) = graph.policy_name(policy);
+                format!("{namespace}/{name}")
+            };
+            let policies: Vec<String> = graph.isolating(group, direction).into_iter().take(OVERSIZED_SHOWN).map(name).collect();
+            let pods = graph.pods_of(group).count();
+            format!(
+                "{direction} of {pods} pods is closed: the port ranges of {} overlap too much to be compiled",
+                policies.join(", ")
+            )
+        };
+        graph.too_large().take(OVERSIZED_SHOWN).map(line).collect()
     }
 
     /// What may have changed unseen.

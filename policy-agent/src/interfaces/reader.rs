@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(route_of(31, UNICAST, &[to.clone(), through.clone()]), Some((vec![7], None)));
         let router = attribute(RTA_GATEWAY, &[10, 0, 0, 9]);
         assert_eq!(route_of(32, UNICAST, &[to.clone(), through.clone(), router]), Some((vec![7], None)));
-        assert_eq!(route_of(0, UNICAST, &[through.clone()]), Some((vec![7], None)));
+        assert_eq!(route_of(0, UNICAST, std::slice::from_ref(&through)), Some((vec![7], None)));
         assert_eq!(route_of(32, 2, &[to.clone(), through]), None, "the node's own");
         let hops: Vec<u8> = [8u16, 0, 5, 0, 8, 0, 6, 0].iter().flat_map(|n| n.to_ne_bytes()).collect();
         assert_eq!(route_of(32, UNICAST, &[to, attribute(RTA_MULTIPATH, &hops)]), Some((vec![5, 6], None)));

@@ -15,7 +15,7 @@ use crate::sets::Transport;
 /// Selectors and address ranges that the peer sets of one decision may hold together. Rules with ranges of ports that overlap make a
 /// peer set for each port at which one begins or ends, so few rules can make very many: twelve thousand rules, which one policy
 /// can have, 72 million. A pod with more than this gets no traffic.
-const MOST_PEERS: usize = 1_000_000;
+pub(crate) const MOST_PEERS: usize = 1_000_000;
 
 /// What all selecting policies allow in one direction, rule by rule (S3.2, S3.3).
 #[derive(Default)]

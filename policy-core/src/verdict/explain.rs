@@ -89,6 +89,10 @@ pub(crate) struct Question<'a> {
     pub name: &'a str,
 }
 
+/// Why the rules of a pod are not applied.
+const TOO_LARGE: &str = "not applied: the port ranges of the pod's policies overlap so much that they cannot be compiled, so all of this \
+                         direction is denied";
+
 impl AllowGraph {
     /// Explains both sides of a connection. `names` are what the ends are called in the text, source first.
     ///
@@ -159,6 +163,13 @@ impl AllowGraph {
         };
         let question = Question { graph: self, group, direction, other, asked, name };
         side.rules = policies.iter().flat_map(|policy| question.rules(*policy)).collect();
+        if self.too_large.contains(&(group, direction)) {
+            for rule in &mut side.rules {
+                rule.allows = PortSet::default();
+                rule.misses = vec![TOO_LARGE.to_owned()];
+            }
+            return side;
+        }
         // Who asks for everything and gets something does not miss the rest.
         let is_missed = side.allows != *asked && (side.allows.is_empty() || !asked.is_all());
         if matches!(side.cause, Cause::Allowed | Cause::Denied) && is_missed {
