@@ -26,7 +26,6 @@ mod policies;
 mod terms;
 mod values;
 
-pub(crate) use decide::MOST_PEERS;
 use delta::Memberships;
 pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
 use index::LabelIndex;

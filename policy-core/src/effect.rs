@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::compile::MOST_PEERS;
-use crate::model::{Direction, NamedPort, ObjectKey, Peers, Phase, Pod, Policy, PortEntry, Ports};
+use crate::model::{Direction, MOST_PEERS, NamedPort, ObjectKey, Peers, Phase, Pod, Policy, PortEntry, Ports};
 use crate::sets::Transport;
 
 /// What is the matter.

@@ -44,9 +44,22 @@ fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
+/// What stands before the name of a file that only tests need.
+const TEST_FILE: &str = "#[cfg(test)]\nmod ";
+
+/// The files that only tests need, as other files declare them.
+fn test_files(files: &[PathBuf]) -> Vec<PathBuf> {
+    let declared = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).expect("readable");
+        let names = text.split(TEST_FILE).skip(1).filter_map(|rest| rest.lines().next()?.strip_suffix(';').map(str::to_owned));
+        names.map(|name| path.with_extension("").join(name).with_extension("rs")).collect::<Vec<_>>()
+    };
+    files.iter().flat_map(declared).collect()
+}
+
 /// The code of a file without comments, and without its unit tests.
 fn code(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).expect("readable");
+    let text = std::fs::read_to_string(path).expect("readable").replace(TEST_FILE, "mod ");
     let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
     text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
@@ -55,6 +68,9 @@ fn checked() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
+    let tests = test_files(&files);
+    assert!(!tests.is_empty() && tests.iter().all(|path| files.contains(path)), "{tests:?}");
+    files.retain(|path| !tests.contains(path));
     let module = |path: &Path| {
         let first = path.strip_prefix(&root).expect("below").components().next().expect("a name");
         first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()

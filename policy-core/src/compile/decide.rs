@@ -9,13 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::Compiler;
 use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol};
-use crate::model::{Direction, PortEntry, Ports};
+use crate::model::{Direction, MOST_PEERS, PortEntry, Ports};
 use crate::sets::Transport;
-
-/// Selectors and address ranges that the peer sets of one decision may hold together. Rules with ranges of ports that overlap make a
-/// peer set for each port at which one begins or ends, so few rules can make very many: twelve thousand rules, which one policy
-/// can have, 72 million. A pod with more than this gets no traffic.
-pub(crate) const MOST_PEERS: usize = 1_000_000;
 
 /// What all selecting policies allow in one direction, rule by rule (S3.2, S3.3).
 #[derive(Default)]
