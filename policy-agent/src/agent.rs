@@ -434,17 +434,26 @@ impl Agent {
                 self.metrics.connections_cut_coarsely.inc_by(judged.coarse as u64);
                 self.metrics.connections_not_held.inc_by(judged.unheld as u64);
                 let _ = answer.send(judged.is_doomed);
+                judged.unheld
             }),
             Batch::Release(held, answer) => self.enforcer.release(&held).map(|left| {
                 let _ = answer.send(left == 0);
+                0
             }),
             Batch::Forget(held, answer) => self.enforcer.forget(&held).map(|_| {
                 let _ = answer.send(());
+                0
             }),
         };
-        if let Err(error) = result {
-            self.complain(format!("cannot keep connections cut: {error}"));
-            self.retry_at.get_or_insert((self.clock)() + RETRY);
+        match result {
+            Ok(0) => {}
+            Ok(unheld) => self.complain(format!(
+                "{unheld} connections that were cut can come back while their ends keep sending: there is no room to remember them"
+            )),
+            Err(error) => {
+                self.complain(format!("cannot keep connections cut: {error}"));
+                self.retry_at.get_or_insert((self.clock)() + RETRY);
+            }
         }
     }
 

@@ -16,7 +16,6 @@ pub mod monitor;
 pub(crate) mod netlink;
 pub mod table;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -75,18 +74,6 @@ pub trait Kernel: Send {
     /// When the kernel does not say.
     fn sets(&mut self) -> io::Result<Vec<String>>;
 
-    /// Packets counted in each chain of our table, since the chain was last replaced.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
-    fn packets(&mut self) -> io::Result<BTreeMap<String, u64>>;
-
-    /// Elements in the named sets of our table; `None` when the kernel does not count them.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
-    fn elements(&mut self) -> io::Result<Option<u64>>;
-
     /// Which generations after `from`, up to and with `to`, touched our table.
     fn between(&mut self, from: u32, to: u32) -> Between;
 
@@ -135,14 +122,6 @@ impl Kernel for RealKernel {
 
     fn sets(&mut self) -> io::Result<Vec<String>> {
         self.reader.sets()
-    }
-
-    fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
-        self.reader.packets()
-    }
-
-    fn elements(&mut self) -> io::Result<Option<u64>> {
-        self.reader.elements()
     }
 
     fn between(&mut self, from: u32, to: u32) -> Between {

@@ -376,14 +376,6 @@ impl Kernel for FakeKernel {
         Ok(self.listed()?.table.iter().flat_map(|table| table.sets.keys().cloned()).collect())
     }
 
-    fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
-        Ok(BTreeMap::new())
-    }
-
-    fn elements(&mut self) -> io::Result<Option<u64>> {
-        Ok(self.lock().table.as_ref().map(|table| table.sets.values().map(|set| set.len() as u64).sum()))
-    }
-
     fn between(&mut self, from: u32, to: u32) -> Between {
         // What was not announced does not come.
         self.lock().announcements.between(from, to).unwrap_or(Between::Unknown)
