@@ -21,7 +21,7 @@ pub(crate) struct Args {
 const LONG_ABOUT: &str = "\
 Enforces Kubernetes NetworkPolicies for the pods of one node, with nftables.
 
-It owns the table `inet netpol` and nothing else. The table is changed in transactions; it stays in force when the agent \
+It owns the table `inet netpol`, and for a moment `inet netpol-guard` and `inet netpol-probe`. The table is changed in transactions; it stays in force when the agent \
 stops, crashes or is upgraded, and `policy-agent cleanup` removes it.";
 
 const EXAMPLES: &str = "\
