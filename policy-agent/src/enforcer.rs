@@ -368,6 +368,8 @@ impl Enforcer {
                 Err(other) => return Err(other),
             }
         }
+        // Parts of the attempt in place may be in the kernel; what is right does not depend on them.
+        let generation = self.kernel.generation()?;
         let result = self.remake(generation, has_guard);
         if result.is_err() {
             // The table is as it was, and filters alone again. If this fails too, the next try removes the guard.

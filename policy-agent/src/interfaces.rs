@@ -82,14 +82,22 @@ impl Interfaces {
         }
         let mut known = BTreeMap::new();
         let mut out = BTreeMap::new();
-        for interface in self.seen.iter().filter(|interface| !interface.leads_elsewhere) {
+        for interface in &self.seen {
             let told = self.told.get(&interface.name);
+            // What the pod's side does to the routes of an interface that is a pod's does not set it free.
+            if interface.leads_elsewhere && told.is_none() && !self.known.contains_key(&interface.index) {
+                continue;
+            }
             let behind = interface.addresses.iter().chain(told.into_iter().flatten());
             let owners: BTreeSet<&BTreeSet<IpAddr>> = behind.filter_map(|a| pods.get(a)).flatten().copied().collect();
             let owners: Vec<&BTreeSet<IpAddr>> = owners.into_iter().collect();
             let sources = match (owners.as_slice(), told, self.known.get(&interface.index)) {
                 ([one], told, _) => one.iter().chain(told.into_iter().flatten()).copied().collect(),
-                ([], Some(told), _) => told.clone(),
+                // An address may still be in the status of a pod that is gone.
+                (several, Some(told), _) => {
+                    let own = several.iter().filter(|owner| owner.is_superset(told)).flat_map(|owner| owner.iter());
+                    own.chain(told).copied().collect()
+                }
                 // Whose address one of these is by now, is not behind this interface.
                 ([], None, Some(before)) => before.iter().filter(|a| !pods.contains_key(*a)).copied().collect(),
                 _ => continue,

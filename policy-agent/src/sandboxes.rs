@@ -181,7 +181,12 @@ impl Sandboxes {
         if sandbox.host_interface.is_some() {
             let same =
                 |other: &&mut Sandbox| other.attachment != sandbox.attachment && other.host_interface == sandbox.host_interface;
-            self.sandboxes.values_mut().filter(same).for_each(|other| other.host_interface = None);
+            for other in self.sandboxes.values_mut().filter(same) {
+                other.host_interface = None;
+                if let Some(records) = &self.records {
+                    records.write(other).map_err(AddError::Record)?;
+                }
+            }
         }
         let before: Vec<Attachment> = self.sandboxes.values().filter(is_before).map(|other| other.attachment.clone()).collect();
         let attachment = sandbox.attachment.clone();

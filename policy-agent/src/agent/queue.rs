@@ -19,8 +19,8 @@ use crate::source::News;
 
 /// News that may wait; a source with more waits itself.
 const MOST_NEWS: usize = 1024;
-/// Generations that may wait; more count as lost announcements.
-const MOST_GENERATIONS: usize = 64;
+/// Generations that may wait; more count as lost announcements. Each part of a large transaction of ours is one.
+const MOST_GENERATIONS: usize = 4096;
 /// Requests of the CNI plugin that may wait. The kubelet starts a few hundred pods at once at the most.
 const MOST_TASKS: usize = 1024;
 /// Questions that may wait.
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn announcements_beyond_the_bound_count_as_lost() {
         let (mailbox, inbox) = queue();
-        for generation in 0..1000 {
+        for generation in 0..10_000 {
             mailbox.send(Event::Touched(Some(generation))).unwrap();
         }
         assert!(matches!(inbox.take(), Some(Event::Touched(None))));

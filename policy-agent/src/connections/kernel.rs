@@ -120,7 +120,8 @@ impl Conntrack {
                 Err(error) => return Err(error),
             }
         }
-        Ok(out)
+        // What was listed may not be all.
+        Err(io::ErrorKind::Interrupted.into())
     }
 }
 

@@ -46,6 +46,9 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `RTN_UNICAST`.
 const UNICAST: u8 = 1;
+/// Origins of routes (`rtm_protocol`): redirects, and advertisements of routers.
+const REDIRECT: u8 = 1;
+const ROUTER_ADVERTISEMENT: u8 = 9;
 /// `RTM_F_CLONED`: a route that only caches another one.
 const CLONED: u32 = 0x200;
 
@@ -246,8 +249,12 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 
 /// A route to what is not on this node; `None` for others, and for those to addresses of the link.
 fn route(body: &[u8]) -> Option<Route> {
-    let (family, length, kind) = (*body.first()?, *body.get(1)?, *body.get(7)?);
+    let (family, length, origin, kind) = (*body.first()?, *body.get(1)?, *body.get(5)?, *body.get(7)?);
     if kind != UNICAST || u32_at(body, 8)? & CLONED != 0 {
+        return None;
+    }
+    // A pod can advertise itself as a router, and redirect to itself: what comes of that says nothing about its interface.
+    if [REDIRECT, ROUTER_ADVERTISEMENT].contains(&origin) {
         return None;
     }
     let (mut destination, mut through, mut has_router) = (None, Vec::new(), false);
@@ -264,8 +271,9 @@ fn route(body: &[u8]) -> Option<Route> {
             _ => {}
         }
     }
-    let is_link_local = matches!(destination, Some(IpAddr::V6(a)) if a.is_unicast_link_local());
-    if is_link_local {
+    // Old kernels have a unicast route to all multicast addresses on each link.
+    let is_of_link = matches!(destination, Some(IpAddr::V6(a)) if a.is_unicast_link_local() || a.is_multicast());
+    if is_of_link {
         return None;
     }
     let is_single = length == if family == AF_INET { 32 } else { 128 };

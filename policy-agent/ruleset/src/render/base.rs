@@ -1,6 +1,6 @@
 //! The chains that packets enter, and what every isolated pod has in common.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use nftables::expr::MetaKey;
@@ -171,7 +171,9 @@ fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
     let chain = direction.to_string();
     let mut rules = Vec::new();
     for family in isolated_families(direction, out) {
-        let entries = entry_chains(node, (direction, family), "", out);
+        let mut entries: BTreeMap<IpAddr, String> = entry_chains(node, (direction, family), "", out).into_iter().collect();
+        let held = node.plan.quarantined.iter().filter(|address| Family::of(**address) == family);
+        entries.extend(held.map(|address| (*address, QUARANTINE.to_owned())));
         let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), goto_verdict(&chain))).collect();
         let comment = format!("{direction} of local pods");
         rules.push(rule(&chain, vec![verdict_map(address(family, local_field(direction)), entries)], &comment));

@@ -87,20 +87,24 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
     let mut add = |name: String, about: String, is_isolated: &dyn Fn(&GroupPlan) -> bool| {
         let is_in = |groups: &[usize]| groups.iter().any(|g| plan.groups.get(*g).is_some_and(is_isolated));
         let addresses = plan.addresses.iter().filter(|(a, groups)| Family::of(**a) == family && is_in(groups));
-        let elements: BTreeSet<Element> = addresses.map(|(address, _)| Element::Address(*address)).collect();
+        let mut elements: BTreeSet<Element> = addresses.map(|(address, _)| Element::Address(*address)).collect();
         let is_used = !elements.is_empty();
         if is_used {
+            // An isolated address that comes into quarantine stays here: a packet that was looked up among those in quarantine before the
+            // change, and is looked up here after it, must be found.
+            let held = plan.quarantined.iter().filter(|address| Family::of(**address) == family);
+            elements.extend(held.map(|address| Element::Address(*address)));
             out.about.insert(name.clone(), About::text(about));
             out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(elements) });
         }
         is_used
     };
-    let text = "local pods that a policy isolates in any direction".to_owned();
+    let text = "local pods that a policy isolates in any direction, and addresses in quarantine".to_owned();
     if !add(isolated_name(family), text, &GroupPlan::is_isolated) {
         return;
     }
     for direction in Direction::ALL {
-        let text = format!("local pods that a policy isolates for {direction}");
+        let text = format!("local pods that a policy isolates for {direction}, and addresses in quarantine");
         add(side_name(direction, family), text, &|group| group.side(direction).is_some());
     }
     let pairs = plan.self_pairs.iter().filter(|(a, _)| Family::of(*a) == family).map(|(a, b)| Element::Pair(*a, *b));
