@@ -141,6 +141,8 @@ pub fn measure(
         network.forget_connections();
         truth.arrived.extend(arrived(network, &probes, round, |probe| truth.verdicts[probe]));
     }
+    // What comes next begins with no connection: one that the next policies cut would stay cut in the other direction, too (S3.9).
+    network.forget_connections();
     truth
 }
 

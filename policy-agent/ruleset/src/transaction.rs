@@ -128,12 +128,17 @@ impl Transaction {
             return Self::rebuild(after, graph, &chains, &before.sets.keys().cloned().collect());
         }
         let mut out = Self::default();
-        let fresh = after.sets.iter().filter(|(name, _)| !before.sets.contains_key(*name));
-        fresh.for_each(|(name, set)| out.add_set(name, set, graph));
+        let (dynamic, plain): (Vec<_>, Vec<_>) =
+            after.sets.iter().filter(|(name, _)| !before.sets.contains_key(*name)).partition(|(_, set)| set.kind.is_dynamic());
+        plain.into_iter().for_each(|(name, set)| out.add_set(name, set, graph));
         let is_fresh = |name: &String, chain: &Chain| chain.hook.is_none() && !before.chains.contains_key(name);
         let fresh = || after.chains.iter().filter(|(name, chain)| is_fresh(name, chain));
         out.ops.extend(fresh().map(|(name, _)| Op::AddChain { name: name.clone(), hook: None }));
-        out.ops.extend(fresh().flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
+        let rules_of = |does_update: bool| fresh().filter(move |(_, chain)| updates_a_set(chain) == does_update);
+        out.ops.extend(rules_of(false).flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
+        // Dynamic sets come last of what is new, and with the rules that make them so: these are part of the switch.
+        dynamic.into_iter().for_each(|(name, set)| out.add_set(name, set, graph));
+        out.ops.extend(rules_of(true).flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
 
         out.change_sets(before, after, delta, graph);
         let is_changed = |name: &String, chain: &Chain| !is_fresh(name, chain) && before.chains.get(name) != Some(chain);
@@ -267,6 +272,11 @@ impl Transaction {
             self.add_elements(name, set.kind, joined);
         }
     }
+}
+
+/// Whether packets that meet its rules change a set.
+fn updates_a_set(chain: &Chain) -> bool {
+    chain.rules.iter().flat_map(|rule| rule.expr.iter()).any(|statement| matches!(statement, Statement::Set(_)))
 }
 
 fn weight(op: &Op) -> usize {
