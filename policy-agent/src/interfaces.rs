@@ -82,12 +82,8 @@ impl Interfaces {
         }
         let mut known = BTreeMap::new();
         let mut out = BTreeMap::new();
-        for interface in &self.seen {
+        for interface in self.seen.iter().filter(|interface| !interface.leads_elsewhere) {
             let told = self.told.get(&interface.name);
-            // What the pod's side does to the routes of an interface that is a pod's does not set it free.
-            if interface.leads_elsewhere && told.is_none() && !self.known.contains_key(&interface.index) {
-                continue;
-            }
             let behind = interface.addresses.iter().chain(told.into_iter().flatten());
             let owners: BTreeSet<&BTreeSet<IpAddr>> = behind.filter_map(|a| pods.get(a)).flatten().copied().collect();
             let owners: Vec<&BTreeSet<IpAddr>> = owners.into_iter().collect();

@@ -5,12 +5,23 @@ use std::net::IpAddr;
 
 use policy_core::graph::AllowGraph;
 use policy_core::manifest::Snapshot;
-use policy_core::model::{Addresses, ObjectKey, Placement};
+use policy_core::model::{Addresses, ObjectKey, Placement, Pod};
 
 use super::packets::{Payload, SYN};
 use super::{Network, Place, Probe, arrived};
 use crate::engine;
 use crate::oracle::{Oracle, Protocol};
+
+/// Where the addresses of pods are that cannot be read (S2.25). One whose node cannot be read is on some node.
+fn held(snapshot: &Snapshot) -> BTreeMap<IpAddr, Place> {
+    let some = snapshot.nodes.keys().next().cloned().unwrap_or_default();
+    let place = |placement: &Placement| match placement {
+        Placement::Node(node) => Place::Pod(node.clone()),
+        Placement::Unscheduled | Placement::Somewhere => Place::Pod(some.clone()),
+    };
+    let of = |pod: &Pod| pod.held_addresses().iter().map(|address| (*address, place(&pod.placement))).collect::<Vec<_>>();
+    snapshot.pods.values().flat_map(of).collect()
+}
 
 /// Where the addresses of a snapshot are: pods on their nodes, everything else outside.
 ///
@@ -20,6 +31,7 @@ use crate::oracle::{Oracle, Protocol};
 pub fn places(snapshot: &Snapshot, graph: &AllowGraph, addresses: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Place> {
     let nodes: BTreeMap<IpAddr, &str> =
         snapshot.nodes.values().flat_map(|node| node.addresses.iter().map(|a| (*a, node.name.as_str()))).collect();
+    let held = held(snapshot);
     let place = |address: &IpAddr| {
         if let Some(node) = nodes.get(address) {
             return Place::Node((*node).to_owned());
@@ -33,7 +45,7 @@ pub fn places(snapshot: &Snapshot, graph: &AllowGraph, addresses: &BTreeSet<IpAd
                 other => panic!("{key} is an endpoint and {other:?}"),
             }
         });
-        claims.unwrap_or(Place::Outside)
+        claims.or_else(|| held.get(address).cloned()).unwrap_or(Place::Outside)
     };
     addresses.iter().map(|address| (*address, place(address))).collect()
 }
@@ -113,12 +125,14 @@ pub fn measure(
     let graph = engine::compile(snapshot.changes());
     let places = places(snapshot, &graph, addresses);
     network.settle(&places);
+    let held = held(snapshot);
     let mut truth = Truth { verdicts: BTreeMap::new(), arrived: BTreeSet::new(), places, protocols: BTreeMap::new() };
     for (source, destination) in addresses.iter().flat_map(|a| addresses.iter().map(move |b| (*a, *b))) {
         let (from, to) = (&truth.places[&source], &truth.places[&destination]);
         // Whose own node it is cannot be told when pods of several nodes claim the other address.
         let has_node = matches!(from, Place::Node(_)) || matches!(to, Place::Node(_));
-        let is_shared = [source, destination].iter().any(|a| graph.claimants(*a).len() > 1);
+        // And a graph of all nodes exempts none of them in front of what is in quarantine (S3.11).
+        let is_shared = [source, destination].iter().any(|a| graph.claimants(*a).len() > 1 || held.contains_key(a));
         // What a pod sends to itself does not leave it.
         let is_same = graph.party(source).is_same_endpoint(&graph.party(destination));
         if !is_visible(from, to, source, destination) || is_same || (has_node && is_shared) {

@@ -46,8 +46,9 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `RTN_UNICAST`.
 const UNICAST: u8 = 1;
-/// Origins of routes (`rtm_protocol`): redirects, and advertisements of routers.
+/// Origins of routes (`rtm_protocol`): redirects, the kernel itself, and advertisements of routers.
 const REDIRECT: u8 = 1;
+const KERNEL: u8 = 2;
 const ROUTER_ADVERTISEMENT: u8 = 9;
 /// `RTM_F_CLONED`: a route that only caches another one.
 const CLONED: u32 = 0x200;
@@ -253,10 +254,6 @@ fn route(body: &[u8]) -> Option<Route> {
     if kind != UNICAST || u32_at(body, 8)? & CLONED != 0 {
         return None;
     }
-    // A pod can advertise itself as a router, and redirect to itself: what comes of that says nothing about its interface.
-    if [REDIRECT, ROUTER_ADVERTISEMENT].contains(&origin) {
-        return None;
-    }
     let (mut destination, mut through, mut has_router) = (None, Vec::new(), false);
     for attribute in attributes(body.get(ROUTE_HEADER..)?) {
         let value = attribute.value();
@@ -277,6 +274,12 @@ fn route(body: &[u8]) -> Option<Route> {
         return None;
     }
     let is_single = length == if family == AF_INET { 32 } else { 128 };
+    // A pod can advertise itself as a router and advertise prefixes, and redirect to itself: what the kernel makes of that says nothing
+    // about the pod's interface.
+    let is_prefix = family == AF_INET6 && origin == KERNEL && !is_single;
+    if [REDIRECT, ROUTER_ADVERTISEMENT].contains(&origin) || is_prefix {
+        return None;
+    }
     Some(Route { through, address: destination.filter(|_| is_single && !has_router) })
 }
 
@@ -331,6 +334,23 @@ mod tests {
         assert_eq!(route_of(32, 2, &[to.clone(), through]), None, "the node's own");
         let hops: Vec<u8> = [8u16, 0, 5, 0, 8, 0, 6, 0].iter().flat_map(|n| n.to_ne_bytes()).collect();
         assert_eq!(route_of(32, UNICAST, &[to, attribute(RTA_MULTIPATH, &hops)]), Some((vec![5, 6], None)));
+    }
+
+    #[test]
+    fn what_a_pod_advertises_says_nothing_about_its_interface() {
+        let from = |origin: u8, length: u8| {
+            let header = [AF_INET6, length, 0, 0, 254, origin, 0, UNICAST, 0, 0, 0, 0];
+            let to = attribute(RTA_DST, &"fd00:bad::".parse::<std::net::Ipv6Addr>().unwrap().octets());
+            let through = attribute(RTA_OIF, &7u32.to_ne_bytes());
+            route(&[header.to_vec(), to, through].concat()).map(|route| route.address.is_some())
+        };
+        for length in [0, 64, 128] {
+            assert_eq!(from(ROUTER_ADVERTISEMENT, length), None);
+            assert_eq!(from(REDIRECT, length), None);
+        }
+        assert_eq!(from(KERNEL, 64), None, "the prefix of an advertisement");
+        assert_eq!(from(KERNEL, 128), Some(true), "the other end of an address of the node");
+        assert_eq!(from(3, 64), Some(false), "a route that the node's administrator made");
     }
 
     #[test]
