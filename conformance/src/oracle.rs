@@ -11,6 +11,12 @@ use serde_json::Value;
 /// A cluster as a list of objects.
 pub struct Oracle {
     objects: Vec<Value>,
+    /// Endpoints by their place among the objects, with their addresses.
+    endpoints: Vec<(usize, Vec<IpAddr>)>,
+    /// Addresses of pods that cannot be read.
+    quarantined: Vec<IpAddr>,
+    /// Addresses of nodes, and the nodes' names.
+    nodes: Vec<(IpAddr, String)>,
 }
 
 /// What a flow carries.
@@ -52,55 +58,51 @@ impl Oracle {
     /// The cluster of these objects.
     #[must_use]
     pub fn new(objects: Vec<Value>) -> Self {
-        Self { objects }
+        let of_kind = |kind: &'static str| objects.iter().enumerate().filter(move |(_, o)| text(o, "/kind") == kind);
+        let is_live = |pod: &Value| !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));
+        let is_host = |pod: &Value| pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true);
+        let (mut endpoints, mut quarantined, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, pod) in of_kind("Pod").filter(|(_, pod)| is_live(pod)) {
+            let node = text(pod, "/spec/nodeName");
+            if is_host(pod) {
+                // The nodes of an address: those that list it, and those whose live hostNetwork pods have it.
+                nodes.extend(addresses(pod).into_iter().map(|address| (address, node.to_owned())));
+            } else if is_unknown(pod) {
+                // S2.25.
+                let may_be_scheduled = pod.pointer("/spec/nodeName").is_some_and(|node| node.as_str() != Some(""));
+                quarantined.extend(addresses(pod).into_iter().filter(|_| may_be_scheduled));
+            } else if !node.is_empty() && !addresses(pod).is_empty() {
+                // S2.1.
+                endpoints.push((place, addresses(pod)));
+            }
+        }
+        for (_, node) in of_kind("Node") {
+            let listed = node.pointer("/status/addresses").and_then(Value::as_array).map_or(NONE, Vec::as_slice);
+            let listed = listed.iter().filter_map(|address| text(address, "/address").parse().ok());
+            nodes.extend(listed.map(|address| (address, text(node, "/metadata/name").to_owned())));
+        }
+        Self { objects, endpoints, quarantined, nodes }
     }
 
     fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.objects.iter().filter(move |o| text(o, "/kind") == kind)
     }
 
-    /// S2.1 and S2.25.
-    fn endpoints(&self) -> impl Iterator<Item = &Value> {
-        self.of_kind("Pod").filter(|pod| {
-            !is_unknown(pod)
-                && !text(pod, "/spec/nodeName").is_empty()
-                && pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true)
-                && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-                && !addresses(pod).is_empty()
-        })
-    }
-
     /// Whether a pod that cannot be read may have this address (S2.25).
     fn is_quarantined(&self, address: IpAddr) -> bool {
-        self.of_kind("Pod").filter(|pod| is_unknown(pod)).any(|pod| {
-            let may_be_scheduled = pod.pointer("/spec/nodeName").is_some_and(|node| node.as_str() != Some(""));
-            may_be_scheduled
-                && pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) != Some(true)
-                && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-                && addresses(pod).contains(&address)
-        })
+        self.quarantined.contains(&address)
     }
 
     /// The endpoints that claim an address (S2.5).
     fn claimants(&self, address: IpAddr) -> Vec<&Value> {
-        self.endpoints().filter(|pod| addresses(pod).contains(&address)).collect()
+        let claims = self.endpoints.iter().filter(|(_, addresses)| addresses.contains(&address));
+        claims.filter_map(|(place, _)| self.objects.get(*place)).collect()
     }
 
-    /// The nodes of an address: those that list it, and those whose live hostNetwork pods have it.
+    /// The nodes of an address.
     fn nodes(&self, address: IpAddr) -> Vec<&str> {
-        let listed = self.of_kind("Node").filter(|node| {
-            node.pointer("/status/addresses")
-                .and_then(Value::as_array)
-                .is_some_and(|list| list.iter().any(|a| text(a, "/address").parse() == Ok(address)))
-        });
-        let listed = listed.map(|node| text(node, "/metadata/name"));
-        let hosted = self.of_kind("Pod").filter(|pod| {
-            pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true)
-                && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-                && addresses(pod).contains(&address)
-        });
-        let hosted = hosted.map(|pod| text(pod, "/spec/nodeName"));
-        listed.chain(hosted).filter(|name| !name.is_empty()).collect()
+        let named = self.nodes.iter().filter(|(other, name)| *other == address && !name.is_empty());
+        named.map(|(_, name)| name.as_str()).collect()
     }
 
     /// The verdict on a flow: S3.15 without the tiers of S4.
