@@ -61,10 +61,12 @@ fn test_files(files: &[PathBuf]) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).expect("readable");
     // A file of tests may be declared anywhere; unit tests stand last.
-    let is_inline =
-        |(at, _): &(usize, &str)| !text[at + TEST_FILE.len()..].lines().next().is_some_and(|line| line.ends_with(';'));
+    let is_inline = |(at, _): &(usize, &str)| {
+        let rest = text.get(at + TEST_FILE.len()..).unwrap_or_default();
+        !rest.lines().next().is_some_and(|line| line.ends_with(';'))
+    };
     let end = text.match_indices(TEST_FILE).find(is_inline).map_or(text.len(), |(at, _)| at);
-    let text = &text[..end];
+    let text = text.get(..end).unwrap_or_default();
     text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
