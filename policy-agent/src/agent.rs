@@ -38,7 +38,7 @@ use explanations::Explanations;
 use plugins::Plugins;
 pub use published::{Groups, Published, SILENCE};
 use queue::Batch;
-pub use queue::{Event, Inbox, Mailbox, Question, Refused, queue};
+pub use queue::{Asker, Event, Inbox, Mailbox, Question, Refused, queue};
 
 /// After a failure, the table is tried again this often.
 const RETRY: Duration = Duration::from_secs(1);
@@ -256,7 +256,7 @@ impl Agent {
                 self.must_hold = !self.has_all;
                 return true;
             }
-            Event::Sandbox(task, answer) => return self.handle_sandbox(task, answer),
+            Event::Sandbox(task, asker) => return self.handle_sandbox(task, asker),
             Event::Looked { token, result } => self.plugins.looked(token, result),
             Event::Interfaces(seen) => {
                 let must_flush = self.enforcer.see_interfaces(seen);
@@ -296,16 +296,17 @@ impl Agent {
     }
 
     /// Does what the plugin asks; whether that makes a flush necessary.
-    fn handle_sandbox(&mut self, task: Task, answer: Sender<Answer>) -> bool {
+    fn handle_sandbox(&mut self, task: Task, asker: Asker) -> bool {
         let is_ready = self.is_in_force && self.enforcer.generation().is_some();
         let (reply, changes) = match task {
+            Task::Add(_) if !asker.is_there() => return false,
             // Nothing is known yet, or nothing can be put in force: the runtime tries again.
             Task::Add(_) if !is_ready => (Answer::refused(code::TRY_AGAIN, self.not_ready()), Vec::new()),
             Task::Add(sandbox) => {
                 let addresses: BTreeSet<_> = sandbox.addresses.iter().copied().collect();
                 match self.sandboxes.add(sandbox) {
                     Ok(changes) => {
-                        self.plugins.wait(addresses, answer, (self.clock)());
+                        self.plugins.wait(addresses, asker, (self.clock)());
                         self.is_behind = true;
                         self.enforcer.take(changes);
                         self.enforcer.hear_of_interfaces(self.sandboxes.interfaces());
@@ -321,8 +322,7 @@ impl Agent {
             Task::Status if is_ready => (Answer::done(), Vec::new()),
             Task::Status => (Answer::refused(code::NOT_AVAILABLE, self.not_ready()), Vec::new()),
         };
-        // The plugin may have given up.
-        let _ = answer.send(reply);
+        asker.answer(reply);
         let must_flush = !changes.is_empty();
         self.is_behind |= must_flush;
         self.enforcer.take(changes);

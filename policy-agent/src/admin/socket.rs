@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -11,8 +12,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use netpol_cni::protocol::{self, Answer, LONGEST, Task, code};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::agent::{Event, Mailbox, Question};
+use crate::agent::{Asker, Event, Mailbox, Question};
 use crate::interfaces::Watch;
 
 /// A client must ask, and read its answer, in this time.
@@ -91,7 +93,8 @@ fn answer(stream: &UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Resu
     BufReader::new(stream).take(LONGEST).read_line(&mut line)?;
     let mut out = stream;
     if line.starts_with('{') {
-        return out.write_all(answer_plugin(&line, events, interfaces)?.as_bytes());
+        let asker = stream.try_clone()?;
+        return out.write_all(answer_plugin(&line, asker, events, interfaces)?.as_bytes());
     }
     let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
         ("status", "json") => Question::StatusJson,
@@ -104,7 +107,7 @@ fn answer(stream: &UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Resu
 }
 
 /// The answer to a line of the CNI plugin.
-fn answer_plugin(line: &str, events: &Mailbox, interfaces: &Watch) -> io::Result<String> {
+fn answer_plugin(line: &str, asker: UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Result<String> {
     let answer = protocol::serve(line, |task| {
         // The pod's interface is new, and must be known in the transaction that isolates the pod.
         if matches!(task, Task::Add(_))
@@ -113,13 +116,21 @@ fn answer_plugin(line: &str, events: &Mailbox, interfaces: &Watch) -> io::Result
             return Answer::refused(code::TRY_AGAIN, format!("links and routes cannot be read: {error}"));
         }
         let (answer, answered) = channel();
-        if let Err(error) = events.send(Event::Sandbox(task, answer)) {
+        if let Err(error) = events.send(Event::Sandbox(task, Asker::new(answer, move || is_open(&asker)))) {
             return Answer::refused(code::TRY_AGAIN, error.to_string());
         }
         let late = |_| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer");
         answered.recv_timeout(LOOP_PATIENCE).unwrap_or_else(late)
     });
     Ok(answer?)
+}
+
+/// Whether the other end is open. One that has only finished writing is.
+fn is_open(stream: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let result = poll(&mut polled, PollTimeout::ZERO);
+    let is_closed = |polled: &PollFd<'_>| polled.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+    result.is_err() || !polled.iter().any(is_closed)
 }
 
 /// Asks the agent's loop.
@@ -130,4 +141,22 @@ pub fn ask(events: &Mailbox, question: Question) -> Result<String, String> {
     let (answer, answered) = channel();
     events.send(Event::Ask(question, answer)).map_err(|error| error.to_string())?;
     answered.recv_timeout(PATIENCE).map_err(|_| "its loop is busy".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+
+    use super::*;
+
+    #[test]
+    fn who_has_only_finished_writing_is_still_there() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        assert!(is_open(&ours));
+        (&theirs).write_all(b"question").unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert!(is_open(&ours));
+        drop(theirs);
+        assert!(!is_open(&ours));
+    }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use netpol_cni::protocol::{Answer, code};
 
+use super::queue::Asker;
 use crate::connections::{Order, Scope};
 
 /// The plugin waits for ten seconds; its refusal must reach it before.
@@ -27,15 +28,8 @@ enum Stage {
 struct Waiting {
     token: u64,
     stage: Stage,
-    answer: Sender<Answer>,
+    asker: Asker,
     deadline: Instant,
-}
-
-impl Waiting {
-    fn answer(self, answer: Answer) {
-        // The plugin may have given up.
-        let _ = self.answer.send(answer);
-    }
 }
 
 /// ADDs that wait, oldest first.
@@ -47,9 +41,9 @@ pub(super) struct Plugins {
 
 impl Plugins {
     /// An ADD whose changes have been taken, and are not in force yet.
-    pub(super) fn wait(&mut self, addresses: BTreeSet<IpAddr>, answer: Sender<Answer>, now: Instant) {
+    pub(super) fn wait(&mut self, addresses: BTreeSet<IpAddr>, asker: Asker, now: Instant) {
         self.last_token += 1;
-        self.waiting.push(Waiting { token: self.last_token, stage: Stage::Rules(addresses), answer, deadline: now + PATIENCE });
+        self.waiting.push(Waiting { token: self.last_token, stage: Stage::Rules(addresses), asker, deadline: now + PATIENCE });
     }
 
     /// The rules are in force, or why they are not.
@@ -64,13 +58,13 @@ impl Plugins {
             orders.send(Order { scope, token: Some(waiting.token), has_gains: false }).is_err()
         });
         let why = result.err().unwrap_or("connections cannot be looked at");
-        refused.for_each(|waiting| waiting.answer(Answer::refused(code::TRY_AGAIN, why)));
+        refused.for_each(|waiting| waiting.asker.answer(Answer::refused(code::TRY_AGAIN, why)));
     }
 
     /// The connections of an ADD have been looked at.
     pub(super) fn looked(&mut self, token: u64, result: Result<(), String>) {
         let Some(place) = self.waiting.iter().position(|waiting| waiting.token == token) else { return };
-        self.waiting.remove(place).answer(match result {
+        self.waiting.remove(place).asker.answer(match result {
             Ok(()) => Answer::done(),
             Err(error) => {
                 Answer::refused(code::TRY_AGAIN, format!("connections of an earlier owner of the address are left: {error}"))
@@ -81,7 +75,7 @@ impl Plugins {
     /// Refuses those that have waited too long.
     pub(super) fn expire(&mut self, now: Instant) {
         for waiting in self.waiting.extract_if(.., |waiting| now >= waiting.deadline) {
-            waiting.answer(Answer::refused(code::TRY_AGAIN, "the rules or the connections of the pod took too long"));
+            waiting.asker.answer(Answer::refused(code::TRY_AGAIN, "the rules or the connections of the pod took too long"));
         }
     }
 

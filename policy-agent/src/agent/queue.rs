@@ -38,8 +38,8 @@ pub enum Event {
     Denied(Sample),
     /// A question, and where its answer goes.
     Ask(Question, Sender<String>),
-    /// A request of the CNI plugin, and where its answer goes.
-    Sandbox(Task, Sender<Answer>),
+    /// A request of the CNI plugin, and who asked.
+    Sandbox(Task, Asker),
     /// The CNI plugin is in the node's chain, or why it is not.
     Chain(Option<String>),
     /// Ends of pairs among the node's interfaces, when they are different from before.
@@ -72,6 +72,30 @@ pub enum Question {
     Explain(String),
 }
 
+/// Who made a request of the CNI plugin.
+pub struct Asker {
+    answer: Sender<Answer>,
+    is_there: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Asker {
+    /// Where the answer goes, and whether anybody still waits for it.
+    pub fn new(answer: Sender<Answer>, is_there: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { answer, is_there: Box::new(is_there) }
+    }
+
+    /// Whether it still waits. A plugin that was killed does not, and the runtime has torn its sandbox down, or is about to: what
+    /// it asked for may come after the request to remove that sandbox.
+    pub(super) fn is_there(&self) -> bool {
+        (self.is_there)()
+    }
+
+    pub(super) fn answer(self, answer: Answer) {
+        // The plugin may have given up.
+        let _ = self.answer.send(answer);
+    }
+}
+
 /// A question that waits.
 pub(super) struct Asked {
     pub(super) question: Question,
@@ -93,7 +117,7 @@ struct Waiting {
     is_closed: bool,
     generations: VecDeque<u32>,
     has_lost_generations: bool,
-    tasks: VecDeque<(Task, Sender<Answer>)>,
+    tasks: VecDeque<(Task, Asker)>,
     news: VecDeque<News>,
     /// Whether the next of tasks and news is one of the tasks.
     is_task_next: bool,
@@ -146,7 +170,7 @@ impl Waiting {
         }
         // In turns, so that neither kind keeps the other waiting.
         self.is_task_next = !self.is_task_next;
-        let task = |waiting: &mut Self| waiting.tasks.pop_front().map(|(task, answer)| Event::Sandbox(task, answer));
+        let task = |waiting: &mut Self| waiting.tasks.pop_front().map(|(task, asker)| Event::Sandbox(task, asker));
         let news = |waiting: &mut Self| waiting.news.pop_front().map(Event::News);
         if self.is_task_next { task(self).or_else(|| news(self)) } else { news(self).or_else(|| task(self)) }
     }
@@ -218,7 +242,7 @@ impl Mailbox {
             }
             Event::Touched(_) => waiting.has_lost_generations = true,
             Event::Sandbox(..) if waiting.tasks.len() >= MOST_TASKS => return Err(Refused::Full),
-            Event::Sandbox(task, answer) => waiting.tasks.push_back((task, answer)),
+            Event::Sandbox(task, asker) => waiting.tasks.push_back((task, asker)),
             Event::Chain(trouble) => waiting.chain = Some(trouble),
             Event::Judge(tuples, answer) => waiting.batches.push_back(Batch::Judge(tuples, answer)),
             Event::Release(held, answer) => waiting.batches.push_back(Batch::Release(held, answer)),
@@ -312,7 +336,7 @@ mod tests {
         let (reply, _replies) = channel();
         let ask = || mailbox.send(Event::Ask(Question::Status, reply.clone()));
         assert_eq!((0..100).filter(|_| ask().is_err()).count(), 100 - MOST_QUESTIONS);
-        let add = || mailbox.send(Event::Sandbox(Task::Status, answer.clone()));
+        let add = || mailbox.send(Event::Sandbox(Task::Status, Asker::new(answer.clone(), || true)));
         assert_eq!((0..2000).filter(|_| add().is_err()).count(), 2000 - MOST_TASKS);
         for _ in 0..3 {
             mailbox.send(Event::News(News::default())).unwrap();

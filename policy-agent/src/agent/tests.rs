@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -112,6 +113,10 @@ impl Bench {
     }
 
     fn add(&self, name: &str, address: &str) -> Receiver<Answer> {
+        self.add_of(name, address, || true)
+    }
+
+    fn add_of(&self, name: &str, address: &str, is_there: impl Fn() -> bool + Send + 'static) -> Receiver<Answer> {
         let (answer, answered) = channel();
         let sandbox = Sandbox {
             attachment: Attachment::new(name, "eth0").unwrap(),
@@ -119,7 +124,7 @@ impl Bench {
             addresses: vec![address.parse().unwrap()].try_into().unwrap(),
             host_interface: None,
         };
-        self.mailbox.send(Event::Sandbox(Task::Add(sandbox), answer)).unwrap();
+        self.mailbox.send(Event::Sandbox(Task::Add(sandbox), Asker::new(answer, is_there))).unwrap();
         answered
     }
 
@@ -199,6 +204,26 @@ fn news_is_in_force_only_when_all_before_it_is() {
     let status = bench.status();
     assert_eq!((status.news_taken, status.news_in_force, status.is_in_sync), (3, 3, true));
     assert!(bench.is_isolated("10.0.0.1"));
+}
+
+/// The runtime kills a plugin, and removes its sandbox: the two requests come in any order.
+#[test]
+fn an_add_whose_plugin_is_gone_comes_to_nothing() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    let is_there = Arc::new(AtomicBool::new(true));
+    let asked = || {
+        let is_there = is_there.clone();
+        move || is_there.load(Ordering::Relaxed)
+    };
+    let answered = bench.add_of("killed", "10.0.0.9", asked());
+    is_there.store(false, Ordering::Relaxed);
+    assert!(bench.agent.round());
+    assert_eq!(bench.agent.sandboxes.counts(), (0, 0));
+    assert!(answered.recv().is_err(), "nobody waits for an answer");
+    is_there.store(true, Ordering::Relaxed);
+    let _answered = bench.add_of("waiting", "10.0.0.9", asked());
+    assert!(bench.agent.round());
+    assert_eq!(bench.agent.sandboxes.counts(), (1, 1));
 }
 
 #[test]
