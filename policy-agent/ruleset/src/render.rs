@@ -19,9 +19,10 @@ mod sources;
 pub(crate) use group::protocol_word;
 pub(crate) use sets::isolated_name;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use policy_core::graph::{NamedAtom, OwnNodeEgress, PeerSetId};
+use policy_core::model::Direction;
 use policy_core::plan::NodePlan;
 
 use crate::names;
@@ -70,8 +71,8 @@ pub(crate) struct Names {
     /// Of address blocks of crowded sides, by their text.
     blocks: BTreeMap<String, String>,
     named: BTreeMap<NamedAtom, String>,
-    /// Of what only crowded sides have, by its text.
-    crowded: BTreeMap<String, String>,
+    /// Of what only crowded sides have, by direction and leader.
+    crowded: BTreeMap<(Direction, usize), crowded::Parts>,
 }
 
 impl Names {
@@ -82,7 +83,7 @@ impl Names {
         let slugs = plan.groups.iter().map(names::group_name);
         let groups = slugs.zip(&texts).map(|(slug, text)| (slug, hash(text))).collect();
 
-        let crowded = crowded::texts(plan, layout);
+        let crowded = crowded::Texts::new(plan, layout);
         let texts: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, peers.to_string())).collect();
         // Sets of equal blocks are one set, so all of these have names of one kind.
         let hashes = names::hashes(texts.values().chain(&crowded.blocks).map(String::as_str));
@@ -94,7 +95,7 @@ impl Names {
             plan.named.iter().map(|(atom, n)| (*atom, format!("{} {} {}", n.transport, n.name, n.peers))).collect();
         let hashes = names::hashes(texts.values().map(String::as_str));
         let named = texts.iter().map(|(atom, text)| (*atom, hashes.get(text.as_str()).cloned().unwrap_or_default())).collect();
-        Self { groups, peers, blocks, named, crowded: by_text(crowded.others) }
+        Self { groups, peers, blocks, named, crowded: crowded.names() }
     }
 
     pub(crate) fn group(&self, place: usize) -> (&str, &str) {
@@ -109,18 +110,14 @@ impl Names {
         self.blocks.get(text).map_or("", String::as_str)
     }
 
-    pub(crate) fn crowded(&self, text: &str) -> &str {
-        self.crowded.get(text).map_or("", String::as_str)
+    /// The hashes of what the side of a leader has.
+    pub(crate) fn crowded(&self, direction: Direction, leader: usize) -> Option<&crowded::Parts> {
+        self.crowded.get(&(direction, leader))
     }
 
     pub(crate) fn named(&self, atom: &NamedAtom) -> &str {
         self.named.get(atom).map_or("", String::as_str)
     }
-}
-
-fn by_text(texts: BTreeSet<String>) -> BTreeMap<String, String> {
-    let hashes = names::hashes(texts.iter().map(String::as_str));
-    hashes.into_iter().map(|(text, hash)| (text.to_owned(), hash)).collect()
 }
 
 /// The ruleset of a node. Sets of pods hold no elements but say where these come from; [`Ruleset::filled`] puts them in.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use nftables::expr::{
-    BinaryOperation, CT, Expression, Exthdr, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, SetItem,
+    BinaryOperation, CT, Expression, Exthdr, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, Range, SetItem,
 };
 use nftables::schema::Rule;
 use nftables::stmt::{self, AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, SetOp, Statement, VerdictMap};
@@ -16,6 +16,12 @@ const LONGEST_COMMENT: usize = 120;
 
 pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Expression<'static> {
     Expression::String(text.into())
+}
+
+/// `80`, `8000-9000`.
+pub(crate) fn port_range(low: u16, high: u16) -> Expression<'static> {
+    let number = |port: u16| Expression::Number(u32::from(port));
+    if low == high { number(low) } else { Expression::Range(Box::new(Range { range: [number(low), number(high)] })) }
 }
 
 pub(crate) fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {

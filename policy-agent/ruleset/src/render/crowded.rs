@@ -1,8 +1,9 @@
 //! The chains and sets of a crowded side: one that has very many peers.
 //!
-//! First come the peers of every port; then one look-up of address, protocol and port among the pods; then the port leads to a
-//! chain that compares address blocks. The name of that chain covers what it compares, so that a change of many blocks makes new
-//! chains, which can be in the kernel before anything refers to them.
+//! First come the peers of every port; then one look-up of address, protocol and port among the pods, and one among the address
+//! blocks of peers that have few; then the port leads to a chain that compares the blocks of the other peers. The names of all of
+//! these cover what they hold, so that a change of many blocks makes new sets and chains, which can be in the kernel before
+//! anything refers to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,45 +21,96 @@ use super::group::{Builder, ports_text};
 use super::layout::{Beyond, Layout};
 use super::sets::{self, digit};
 use crate::json::element;
+use crate::names;
 use crate::port_peers::PortPeers;
 use crate::rule::{concat, equal, goto, meta, payload, rule, text};
-use crate::ruleset::{About, Contents, Ruleset, Set, SetKind};
+use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
 
-/// Texts from which names are made.
+/// A leader: the direction, and the place of its group in the plan.
+type Leader = (Direction, usize);
+
+/// What a crowded side needs a name for, by what stands for it: a text, or the hash of it.
 #[derive(Default)]
-pub(crate) struct Texts {
-    /// Of address blocks that have a set.
-    pub blocks: BTreeSet<String>,
-    /// Of chains, and of sets of pods with their ports.
-    pub others: BTreeSet<String>,
+pub(crate) struct Parts {
+    /// The set of pods with their ports.
+    port_peers: Option<String>,
+    /// The set of address blocks with their ports.
+    port_ranges: Option<String>,
+    /// Chains that compare address blocks.
+    tails: BTreeMap<PeerSetId, String>,
 }
 
-/// The texts of everything that crowded sides need a name for.
-pub(crate) fn texts(plan: &NodePlan, layout: &Layout) -> Texts {
-    let mut out = Texts::default();
-    for (place, group) in plan.groups.iter().enumerate() {
-        for direction in Direction::ALL.into_iter().filter(|direction| layout.leader(*direction, place) == Some(place)) {
-            let Some(side) = group.side(direction) else { continue };
-            out.others.extend(port_peers_text(plan, layout, side));
-            for (peers, beyond) in tails(layout, side) {
-                out.others.insert(tail_text(plan, layout, peers, beyond));
-                if [Family::V4, Family::V6].into_iter().any(|family| layout.is_set(count(&beyond.blocks, family))) {
-                    out.blocks.insert(beyond.text.clone());
+/// Texts from which names are made: equal contents have equal texts.
+#[derive(Default)]
+pub(crate) struct Texts {
+    /// Of address blocks that have a set of their own.
+    pub blocks: BTreeSet<String>,
+    sides: BTreeMap<Leader, Parts>,
+}
+
+impl Texts {
+    /// The texts of everything that crowded sides need a name for.
+    pub(crate) fn new(plan: &NodePlan, layout: &Layout) -> Self {
+        let mut out = Self::default();
+        for (place, group) in plan.groups.iter().enumerate() {
+            for direction in Direction::ALL.into_iter().filter(|direction| layout.leader(*direction, place) == Some(place)) {
+                let Some(side) = group.side(direction) else { continue };
+                let leader = (direction, place);
+                let mut parts = Parts {
+                    port_peers: port_peers_text(plan, layout, side),
+                    port_ranges: port_ranges_text(layout, leader, side),
+                    tails: BTreeMap::new(),
+                };
+                for (peers, beyond) in tails(layout, leader, side) {
+                    parts.tails.insert(peers, tail_text(plan, layout, peers, beyond));
+                    if [Family::V4, Family::V6].into_iter().any(|family| layout.is_set(count(&beyond.blocks, family))) {
+                        out.blocks.insert(beyond.text.clone());
+                    }
                 }
+                out.sides.insert(leader, parts);
             }
         }
+        out
     }
-    out
+
+    /// The hashes of all but the blocks.
+    pub(crate) fn names(&self) -> BTreeMap<Leader, Parts> {
+        let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(&s.port_ranges));
+        let hashes = names::hashes(all.map(String::as_str));
+        let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
+        let named = |side: &Parts| Parts {
+            port_peers: side.port_peers.as_ref().map(hash),
+            port_ranges: side.port_ranges.as_ref().map(hash),
+            tails: side.tails.iter().map(|(peers, text)| (*peers, hash(text))).collect(),
+        };
+        self.sides.iter().map(|(leader, side)| (*leader, named(side))).collect()
+    }
+}
+
+impl Parts {
+    fn port_peers_name(&self, family: Family) -> Option<String> {
+        self.port_peers.as_ref().map(|hash| format!("pp-{hash}-{}", digit(family)))
+    }
+
+    fn port_ranges_name(&self, family: Family) -> Option<String> {
+        self.port_ranges.as_ref().map(|hash| format!("pc-{hash}-{}", digit(family)))
+    }
 }
 
 /// Adds the sets of one family.
-pub(crate) fn add_sets(node: &Node<'_>, side: &Isolation, family: Family, out: &mut Ruleset) {
-    if let Some(of_port) = port_peers(node.layout, side) {
+pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family: Family, out: &mut Ruleset) {
+    let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
+    if let Some(name) = parts.port_peers_name(family) {
         let about = format!("pods with the ports that they get, {family}");
-        let contents = Contents::PortPeers(Arc::new(of_port));
-        insert(out, port_peers_name(node, side, family), SetKind::Ports(family), contents, about);
+        let source = PortPeers::new(side.any, &listed(node.layout, side), &side.named);
+        insert(out, name, SetKind::Ports(family), Contents::PortPeers(Arc::new(source)), about);
     }
-    for (peers, beyond) in tails(node.layout, side) {
+    if let Some(name) = parts.port_ranges_name(family) {
+        let about = format!("address blocks with the ports that they get, {family}");
+        let contents = Contents::Fixed(boxes(node.layout, leader, side, family));
+        insert(out, name, SetKind::PortRanges(family), contents, about);
+    }
+    for (peers, beyond) in tails(node.layout, leader, side) {
         if node.layout.has_own_pods(peers) {
             sets::add_pods(node, peers, family, out);
         }
@@ -82,10 +134,16 @@ fn count(blocks: &AddressSet, family: Family) -> usize {
     }
 }
 
+fn is_boxed(layout: &Layout, (direction, place): Leader, peers: PeerSetId) -> bool {
+    layout.boxed(direction, place).is_some_and(|boxed| boxed.contains(&peers))
+}
+
 /// The peer sets that need a chain, each once.
-fn tails<'a>(layout: &'a Layout, side: &Isolation) -> BTreeMap<PeerSetId, &'a Beyond> {
+fn tails<'a>(layout: &'a Layout, leader: Leader, side: &Isolation) -> BTreeMap<PeerSetId, &'a Beyond> {
     let beyond = |atom: &Atom| Some((atom.peers, layout.beyond(atom.peers, side.any)?));
-    let needs_chain = |(peers, beyond): &(PeerSetId, &Beyond)| !beyond.blocks.is_empty() || layout.has_own_pods(*peers);
+    let needs_chain = |(peers, beyond): &(PeerSetId, &Beyond)| {
+        !is_boxed(layout, leader, *peers) && (!beyond.blocks.is_empty() || layout.has_own_pods(*peers))
+    };
     side.atoms.iter().filter_map(beyond).filter(needs_chain).collect()
 }
 
@@ -94,18 +152,12 @@ fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, beyond: &Beyond
     format!("{}\n{}", pods.unwrap_or_default(), beyond.text)
 }
 
-/// The ports and pods that one set holds; `None` for a side without any.
-fn port_peers(layout: &Layout, side: &Isolation) -> Option<PortPeers> {
-    let atoms = listed(layout, side);
-    (!atoms.is_empty() || !side.named.is_empty()).then(|| PortPeers::new(side.any, &atoms, &side.named))
-}
-
 fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
     let has_pods = |atom: &&Atom| layout.beyond(atom.peers, side.any).is_some_and(|beyond| beyond.has_pods);
     side.atoms.iter().filter(has_pods).filter(|atom| !layout.has_own_pods(atom.peers)).collect()
 }
 
-/// One text per source of elements: equal sources have equal texts.
+/// `None` for a side without any pods that are listed with their ports.
 fn port_peers_text(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option<String> {
     let atoms = listed(layout, side);
     if atoms.is_empty() && side.named.is_empty() {
@@ -122,30 +174,50 @@ fn port_peers_text(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option
     Some(out)
 }
 
-fn port_peers_name(node: &Node<'_>, side: &Isolation, family: Family) -> String {
-    let text = port_peers_text(node.plan, node.layout, side).unwrap_or_default();
-    format!("pp-{}-{}", node.names.crowded(&text), digit(family))
+/// The atoms whose address blocks are in the set of boxes, with these blocks.
+fn boxed<'a>(layout: &'a Layout, leader: Leader, side: &'a Isolation) -> impl Iterator<Item = (&'a Atom, &'a Beyond)> {
+    let own = side.atoms.iter().filter(move |atom| is_boxed(layout, leader, atom.peers));
+    own.filter_map(|atom| Some((atom, layout.beyond(atom.peers, side.any)?)))
+}
+
+/// `None` for a side without any.
+fn port_ranges_text(layout: &Layout, leader: Leader, side: &Isolation) -> Option<String> {
+    let lines: Vec<String> =
+        boxed(layout, leader, side).map(|(atom, beyond)| format!("{} {}", ports_text(atom), beyond.text)).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// INVARIANT: boxes are disjoint, because the ports of atoms are, and the ranges of a set of addresses.
+fn boxes(layout: &Layout, leader: Leader, side: &Isolation, family: Family) -> BTreeSet<Element> {
+    let of_atom = |(atom, beyond): (&Atom, &Beyond)| {
+        let ranges = beyond.blocks.ranges().filter(move |(low, _)| Family::of(*low) == family);
+        let (transport, ports) = (atom.transport, (atom.low, atom.high));
+        ranges.map(move |range| Element::PortRange(range, transport, ports)).collect::<Vec<_>>()
+    };
+    boxed(layout, leader, side).flat_map(of_atom).collect()
 }
 
 impl Builder<'_> {
     /// The chains of a side that is crowded.
     pub(super) fn add_crowded(&self, deny: &str, out: &mut Ruleset) {
-        let node = self.node;
+        let (node, leader) = (self.node, (self.direction, self.place));
+        let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
         let mut rules = self.peer_rules(&self.chain, self.side.any);
-        if port_peers(node.layout, self.side).is_some() {
-            for family in &self.group.families {
+        for family in &self.group.families {
+            let mut look_up = |set: Option<String>, comment: &str| {
                 // nft: ip saddr . meta l4proto . th dport @pp-…-4 return
-                let set = format!("@{}", port_peers_name(&node, self.side, *family));
                 let key = concat([self.peer_address(*family), meta(MetaKey::L4proto), payload("th", "dport")]);
-                rules.push(rule(&self.chain, vec![equal(key, text(set)), Statement::Return(None)], "pods and their ports"));
-            }
+                let found = |set| vec![equal(key, text(format!("@{set}"))), Statement::Return(None)];
+                rules.extend(set.map(|set| rule(&self.chain, found(set), comment)));
+            };
+            look_up(parts.port_peers_name(*family), "pods and their ports");
+            look_up(parts.port_ranges_name(*family), "address blocks and their ports");
         }
-        let tails = tails(node.layout, self.side);
+        let tails = tails(node.layout, leader, self.side);
         let mut chains: BTreeMap<PeerSetId, (String, Vec<&Atom>)> = BTreeMap::new();
-        for atom in &self.side.atoms {
-            let Some(beyond) = tails.get(&atom.peers) else { continue };
+        for atom in self.side.atoms.iter().filter(|atom| tails.contains_key(&atom.peers)) {
             let name = || {
-                let hash = node.names.crowded(&tail_text(node.plan, node.layout, atom.peers, beyond));
+                let hash = parts.tails.get(&atom.peers).map_or("", String::as_str);
                 format!("{}.{}.{hash}", self.chain, ports_text(atom).to_lowercase().replace('/', "-"))
             };
             chains.entry(atom.peers).or_insert_with(|| (name(), Vec::new())).1.push(atom);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nftables::expr::{Expression, MetaKey, Range};
+use nftables::expr::{Expression, MetaKey};
 use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use policy_core::graph::{Atom, PeerSetId};
@@ -13,7 +13,7 @@ use policy_core::sets::{Family, Transport};
 
 use super::{DenyLog, Names, Node, Options, errors, sets};
 use crate::names;
-use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
+use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, port_range, rule, text, verdict_map};
 use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
 
 /// Port ranges in one map of protocol and port. The kernel needs time proportional to the square of their number for such a map,
@@ -48,14 +48,15 @@ pub(crate) fn add(node: &Node<'_>, (place, group): (usize, &GroupPlan), out: &mu
         let about = Arc::new(GroupAbout { direction, name, pods, policies: side.policies.clone() });
         let headline = headline(&about);
         let chain = chain_name(node.names, place, direction);
-        Builder { node: *node, group, direction, side, about, headline, chain }.add(leader.is_some(), out);
+        Builder { node: *node, group, direction, place, side, about, headline, chain }.add(leader.is_some(), out);
     }
 }
 
 pub(super) struct Builder<'a> {
     pub(super) node: Node<'a>,
     pub(super) group: &'a GroupPlan,
-    direction: Direction,
+    pub(super) direction: Direction,
+    pub(super) place: usize,
     pub(super) side: &'a Isolation,
     about: Arc<GroupAbout>,
     pub(super) headline: String,
@@ -212,14 +213,8 @@ impl Builder<'_> {
     }
 }
 
-/// `80`, `8000-9000`.
 fn ports(atom: &Atom) -> Expression<'static> {
-    let number = |port: u16| Expression::Number(u32::from(port));
-    if atom.low == atom.high {
-        number(atom.low)
-    } else {
-        Expression::Range(Box::new(Range { range: [number(atom.low), number(atom.high)] }))
-    }
+    port_range(atom.low, atom.high)
 }
 
 /// A protocol as nft spells it.

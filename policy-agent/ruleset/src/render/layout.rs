@@ -2,8 +2,9 @@
 //!
 //! The kernel finds a named set by walking the list of all sets of the table, for each set that it makes and for each rule that
 //! refers to one: n sets cost n². So their number is bounded. A side with few distinct peers has a set for each, shared with every
-//! other side that has the same peers. A *crowded* side has many: there, address blocks are compared in rules, and one set holds
-//! the pods of all its peers, each with its ports. Equal crowded sides share the chains of the first of them, the leader.
+//! other side that has the same peers. A *crowded* side has many: there, one set holds the pods of all its peers, each with its
+//! ports, another the address blocks of all peers that have few, with their ports, and the blocks of other peers are compared in
+//! rules. Equal crowded sides share the chains of the first of them, the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +21,18 @@ const MOST_SETS: usize = 1024;
 const FEW_PORTS: usize = 256;
 /// In a crowded side, address ranges that are compared one by one.
 const FEW_RANGES: usize = 64;
+/// In a crowded side, boxes of ports and addresses that one peer set adds to the set of boxes.
+const FEW_BOXES: usize = 16;
+/// Boxes in one set. The kernel compares a packet with all of them, many at once: with this many, for a few microseconds.
+const MOST_BOXES: usize = 1 << 15;
 
 /// The layout of one node.
+#[derive(Default)]
 pub(crate) struct Layout {
     leaders: BTreeMap<(Direction, usize), usize>,
     beyond: BTreeMap<(PeerSetId, PeerSetId), Beyond>,
     own_pods: BTreeSet<PeerSetId>,
+    boxed: BTreeMap<(Direction, usize), BTreeSet<PeerSetId>>,
     few_ranges: usize,
 }
 
@@ -47,8 +54,7 @@ impl Layout {
     pub(crate) fn new(plan: &NodePlan) -> Self {
         let few_peers = few_peers(plan);
         let mut first: BTreeMap<Likeness<'_>, usize> = BTreeMap::new();
-        let mut out =
-            Self { leaders: BTreeMap::new(), beyond: BTreeMap::new(), own_pods: BTreeSet::new(), few_ranges: FEW_RANGES };
+        let mut out = Self { few_ranges: FEW_RANGES, ..Self::default() };
         for (direction, place, families, side) in sides(plan).filter(|(.., side)| references(side).len() > few_peers) {
             let likeness = (direction, families, &*side.policies, side.any, &*side.atoms, &*side.named);
             let leader = *first.entry(likeness).or_insert(place);
@@ -58,6 +64,7 @@ impl Layout {
             }
         }
         out.choose_own_pods(plan);
+        out.choose_boxed(plan);
         let ranges = |beyond: &Beyond, family| match family {
             Family::V4 => beyond.blocks.v4().iter().len(),
             Family::V6 => beyond.blocks.v6().iter().len(),
@@ -90,6 +97,11 @@ impl Layout {
     /// Whether, in crowded sides, the pods of a peer set have a set of their own.
     pub(crate) fn has_own_pods(&self, peers: PeerSetId) -> bool {
         self.own_pods.contains(&peers)
+    }
+
+    /// The peers of a leader whose address blocks are in the set of boxes.
+    pub(crate) fn boxed(&self, direction: Direction, leader: usize) -> Option<&BTreeSet<PeerSetId>> {
+        self.boxed.get(&(direction, leader))
     }
 
     /// Whether, in crowded sides, these ranges of one family are a set.
@@ -126,6 +138,39 @@ impl Layout {
             few_ports *= 2;
         }
         self.own_pods = longest.into_iter().filter(|(_, length)| *length > few_ports).map(|(peers, _)| peers).collect();
+    }
+}
+
+impl Layout {
+    /// Peers with few blocks and few ports have their blocks in one set. How few, depends on how many such peers a side has.
+    fn choose_boxed(&mut self, plan: &NodePlan) {
+        let is_leader = |(direction, place, ..): &(Direction, usize, &BTreeSet<Family>, &Isolation)| {
+            self.leader(*direction, *place) == Some(*place)
+        };
+        let boxed = |(direction, place, _, side): (Direction, usize, &BTreeSet<Family>, &Isolation)| {
+            let boxes = self.boxes(side);
+            let mut few = FEW_BOXES;
+            while boxes.values().filter(|count| **count <= few).sum::<usize>() > MOST_BOXES {
+                few /= 2;
+            }
+            let own = boxes.into_iter().filter(|(_, count)| *count <= few).map(|(peers, _)| peers);
+            ((direction, place), own.collect())
+        };
+        self.boxed = sides(plan).filter(is_leader).map(boxed).collect();
+    }
+
+    /// How many boxes the blocks of each peer set make with its ports, where blocks are all that is to be compared.
+    fn boxes(&self, side: &Isolation) -> BTreeMap<PeerSetId, usize> {
+        let mut out: BTreeMap<PeerSetId, usize> = BTreeMap::new();
+        for atom in &side.atoms {
+            let Some(beyond) = self.beyond(atom.peers, side.any) else { continue };
+            let blocks = &beyond.blocks;
+            let is_whole = [Family::V4, Family::V6].into_iter().any(|family| blocks.covers(family));
+            if !blocks.is_empty() && !is_whole && !self.has_own_pods(atom.peers) {
+                *out.entry(atom.peers).or_default() += blocks.v4().iter().len() + blocks.v6().iter().len();
+            }
+        }
+        out
     }
 }
 

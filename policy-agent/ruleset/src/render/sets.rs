@@ -64,7 +64,7 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
                     None => add_peers(node, side, family, out),
                     Some(leader) if leader == place => {
                         add_peer_set(node, side.any, family, out);
-                        crowded::add_sets(node, side, family, out);
+                        crowded::add_sets(node, (direction, place), side, family, out);
                     }
                     Some(_) => {}
                 }

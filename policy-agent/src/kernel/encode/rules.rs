@@ -481,8 +481,7 @@ impl Encoder<'_> {
         attributes.push(SetAttribute::Id(id));
         let mut description = vec![SetDescription::Size(u32::try_from(elements.len()).unwrap_or(u32::MAX))];
         if flags.contains(SetFlags::Concat) {
-            // The lengths of the fields: protocol, port.
-            description.push(SetDescription::Other(nested(2, &[nested(1, &[be32(1, 1)]), nested(1, &[be32(1, 2)])])));
+            description.push(elements::fields(&[1, 2]));
         }
         attributes.push(SetAttribute::Description(description));
         attributes.push(SetAttribute::UserData(elements::set_userdata(key_type == PORT_KEY.0)));
@@ -525,8 +524,7 @@ fn map_key(element: &Expression<'_>, has_ranges: bool) -> Result<Vec<DefaultNla>
             let (low, high) = port_range(ports).ok_or_else(unknown)?;
             let mut key = vec![elements::key(elements::port_key(protocol, low).to_vec())];
             if has_ranges {
-                // NFTA_SET_ELEM_KEY_END
-                key.push(nested(10, &[raw(1, elements::port_key(protocol, high))]));
+                key.push(elements::key_end(elements::port_key(protocol, high).to_vec()));
             }
             Ok(key)
         }
