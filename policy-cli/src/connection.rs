@@ -50,7 +50,7 @@ fn parts(world: &World, end: &End) -> Parts {
         _ => end.addresses().unwrap_or_default(),
     };
     let known = world.graph.known_addresses(&addresses);
-    let outside = known.iter().fold(addresses.clone(), |set, address| set.difference(&AddressSet::single(*address)));
+    let outside = addresses.difference(&AddressSet::union_of(known.iter().map(|address| AddressSet::single(*address))));
     match end {
         End::External => Parts { parties: Vec::new(), outside: addresses },
         _ => Parts { parties: known.into_iter().map(|address| world.graph.party(address)).collect(), outside },

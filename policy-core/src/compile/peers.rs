@@ -75,15 +75,13 @@ impl Compiler {
             return set;
         }
         let mut terms = Vec::new();
-        let mut blocks = AddressSet::none();
+        let mut blocks = Vec::new();
         for set in &sets {
             let content = self.graph.peer_sets.key(*set);
             terms.extend_from_slice(&content.terms);
-            if !content.blocks.is_empty() {
-                blocks = blocks.union(&content.blocks);
-            }
+            blocks.extend((!content.blocks.is_empty()).then(|| content.blocks.clone()));
         }
-        let set = self.acquire_peer_set(terms, blocks);
+        let set = self.acquire_peer_set(terms, AddressSet::union_of(blocks));
         self.graph.peer_sets.retain(set);
         seen.insert(sets, set);
         set

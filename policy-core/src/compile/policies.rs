@@ -53,11 +53,11 @@ impl Compiler {
             }
             Some(peers) => {
                 let terms = term_ids(peers);
-                let blocks = peers.iter().fold(AddressSet::none(), |set, peer| match peer {
-                    PeerRecord::Block(block) => set.union(&block.addresses()),
-                    PeerRecord::Pods(_) | PeerRecord::Unreadable => set,
+                let blocks = peers.iter().filter_map(|peer| match peer {
+                    PeerRecord::Block(block) => Some(block.addresses()),
+                    PeerRecord::Pods(_) | PeerRecord::Unreadable => None,
                 });
-                self.acquire_peer_set(terms, blocks)
+                self.acquire_peer_set(terms, AddressSet::union_of(blocks))
             }
         };
         RuleRecord {
