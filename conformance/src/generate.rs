@@ -260,32 +260,43 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
 pub fn crowded() -> impl Strategy<Value = Cluster> {
     let random = || (rules("from"), rules("from"), rules("to"), rules("to"));
     let fillers = (0usize..8, 0usize..8);
-    (cluster(), selector(), random(), fillers, any::<bool>()).prop_map(|(mut cluster, pods, rules, fillers, is_everyone)| {
-        let pods = if is_everyone { json!({}) } else { pods };
-        let list = |peers: &str, a: Value, b: Value, shift: usize| {
-            let filler = |i: usize| {
-                let block = json!({"ipBlock": {"cidr": format!("198.51.100.{}/32", i * 2 + shift)}});
-                json!({peers: [block], "ports": [{"port": 10_000 + i}]})
+    (cluster(), selector(), random(), fillers, any::<(bool, u8)>()).prop_map(
+        |(mut cluster, pods, rules, fillers, (is_everyone, wide))| {
+            let pods = if is_everyone { json!({}) } else { pods };
+            let list = |peers: &str, a: Value, b: Value, shift: usize| {
+                let filler = |i: usize| {
+                    let block = json!({"ipBlock": {"cidr": format!("198.51.100.{}/32", i * 2 + shift)}});
+                    json!({peers: [block], "ports": [{"port": 10_000 + i}]})
+                };
+                let mut out: Vec<Value> = (0..18).map(filler).collect();
+                // Peers with many blocks, and one that many ports have.
+                let except: Vec<String> = (0..9).map(|i| format!("198.51.100.{}/32", i * 4 + shift)).collect();
+                let many = json!({"ipBlock": {"cidr": "198.51.100.0/26", "except": except}});
+                out.extend(
+                    (wide & 1 > 0)
+                        .then(|| json!({peers: [many], "ports": [{"port": 10_001}, {"port": 10_020, "endPort": 10_030}]})),
+                );
+                let ports: Vec<Value> = (0..20).map(|i| json!({"port": 10_000 + 2 * i, "protocol": "UDP"})).collect();
+                out.extend((wide & 2 > 0).then(|| json!({peers: [{"ipBlock": {"cidr": "198.51.100.8/29"}}], "ports": ports})));
+                out.extend(a.as_array().into_iter().chain(b.as_array()).flatten().cloned());
+                out
             };
-            let mut out: Vec<Value> = (0..18).map(filler).collect();
-            out.extend(a.as_array().into_iter().chain(b.as_array()).flatten().cloned());
-            out
-        };
-        let (a, b, c, d) = rules;
-        let spec = json!({
-            "podSelector": pods,
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": list("from", a, b, fillers.0),
-            "egress": list("to", c, d, fillers.1),
-        });
-        cluster.objects.push(json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {"name": "crowded", "namespace": "x"},
-            "spec": spec,
-        }));
-        cluster
-    })
+            let (a, b, c, d) = rules;
+            let spec = json!({
+                "podSelector": pods,
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": list("from", a, b, fillers.0),
+                "egress": list("to", c, d, fillers.1),
+            });
+            cluster.objects.push(json!({
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"name": "crowded", "namespace": "x"},
+                "spec": spec,
+            }));
+            cluster
+        },
+    )
 }
 
 /// The next state with most objects as they were: what one change does shows only when little else changes.

@@ -187,6 +187,11 @@ fn tenant(kind: &str, count: usize, edit: usize) -> Vec<Value> {
         "selrules" => {
             json!({"from": [{"podSelector": {"matchLabels": {"k": format!("v{i}")}}}], "ports": [{"port": port(i + edit)}]})
         }
+        // One block is a peer of every port.
+        "shared" => {
+            let blocks = [json!({"ipBlock": {"cidr": "10.0.0.0/8"}}), json!({"ipBlock": {"cidr": format!("{}/32", ip(i))}})];
+            json!({"from": blocks, "ports": [{"port": port(i)}]})
+        }
         // Each port has the peers of all longer ranges.
         "nested" => {
             json!({"from": [{"ipBlock": {"cidr": format!("{}/32", ip(i))}}], "ports": [{"port": 1, "endPort": i + 1}]})
@@ -219,7 +224,7 @@ fn tenant(kind: &str, count: usize, edit: usize) -> Vec<Value> {
 
 #[test]
 fn named_sets_are_few_and_steps_are_as_many_as_pairs() {
-    for kind in ["cidrrules", "ranges", "selrules", "both"] {
+    for kind in ["cidrrules", "shared", "ranges", "selrules", "both"] {
         for count in [500, 1_000, 2_000, 4_000] {
             let before = compiled(&engine::load(&tenant(kind, count, 0), Syntax::Legacy));
             let after = compiled(&engine::load(&tenant(kind, count, 1), Syntax::Legacy));
@@ -333,7 +338,9 @@ fn three_thousand_pairs_are_true_in_the_kernel() {
     let mut network = Network::new(&nodes, Fabric::Routed);
     let mut agents = Agents::start(&network);
     let mut round = 0;
-    for (kind, edit) in [("cidrrules", 0), ("cidrrules", 1), ("selrules", 0), ("selrules", 3), ("both", 0), ("ranges", 1)] {
+    for (kind, edit) in
+        [("cidrrules", 0), ("cidrrules", 1), ("selrules", 0), ("selrules", 3), ("both", 0), ("ranges", 1), ("shared", 1)]
+    {
         let objects = tenant(kind, 3_000, edit);
         let snapshot = engine::load(&objects, Syntax::Legacy);
         agents.tell(engine::load(&objects, Syntax::Legacy));

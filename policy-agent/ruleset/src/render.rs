@@ -8,6 +8,7 @@
 //! and drops, and stays as it is when policies change, so its counter does too.
 
 mod base;
+mod boxes;
 mod crowded;
 mod cut;
 mod errors;

@@ -13,6 +13,8 @@ use policy_core::model::{Direction, ObjectKey};
 use policy_core::plan::{Isolation, NodePlan};
 use policy_core::sets::{AddressSet, Family};
 
+use super::boxes;
+
 /// A side with more distinct peers than this is crowded.
 const FEW_PEERS: usize = 16;
 /// Named sets of each sort on one node. With this many, the walk costs tens of milliseconds for a table from scratch.
@@ -21,11 +23,6 @@ const MOST_SETS: usize = 1024;
 const FEW_PORTS: usize = 256;
 /// In a crowded side, address ranges that are compared one by one.
 const FEW_RANGES: usize = 64;
-/// In a crowded side, boxes of ports and addresses that one peer set adds to the set of boxes.
-const FEW_BOXES: usize = 16;
-/// Boxes in one set. The kernel compares a packet with all of them, many at once: with this many, for a few microseconds.
-const MOST_BOXES: usize = 1 << 15;
-
 /// The layout of one node.
 #[derive(Default)]
 pub(crate) struct Layout {
@@ -142,35 +139,21 @@ impl Layout {
 }
 
 impl Layout {
-    /// Peers with few blocks and few ports have their blocks in one set. How few, depends on how many such peers a side has.
+    /// Peers with few blocks and few ports have their blocks in one set.
     fn choose_boxed(&mut self, plan: &NodePlan) {
         let is_leader = |(direction, place, ..): &(Direction, usize, &BTreeSet<Family>, &Isolation)| {
             self.leader(*direction, *place) == Some(*place)
         };
         let boxed = |(direction, place, _, side): (Direction, usize, &BTreeSet<Family>, &Isolation)| {
-            let boxes = self.boxes(side);
-            let mut few = FEW_BOXES;
-            while boxes.values().filter(|count| **count <= few).sum::<usize>() > MOST_BOXES {
-                few /= 2;
-            }
-            let own = boxes.into_iter().filter(|(_, count)| *count <= few).map(|(peers, _)| peers);
-            ((direction, place), own.collect())
+            let pair = |atom: &'_ Atom| {
+                let blocks = &self.beyond(atom.peers, side.any)?.blocks;
+                let is_whole = [Family::V4, Family::V6].into_iter().any(|family| blocks.covers(family));
+                let has_chain = blocks.is_empty() || is_whole || self.has_own_pods(atom.peers);
+                (!has_chain).then_some((atom.peers, (atom.low, atom.high), blocks))
+            };
+            ((direction, place), boxes::choose(side.atoms.iter().filter_map(pair)))
         };
         self.boxed = sides(plan).filter(is_leader).map(boxed).collect();
-    }
-
-    /// How many boxes the blocks of each peer set make with its ports, where blocks are all that is to be compared.
-    fn boxes(&self, side: &Isolation) -> BTreeMap<PeerSetId, usize> {
-        let mut out: BTreeMap<PeerSetId, usize> = BTreeMap::new();
-        for atom in &side.atoms {
-            let Some(beyond) = self.beyond(atom.peers, side.any) else { continue };
-            let blocks = &beyond.blocks;
-            let is_whole = [Family::V4, Family::V6].into_iter().any(|family| blocks.covers(family));
-            if !blocks.is_empty() && !is_whole && !self.has_own_pods(atom.peers) {
-                *out.entry(atom.peers).or_default() += blocks.v4().iter().len() + blocks.v6().iter().len();
-            }
-        }
-        out
     }
 }
 
