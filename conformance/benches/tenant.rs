@@ -36,7 +36,7 @@ fn main() {
         "| kind | pairs | policy | sets | chains | first load: compute | kernel | edit: compute | kernel | others wait at most |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for kind in list("NETPOL_KINDS", "cidrrules shared selrules ports ranges cidrs excepts") {
+    for kind in list("NETPOL_KINDS", "cidrrules shared deep selrules ports ranges cidrs excepts") {
         for pairs in list("NETPOL_PAIRS", "250 1000 2000 4000 8000 12000") {
             row(&kind, pairs.parse().expect("a number"));
         }
@@ -152,6 +152,11 @@ fn policy(kind: &str, pairs: usize, edit: usize) -> Value {
         "shared" => Value::Array(each(
             &|i| json!({"from": [block(i), {"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": i % 60_000 + 1}]}),
         )),
+        // Every block is different, and all of them overlap.
+        "deep" => Value::Array(each(&|i| {
+            let block = json!({"ipBlock": {"cidr": "10.0.0.0/6", "except": [format!("{}/32", ip(i))]}});
+            json!({"from": [block], "ports": [{"port": i % 60_000 + 1}]})
+        })),
         "ports" => {
             json!([{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": each(&|i| json!({"port": 2 * i + 1 + edit % 2}))}])
         }

@@ -2,46 +2,49 @@
 //!
 //! A box is a range of addresses, a protocol and a range of ports. The kernel splits each range into blocks of a power of two, and
 //! has a bit for each of these in each part of the key, in tables that a packet is compared with. An address that is in many boxes
-//! costs a step for each, with every packet and with every box that is added. So all three are bounded: the splinters of a peer
-//! set, those of a side, and how many boxes an address is in. Peers beyond these bounds have a chain.
+//! costs a step for each, with every packet and with every box that is added. So all three are bounded: the boxes of a peer set, the
+//! splinters of a side, and how many boxes an address is in. What is beyond these bounds is compared in chains.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use policy_core::sets::AddressSet;
 
-/// Splinters of one peer set.
-const FEW: usize = 16;
-/// Splinters of one side: with this many, a packet is compared for a few microseconds.
-const MOST: usize = 1 << 15;
+/// Boxes of one peer set.
+const FEW_BOXES: usize = 16;
+/// Splinters of one side: with this many, a packet is compared for some microseconds.
+const MOST: usize = 1 << 16;
 /// Boxes that one address is in.
 const DEEPEST: usize = 64;
 
-/// The peer sets whose blocks are in the set of boxes, of all that have blocks: each pair of a peer set and ports comes with the
-/// blocks of the peer set. What is chosen depends on blocks and ports alone.
-pub(crate) fn choose<'a, K: Ord + Copy>(pairs: impl Iterator<Item = (K, (u16, u16), &'a AddressSet)>) -> BTreeSet<K> {
+/// The addresses of each peer set that are in the set of boxes: each pair of a peer set and ports comes with the addresses of the
+/// peer set. What is chosen depends on addresses and ports alone.
+pub(crate) fn choose<'a, K: Ord + Copy>(pairs: impl Iterator<Item = (K, (u16, u16), &'a AddressSet)>) -> BTreeMap<K, AddressSet> {
     let mut all: BTreeMap<K, Candidate<'a>> = BTreeMap::new();
-    for (peers, ports, blocks) in pairs {
-        let candidate = all.entry(peers).or_insert_with(|| Candidate { blocks, pairs: 0, splinters: 0 });
-        candidate.pairs += 1;
-        if candidate.splinters <= FEW {
-            candidate.splinters += blocks.to_cidrs().len().max(port_blocks(ports));
-        }
+    for (peers, ports, addresses) in pairs {
+        all.entry(peers).or_insert_with(|| Candidate { addresses, ports: Vec::new() }).ports.push(ports);
     }
-    all.retain(|_, candidate| candidate.splinters <= FEW);
+    all.retain(|_, candidate| candidate.addresses.ranges().count() * candidate.ports.len() <= FEW_BOXES);
     let deep = deep(all.values());
-    all.retain(|_, candidate| !candidate.blocks.ranges().any(|range| is_in(&deep, range)));
-    let mut few = FEW;
-    while all.values().map(|candidate| candidate.splinters).filter(|splinters| *splinters <= few).sum::<usize>() > MOST {
-        few /= 2;
-    }
-    all.into_iter().filter(|(_, candidate)| candidate.splinters <= few).map(|(peers, _)| peers).collect()
+    let shallow = |(peers, candidate): (K, Candidate<'a>)| {
+        let addresses = candidate.addresses.difference(&deep);
+        let cidrs = addresses.to_cidrs().len();
+        let splinters: usize = candidate.ports.iter().map(|ports| cidrs.max(port_blocks(*ports))).sum();
+        (splinters, candidate.ports, addresses, peers)
+    };
+    let mut shallow: Vec<_> = all.into_iter().map(shallow).filter(|(.., addresses, _)| !addresses.is_empty()).collect();
+    shallow.sort_unstable();
+    let mut room = MOST;
+    let fits = |(splinters, ..): &(usize, Vec<(u16, u16)>, AddressSet, K)| {
+        room = room.saturating_sub(*splinters);
+        room > 0
+    };
+    shallow.into_iter().take_while(fits).map(|(.., addresses, peers)| (peers, addresses)).collect()
 }
 
 struct Candidate<'a> {
-    blocks: &'a AddressSet,
-    pairs: usize,
-    splinters: usize,
+    addresses: &'a AddressSet,
+    ports: Vec<(u16, u16)>,
 }
 
 /// How many blocks of a power of two a range of ports is made of.
@@ -57,13 +60,13 @@ fn port_blocks((low, high): (u16, u16)) -> usize {
     count
 }
 
-/// The ranges of addresses that are in too many boxes; sorted and disjoint.
-fn deep<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>) -> Vec<(IpAddr, IpAddr)> {
+/// The addresses that are in too many boxes.
+fn deep<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>) -> AddressSet {
     // At one address, what begins comes before what ends, since both ends are included.
     let mut edges: Vec<(IpAddr, bool, usize)> = Vec::new();
     for candidate in candidates {
-        for (low, high) in candidate.blocks.ranges() {
-            edges.extend([(low, false, candidate.pairs), (high, true, candidate.pairs)]);
+        for (low, high) in candidate.addresses.ranges() {
+            edges.extend([(low, false, candidate.ports.len()), (high, true, candidate.ports.len())]);
         }
     }
     edges.sort_unstable();
@@ -76,12 +79,7 @@ fn deep<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>) -> Vec<(IpAddr,
             out.push((start, at));
         }
     }
-    out
-}
-
-fn is_in(ranges: &[(IpAddr, IpAddr)], (low, high): (IpAddr, IpAddr)) -> bool {
-    let next = ranges.partition_point(|(_, end)| *end < low);
-    ranges.get(next).is_some_and(|(start, _)| *start <= high)
+    AddressSet::of_ranges(out)
 }
 
 #[cfg(test)]
@@ -92,11 +90,11 @@ mod tests {
         AddressSet::union_of(texts.iter().map(|text| AddressSet::block(text.parse().unwrap())))
     }
 
-    /// Whether each of these is in the set of boxes: blocks, with the ports that they get.
-    fn chosen(peers: &[(AddressSet, Vec<(u16, u16)>)]) -> Vec<bool> {
-        let pairs = peers.iter().enumerate().flat_map(|(i, (blocks, ports))| ports.iter().map(move |ports| (i, *ports, blocks)));
-        let chosen = choose(pairs);
-        (0..peers.len()).map(|i| chosen.contains(&i)).collect()
+    /// The part of each of these that is in the set of boxes: addresses, with the ports that they get.
+    fn chosen(peers: &[(AddressSet, Vec<(u16, u16)>)]) -> Vec<AddressSet> {
+        let pairs = peers.iter().enumerate().flat_map(|(i, (addresses, ports))| ports.iter().map(move |p| (i, *p, addresses)));
+        let mut chosen = choose(pairs);
+        (0..peers.len()).map(|i| chosen.remove(&i).unwrap_or_default()).collect()
     }
 
     #[test]
@@ -113,13 +111,10 @@ mod tests {
         let peers = [
             (one.clone(), vec![(80, 80)]),
             (one.clone(), (0..17).map(|i| (i * 10, i * 10)).collect()),
-            (one.clone(), vec![(1, 65_534)]),
             (eight.clone(), vec![(80, 80), (90, 90)]),
-            (eight, vec![(80, 80), (90, 90), (100, 100)]),
-            // All but one address: 128 blocks.
-            (AddressSet::block_except("::/0".parse().unwrap(), &["fd00::1/128".parse().unwrap()]), vec![(443, 443)]),
+            (eight.clone(), vec![(80, 80), (90, 90), (100, 100)]),
         ];
-        assert_eq!(chosen(&peers), [true, false, false, true, false, false]);
+        assert_eq!(chosen(&peers), [one, AddressSet::none(), eight, AddressSet::none()]);
     }
 
     #[test]
@@ -130,22 +125,26 @@ mod tests {
             let apart = [("11.0.0.0/8", 60_000), ("10.255.0.0/16", 60_001), ("9.255.255.255/32", 60_002)];
             nested.chain(apart.map(|(block, port)| (blocks(&[block]), vec![(port, port)]))).collect::<Vec<_>>()
         };
-        assert_eq!(chosen(&peers(63)), vec![true; 66]);
-        let all = chosen(&peers(64));
-        // One address more is in too many: with 10.255.0.0/16 go all that it is in.
-        assert_eq!(all.iter().filter(|is_chosen| **is_chosen).count(), 2);
-        assert_eq!(all.last_chunk::<3>(), Some(&[true, false, true]));
+        let whole = |count| peers(count).into_iter().map(|(addresses, _)| addresses).collect::<Vec<_>>();
+        assert_eq!(chosen(&peers(63)), whole(63));
+        // One more: 10.255.0.0/16 is in too many.
+        let deep = blocks(&["10.255.0.0/16"]);
+        assert_eq!(chosen(&peers(64)), whole(64).iter().map(|set| set.difference(&deep)).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_side_has_a_bound_and_small_peers_come_first() {
-        let two = |i: usize| {
-            blocks(&[format!("10.{}.{}.0/32", i / 256, i % 256).as_str(), format!("11.{}.{}.0/32", i / 256, i % 256).as_str()])
+        let split = |i: u32| {
+            let block = |first: u32| format!("{first}.{}.{}.0/32", i / 256, i % 256);
+            blocks(&[block(10).as_str(), block(11).as_str()])
         };
-        let mut peers: Vec<_> = (0..MOST / 2).map(|i| (two(i), vec![(80, 80)])).collect();
-        assert!(chosen(&peers).iter().all(|is_chosen| *is_chosen));
-        peers.push((blocks(&["12.0.0.0/8"]), vec![(81, 81)]));
+        let mut peers: Vec<_> = (0..40_000).map(|i| (split(i), vec![(80, 80)])).collect();
+        // All but one address of the block: 32 splinters, and one box on each side of it.
+        peers.push((AddressSet::block_except("128.0.0.0/0".parse().unwrap(), &["12.0.0.1/32".parse().unwrap()]), vec![(81, 81)]));
+        peers.push((blocks(&["13.0.0.0/8"]), vec![(82, 82)]));
         let all = chosen(&peers);
-        assert_eq!((all.iter().filter(|is_chosen| **is_chosen).count(), all.last()), (1, Some(&true)));
+        let taken = all.iter().filter(|addresses| !addresses.is_empty()).count();
+        assert_eq!((taken, all.last().map(AddressSet::is_empty)), (1 + (MOST - 2) / 2, Some(false)));
+        assert_eq!(all.get(40_000), Some(&AddressSet::none()));
     }
 }

@@ -18,13 +18,25 @@ use policy_core::sets::{AddressSet, Family};
 
 use super::Node;
 use super::group::{Builder, ports_text};
-use super::layout::{Beyond, Layout};
+use super::layout::{Layout, Share};
 use super::sets::{self, digit};
 use crate::json::element;
 use crate::names;
 use crate::port_peers::PortPeers;
 use crate::rule::{concat, equal, goto, meta, payload, rule, text};
 use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
+
+/// Ports that the text of a chain names.
+const PORTS_NAMED: usize = 10;
+
+/// A chain that compares what some peers have beyond the sets of the side.
+struct Tail<'a> {
+    name: String,
+    /// The first of these peers.
+    peers: PeerSetId,
+    share: Option<&'a Share>,
+    atoms: Vec<&'a Atom>,
+}
 
 /// A leader: the direction, and the place of its group in the plan.
 type Leader = (Direction, usize);
@@ -61,10 +73,11 @@ impl Texts {
                     port_ranges: port_ranges_text(layout, leader, side),
                     tails: BTreeMap::new(),
                 };
-                for (peers, beyond) in tails(layout, leader, side) {
-                    parts.tails.insert(peers, tail_text(plan, layout, peers, beyond));
-                    if [Family::V4, Family::V6].into_iter().any(|family| layout.is_set(count(&beyond.blocks, family))) {
-                        out.blocks.insert(beyond.text.clone());
+                for (peers, share) in tails(layout, leader, side) {
+                    parts.tails.insert(peers, tail_text(plan, layout, peers, share));
+                    let is_set = |family| share.is_some_and(|share| layout.is_set(count(&share.tail, family)));
+                    if [Family::V4, Family::V6].into_iter().any(is_set) {
+                        out.blocks.extend(share.map(|share| share.text.clone()));
                     }
                 }
                 out.sides.insert(leader, parts);
@@ -110,14 +123,14 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
         let contents = Contents::Fixed(boxes(node.layout, leader, side, family));
         insert(out, name, SetKind::PortRanges(family), contents, about);
     }
-    for (peers, beyond) in tails(node.layout, leader, side) {
+    for (peers, share) in tails(node.layout, leader, side) {
         if node.layout.has_own_pods(peers) {
             sets::add_pods(node, peers, family, out);
         }
-        if node.layout.is_set(count(&beyond.blocks, family)) {
-            let contents = Contents::Fixed(sets::ranges(&beyond.blocks, family));
-            let name = sets::blocks_name(node.names.blocks(&beyond.text), family);
-            insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&beyond.blocks, family));
+        if let Some(share) = share.filter(|share| node.layout.is_set(count(&share.tail, family))) {
+            let contents = Contents::Fixed(sets::ranges(&share.tail, family));
+            let name = sets::blocks_name(node.names.blocks(&share.text), family);
+            insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&share.tail, family));
         }
     }
 }
@@ -134,22 +147,23 @@ fn count(blocks: &AddressSet, family: Family) -> usize {
     }
 }
 
-fn is_boxed(layout: &Layout, (direction, place): Leader, peers: PeerSetId) -> bool {
-    layout.boxed(direction, place).is_some_and(|boxed| boxed.contains(&peers))
+fn share(layout: &Layout, (direction, place): Leader, peers: PeerSetId) -> Option<&Share> {
+    layout.shares(direction, place)?.get(&peers)
 }
 
-/// The peer sets that need a chain, each once.
-fn tails<'a>(layout: &'a Layout, leader: Leader, side: &Isolation) -> BTreeMap<PeerSetId, &'a Beyond> {
-    let beyond = |atom: &Atom| Some((atom.peers, layout.beyond(atom.peers, side.any)?));
-    let needs_chain = |(peers, beyond): &(PeerSetId, &Beyond)| {
-        !is_boxed(layout, leader, *peers) && (!beyond.blocks.is_empty() || layout.has_own_pods(*peers))
+/// The peer sets that need a chain, each once, with the address blocks that are compared there.
+fn tails<'a>(layout: &'a Layout, leader: Leader, side: &Isolation) -> BTreeMap<PeerSetId, Option<&'a Share>> {
+    let blocks = |peers| share(layout, leader, peers).filter(|share| !share.tail.is_empty());
+    let needs_chain = |(peers, share): &(PeerSetId, Option<&Share>)| {
+        let has_pods = || layout.beyond(*peers, side.any).is_some_and(|beyond| beyond.has_pods);
+        share.is_some() || (layout.has_own_pods(*peers) && has_pods())
     };
-    side.atoms.iter().filter_map(beyond).filter(needs_chain).collect()
+    side.atoms.iter().map(|atom| (atom.peers, blocks(atom.peers))).filter(needs_chain).collect()
 }
 
-fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, beyond: &Beyond) -> String {
+fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, share: Option<&Share>) -> String {
     let pods = plan.peers.get(&peers).filter(|_| layout.has_own_pods(peers)).map(|peers| peers.pods.join("; "));
-    format!("{}\n{}", pods.unwrap_or_default(), beyond.text)
+    format!("{}\n{}", pods.unwrap_or_default(), share.map_or("", |share| &share.text))
 }
 
 fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
@@ -174,23 +188,23 @@ fn port_peers_text(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option
     Some(out)
 }
 
-/// The atoms whose address blocks are in the set of boxes, with these blocks.
-fn boxed<'a>(layout: &'a Layout, leader: Leader, side: &'a Isolation) -> impl Iterator<Item = (&'a Atom, &'a Beyond)> {
-    let own = side.atoms.iter().filter(move |atom| is_boxed(layout, leader, atom.peers));
-    own.filter_map(|atom| Some((atom, layout.beyond(atom.peers, side.any)?)))
+/// The atoms that have address blocks in the set of boxes, with these blocks.
+fn boxed<'a>(layout: &'a Layout, leader: Leader, side: &'a Isolation) -> impl Iterator<Item = (&'a Atom, &'a AddressSet)> {
+    let boxed = move |atom: &'a Atom| Some((atom, &share(layout, leader, atom.peers)?.boxed));
+    side.atoms.iter().filter_map(boxed).filter(|(_, addresses)| !addresses.is_empty())
 }
 
 /// `None` for a side without any.
 fn port_ranges_text(layout: &Layout, leader: Leader, side: &Isolation) -> Option<String> {
-    let lines: Vec<String> =
-        boxed(layout, leader, side).map(|(atom, beyond)| format!("{} {}", ports_text(atom), beyond.text)).collect();
+    let line = |(atom, addresses): (&Atom, &AddressSet)| format!("{} {}", ports_text(atom), addresses.to_texts().join("; "));
+    let lines: Vec<String> = boxed(layout, leader, side).map(line).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// INVARIANT: boxes are disjoint, because the ports of atoms are, and the ranges of a set of addresses.
 fn boxes(layout: &Layout, leader: Leader, side: &Isolation, family: Family) -> BTreeSet<Element> {
-    let of_atom = |(atom, beyond): (&Atom, &Beyond)| {
-        let ranges = beyond.blocks.ranges().filter(move |(low, _)| Family::of(*low) == family);
+    let of_atom = |(atom, addresses): (&Atom, &'_ AddressSet)| {
+        let ranges = addresses.ranges().filter(move |(low, _)| Family::of(*low) == family);
         let (transport, ports) = (atom.transport, (atom.low, atom.high));
         ranges.map(move |range| Element::PortRange(range, transport, ports)).collect::<Vec<_>>()
     };
@@ -214,47 +228,48 @@ impl Builder<'_> {
             look_up(parts.port_ranges_name(*family), "address blocks and their ports");
         }
         let tails = tails(node.layout, leader, self.side);
-        let mut chains: BTreeMap<PeerSetId, (String, Vec<&Atom>)> = BTreeMap::new();
-        for atom in self.side.atoms.iter().filter(|atom| tails.contains_key(&atom.peers)) {
-            let name = || {
-                let hash = parts.tails.get(&atom.peers).map_or("", String::as_str);
-                format!("{}.{}.{hash}", self.chain, ports_text(atom).to_lowercase().replace('/', "-"))
-            };
-            chains.entry(atom.peers).or_insert_with(|| (name(), Vec::new())).1.push(atom);
+        // Peers with equal tails share a chain, named after the first port.
+        let mut chains: BTreeMap<&str, Tail<'_>> = BTreeMap::new();
+        for atom in &self.side.atoms {
+            let (Some(share), Some(hash)) = (tails.get(&atom.peers), parts.tails.get(&atom.peers)) else { continue };
+            let name = || format!("{}.{}.{hash}", self.chain, ports_text(atom).to_lowercase().replace('/', "-"));
+            let tail = || Tail { name: name(), peers: atom.peers, share: *share, atoms: Vec::new() };
+            chains.entry(hash).or_insert_with(tail).atoms.push(atom);
         }
-        let atoms = self.side.atoms.iter();
-        let entries: Vec<_> = atoms.filter_map(|atom| Some((atom, chains.get(&atom.peers)?.0.as_str()))).collect();
-        rules.extend(self.port_rules(&entries));
+        let of_atom: BTreeMap<&Atom, &str> =
+            chains.values().flat_map(|tail| tail.atoms.iter().map(|atom| (*atom, tail.name.as_str()))).collect();
+        rules.extend(self.port_rules(&of_atom.into_iter().collect::<Vec<_>>()));
         rules.push(rule(&self.chain, vec![goto(deny)], ""));
         self.insert(self.chain.clone(), rules, self.headline.clone(), out);
-        for (peers, (name, atoms)) in &chains {
-            let Some(beyond) = tails.get(peers) else { continue };
-            let mut rules = self.tail_rules(name, *peers, beyond);
-            rules.push(rule(name, vec![goto(deny)], ""));
-            let ports: Vec<String> = atoms.iter().map(|atom| ports_text(atom)).collect();
-            self.insert(name.clone(), rules, format!("{} of {}", ports.join(", "), self.headline), out);
+        for tail in chains.values() {
+            let mut rules = self.tail_rules(tail);
+            rules.push(rule(&tail.name, vec![goto(deny)], ""));
+            let mut ports: Vec<String> = tail.atoms.iter().take(PORTS_NAMED).map(|atom| ports_text(atom)).collect();
+            ports.extend((tail.atoms.len() > PORTS_NAMED).then(|| format!("and {} more", tail.atoms.len() - PORTS_NAMED)));
+            self.insert(tail.name.clone(), rules, format!("{} of {}", ports.join(", "), self.headline), out);
         }
     }
 
     /// Returns what comes from, or goes to, the peers that a port has beyond those of every port.
-    fn tail_rules(&self, chain: &str, peers: PeerSetId, beyond: &Beyond) -> Vec<Rule<'static>> {
-        let node = self.node;
+    fn tail_rules(&self, tail: &Tail<'_>) -> Vec<Rule<'static>> {
+        let (node, chain) = (self.node, tail.name.as_str());
         let mut out = Vec::new();
         for family in &self.group.families {
             let found = |value| vec![equal(self.peer_address(*family), value), Statement::Return(None)];
-            if node.layout.has_own_pods(peers) {
-                let set = sets::pods_name(node.names.peers(peers), *family);
+            if node.layout.has_own_pods(tail.peers) {
+                let set = sets::pods_name(node.names.peers(tail.peers), *family);
                 out.push(rule(chain, found(text(format!("@{set}"))), "pods"));
             }
-            let ranges = count(&beyond.blocks, *family);
-            if beyond.blocks.covers(*family) {
+            let Some(Share { tail: blocks, text: name, .. }) = tail.share else { continue };
+            let ranges = count(blocks, *family);
+            if blocks.covers(*family) {
                 out.push(self.whole_family(chain, *family));
             } else if node.layout.is_set(ranges) {
-                let set = sets::blocks_name(node.names.blocks(&beyond.text), *family);
-                out.push(rule(chain, found(text(format!("@{set}"))), &sets::blocks_text(&beyond.blocks, *family)));
+                let set = sets::blocks_name(node.names.blocks(name), *family);
+                out.push(rule(chain, found(text(format!("@{set}"))), &sets::blocks_text(blocks, *family)));
             } else {
                 // nft: ip saddr 10.0.0.0/8 return
-                out.extend(sets::ranges(&beyond.blocks, *family).iter().map(|range| rule(chain, found(element(range)), "")));
+                out.extend(sets::ranges(blocks, *family).iter().map(|range| rule(chain, found(element(range)), "")));
             }
         }
         out
