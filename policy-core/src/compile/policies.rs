@@ -1,6 +1,5 @@
 //! Policies and their rules, with peers as terms and peer sets.
 
-use std::sync::Arc;
 
 use super::Compiler;
 use super::terms::TermScope;
@@ -23,7 +22,7 @@ impl Compiler {
         let record = PolicyRecord {
             namespace,
             name: policy.key.name.as_str().into(),
-            origin: policy.origin.as_ref().map(|o| (Arc::from(o.file.as_str()), o.line)),
+            origin: policy.origin.clone().map(Box::new),
             target,
             isolates_egress: policy.egress.is_some(),
             isolates_ingress: policy.ingress.is_some(),

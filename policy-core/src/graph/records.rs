@@ -1,7 +1,6 @@
 //! What the graph keeps of each thing.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
@@ -12,7 +11,7 @@ use super::{
     DecisionId, GroupId, LabelsId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, PortsId, ScopeId, SelectorId, Symbol,
     TemplateId, TermId,
 };
-use crate::model::{Direction, IpBlock};
+use crate::model::{Direction, IpBlock, Origin};
 use crate::sets::{AddressSet, Transport};
 
 /// A named container port over symbols.
@@ -420,7 +419,7 @@ pub(crate) struct PolicyRecord {
     pub namespace: NamespaceId,
     pub name: Box<str>,
     /// File and line.
-    pub origin: Option<(Arc<str>, u32)>,
+    pub origin: Option<Box<Origin>>,
     pub target: TermId,
     pub isolates_egress: bool,
     pub isolates_ingress: bool,

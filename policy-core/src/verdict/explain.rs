@@ -216,13 +216,13 @@ impl AllowGraph {
         PolicyRef {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            origin: origin.map(|(file, line)| Origin { file: file.to_string(), line: *line }),
+            origin: origin.map(|origin| (**origin).clone()),
         }
     }
 
     pub(crate) fn rule_ref(&self, policy: PolicyId, rule: &RuleRecord) -> RuleRef {
         let (namespace, name) = self.policy_name(policy);
-        let file = self.policies.get(policy).origin.as_ref().map(|(file, _)| file.to_string());
+        let file = self.policies.get(policy).origin.as_ref().map(|origin| origin.file.clone());
         RuleRef {
             policy: format!("{namespace}/{name}"),
             direction: rule.direction,
