@@ -299,7 +299,10 @@ impl Agent {
     fn handle_sandbox(&mut self, task: Task, asker: Asker) -> bool {
         let is_ready = self.is_in_force && self.enforcer.generation().is_some();
         let (reply, changes) = match task {
-            Task::Add(_) if !asker.is_there() => return false,
+            Task::Add(sandbox) if !asker.is_there() => {
+                tracing::info!(attachment = %sandbox.attachment, "the CNI plugin has given up its ADD, which is dropped");
+                return false;
+            }
             // Nothing is known yet, or nothing can be put in force: the runtime tries again.
             Task::Add(_) if !is_ready => (Answer::refused(code::TRY_AGAIN, self.not_ready()), Vec::new()),
             Task::Add(sandbox) => {

@@ -1,7 +1,6 @@
 //! Transactions and rulesets as JSON for `nft -j -f -`.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use nftables::batch::Batch;
 use nftables::expr::{Expression, NamedExpression, Prefix, Range};
@@ -12,7 +11,7 @@ use policy_core::sets::{Family, block_of};
 use crate::TABLE;
 use crate::cut;
 use crate::render::protocol_word;
-use crate::rule::{IPV4_OPTIONS, concat, port_range, text};
+use crate::rule::{IPV4_OPTIONS, concat, text};
 use crate::ruleset::{Element, Hook, SetKind};
 use crate::transaction::{Op, Transaction};
 
@@ -68,9 +67,7 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
     let set_type = match kind {
         SetKind::Addresses(_) | SetKind::Ranges(_) => SetTypeValue::Single(address),
         SetKind::Pairs(_) => SetTypeValue::Concatenated(vec![address, address].into()),
-        SetKind::Ports(_) | SetKind::PortRanges(_) => {
-            SetTypeValue::Concatenated(vec![address, SetType::InetProto, SetType::InetService].into())
-        }
+        SetKind::Ports(_) => SetTypeValue::Concatenated(vec![address, SetType::InetProto, SetType::InetService].into()),
         SetKind::CutFlows(_) => {
             let service = SetType::InetService;
             SetTypeValue::Concatenated(vec![address, address, SetType::InetProto, service, service].into())
@@ -80,7 +77,7 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
         SetKind::Sources(_) => SetTypeValue::Concatenated(vec![SetType::Ifname, address].into()),
     };
     let flags = match kind {
-        kind if kind.has_ranges() => Some(HashSet::from([SetFlag::Interval])),
+        SetKind::Ranges(_) => Some(HashSet::from([SetFlag::Interval])),
         // `dynamic` has no name in the JSON of nft 1.0.6: a rule of the same transaction that updates the set makes it so.
         kind if kind.is_dynamic() => Some(HashSet::from([SetFlag::Timeout])),
         _ => None,
@@ -121,22 +118,14 @@ pub(crate) fn element(element: &Element) -> Expression<'static> {
         }
         Element::Interface(name) => text(name.to_string()),
         Element::Source(name, address) => concat([text(name.to_string()), text(address.to_string())]),
-        Element::Range(low, high) => addresses(*low, *high),
-        Element::PortRange((low, high), transport, (first, last)) => {
-            concat([addresses(*low, *high), text(protocol_word(*transport)), port_range(*first, *last)])
-        }
-    }
-}
-
-/// `10.0.0.1`, `10.0.0.0/8`, `10.0.0.1-10.0.0.3`.
-fn addresses(low: IpAddr, high: IpAddr) -> Expression<'static> {
-    match block_of(low, high) {
-        _ if low == high => text(low.to_string()),
-        Some(net) => Expression::Named(NamedExpression::Prefix(Prefix {
-            addr: Box::new(text(net.addr().to_string())),
-            len: u32::from(net.prefix_len()),
-        })),
-        None => Expression::Range(Box::new(Range { range: [text(low.to_string()), text(high.to_string())] })),
+        Element::Range(low, high) if low == high => text(low.to_string()),
+        Element::Range(low, high) => match block_of(*low, *high) {
+            Some(net) => Expression::Named(NamedExpression::Prefix(Prefix {
+                addr: Box::new(text(net.addr().to_string())),
+                len: u32::from(net.prefix_len()),
+            })),
+            None => Expression::Range(Box::new(Range { range: [text(low.to_string()), text(high.to_string())] })),
+        },
     }
 }
 

@@ -3,9 +3,9 @@
 //! `in-shop/web-k3j2h1g4f5d6` is the chain for ingress to the pods of namespace `shop` whose app label is `web`; the hash covers
 //! the namespace, the labels that its policies select pods by, and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address
 //! blocks and `n-…-4` named ports; their hash covers what selects them, so one set serves every policy that selects the same. `pp-…-4`
-//! holds pods with the ports that they get.
+//! holds pods with the ports that they get, and `pc-…-24-4` blocks of this length with the ports that they get.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy_core::model::{Direction, Labels};
 use policy_core::plan::GroupPlan;
@@ -21,7 +21,7 @@ const APP_LABELS: [&str; 4] = ["app.kubernetes.io/name", "app", "k8s-app", "name
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// A hash as text, in full length.
-fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let mut out = String::new();
     let (mut bits, mut held) = (0u32, 0u32);
@@ -39,16 +39,23 @@ fn hash(text: &str) -> String {
 
 /// Gives each text a hash of its own: short, and longer where two short ones are equal.
 pub(crate) fn hashes<'t>(texts: impl IntoIterator<Item = &'t str>) -> BTreeMap<&'t str, String> {
-    let full: BTreeMap<&str, String> = texts.into_iter().map(|text| (text, hash(text))).collect();
-    let mut uses: BTreeMap<String, usize> = BTreeMap::new();
-    for long in full.values() {
-        *uses.entry(long.chars().take(SHORT).collect()).or_default() += 1;
+    let mut full: BTreeMap<&str, String> = BTreeMap::new();
+    for text in texts {
+        full.entry(text).or_insert_with(|| hash(text));
     }
-    let name = |long: String| {
-        let short: String = long.chars().take(SHORT).collect();
-        if uses.get(&short).is_some_and(|n| *n > 1) { long } else { short }
-    };
-    full.into_iter().map(|(text, long)| (text, name(long))).collect()
+    let short = short(full.values().map(String::as_str));
+    full.iter().map(|(text, long)| (*text, short.get(long.as_str()).copied().unwrap_or_default().to_owned())).collect()
+}
+
+/// Hashes in the length in which each is the only one.
+pub(crate) fn short<'h>(full: impl IntoIterator<Item = &'h str>) -> BTreeMap<&'h str, &'h str> {
+    let full: BTreeSet<&str> = full.into_iter().collect();
+    let cut = |long: &'h str| long.get(..SHORT).unwrap_or(long);
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for long in &full {
+        *uses.entry(cut(long)).or_default() += 1;
+    }
+    full.into_iter().map(|long| (long, if uses.get(cut(long)).is_some_and(|n| *n > 1) { long } else { cut(long) })).collect()
 }
 
 /// What makes a group the group that it is.

@@ -1,9 +1,10 @@
 //! Short spellings for the objects that rules are made of, kept to what the `nftables` crate and nft 1.0.6 both take.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use nftables::expr::{
-    BinaryOperation, CT, Expression, Exthdr, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, Range, SetItem,
+    BinaryOperation, CT, Expression, Exthdr, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, SetItem,
 };
 use nftables::schema::Rule;
 use nftables::stmt::{self, AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, SetOp, Statement, VerdictMap};
@@ -18,10 +19,9 @@ pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Expression<'static> {
     Expression::String(text.into())
 }
 
-/// `80`, `8000-9000`.
-pub(crate) fn port_range(low: u16, high: u16) -> Expression<'static> {
-    let number = |port: u16| Expression::Number(u32::from(port));
-    if low == high { number(low) } else { Expression::Range(Box::new(Range { range: [number(low), number(high)] })) }
+/// `ip saddr & 255.255.255.0`.
+pub(crate) fn masked(address: Expression<'static>, mask: IpAddr) -> Expression<'static> {
+    Expression::BinaryOperation(Box::new(BinaryOperation::AND(address, text(mask.to_string()))))
 }
 
 pub(crate) fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {

@@ -90,9 +90,6 @@ pub enum SetKind {
     Pairs(Family),
     /// Address, protocol and port: `type ipv4_addr . inet_proto . inet_service`.
     Ports(Family),
-    /// Disjoint boxes of addresses, protocol and ports: `type ipv4_addr . inet_proto . inet_service; flags interval`. The kernel
-    /// needs time proportional to their number for each element that goes, so such a set is made anew and not changed.
-    PortRanges(Family),
     /// What is left of connections that were cut: source, destination, protocol, source port and destination port, for some
     /// time: `type ipv4_addr . ipv4_addr . inet_proto . inet_service . inet_service; flags dynamic,timeout`.
     CutFlows(Family),
@@ -130,8 +127,6 @@ pub enum Element {
     Pair(IpAddr, IpAddr),
     /// An address, a protocol and a port.
     Port(IpAddr, Transport, u16),
-    /// The first and the last address of a range, a protocol, and the first and the last port of a range.
-    PortRange((IpAddr, IpAddr), Transport, (u16, u16)),
     /// Packets of a connection that was cut, as the end sends them that did not open it.
     CutFlow {
         /// Their source.
@@ -162,7 +157,6 @@ impl SetKind {
             | Self::Ranges(family)
             | Self::Pairs(family)
             | Self::Ports(family)
-            | Self::PortRanges(family)
             | Self::CutFlows(family)
             | Self::CutPairs(family)
             | Self::Sources(family) => Some(family),
@@ -174,12 +168,6 @@ impl SetKind {
     #[must_use]
     pub fn is_dynamic(self) -> bool {
         matches!(self, Self::CutFlows(_) | Self::CutPairs(_))
-    }
-
-    /// Whether its elements are ranges.
-    #[must_use]
-    pub fn has_ranges(self) -> bool {
-        matches!(self, Self::Ranges(_) | Self::PortRanges(_))
     }
 
     /// Whether its elements have several parts.

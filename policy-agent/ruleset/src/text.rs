@@ -63,14 +63,14 @@ fn write_set(name: &str, set: &Set, out: &mut String) {
     let kind = match set.kind {
         SetKind::Addresses(_) | SetKind::Ranges(_) => address.to_owned(),
         SetKind::Pairs(_) => format!("{address} . {address}"),
-        SetKind::Ports(_) | SetKind::PortRanges(_) => format!("{address} . inet_proto . inet_service"),
+        SetKind::Ports(_) => format!("{address} . inet_proto . inet_service"),
         SetKind::CutFlows(_) => format!("{address} . {address} . inet_proto . inet_service . inet_service"),
         SetKind::CutPairs(_) => format!("{address} . {address} . inet_proto"),
         SetKind::Interfaces => "ifname".to_owned(),
         SetKind::Sources(_) => format!("ifname . {address}"),
     };
     let flags = match set.kind {
-        kind if kind.has_ranges() => "\t\tflags interval\n".to_owned(),
+        SetKind::Ranges(_) => "\t\tflags interval\n".to_owned(),
         kind if kind.is_dynamic() => {
             format!("\t\tsize {}\n\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", cut::SIZE, cut::SECONDS)
         }
@@ -139,6 +139,7 @@ fn expression_text(expression: &Expression<'_>) -> String {
         Expression::Verdict(Verdict::Jump(to)) => format!("jump {}", to.target),
         Expression::Verdict(Verdict::Goto(to)) => format!("goto {}", to.target),
         Expression::BinaryOperation(operation) => match operation.as_ref() {
+            BinaryOperation::AND(a, b @ Expression::String(_)) => format!("{} & {}", expression_text(a), expression_text(b)),
             BinaryOperation::AND(a, b) => format!("{} & ({})", expression_text(a), expression_text(b)),
             BinaryOperation::OR(parts) => list(parts, " | "),
             other => format!("<{other:?}>"),

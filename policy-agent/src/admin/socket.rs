@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use netpol_cni::protocol::{self, Answer, LONGEST, Task, code};
@@ -59,7 +59,7 @@ fn accept(listener: &UnixListener, events: &Mailbox, interfaces: &Watch) {
             // Pods start at the same time, and one that waits must not keep others waiting.
             std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
                 // A question that fails is its client's business.
-                drop(answer(&stream, &events, &interfaces));
+                drop(answer(&Arc::new(stream), &events, &interfaces));
                 drop(place);
             })
         });
@@ -86,15 +86,14 @@ impl Drop for Place {
     }
 }
 
-fn answer(stream: &UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Result<()> {
+fn answer(stream: &Arc<UnixStream>, events: &Mailbox, interfaces: &Watch) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new(stream).take(LONGEST).read_line(&mut line)?;
-    let mut out = stream;
+    BufReader::new(stream.as_ref()).take(LONGEST).read_line(&mut line)?;
+    let mut out = stream.as_ref();
     if line.starts_with('{') {
-        let asker = stream.try_clone()?;
-        return out.write_all(answer_plugin(&line, asker, events, interfaces)?.as_bytes());
+        return out.write_all(answer_plugin(&line, stream, events, interfaces)?.as_bytes());
     }
     let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
         ("status", "json") => Question::StatusJson,
@@ -107,7 +106,7 @@ fn answer(stream: &UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Resu
 }
 
 /// The answer to a line of the CNI plugin.
-fn answer_plugin(line: &str, asker: UnixStream, events: &Mailbox, interfaces: &Watch) -> io::Result<String> {
+fn answer_plugin(line: &str, stream: &Arc<UnixStream>, events: &Mailbox, interfaces: &Watch) -> io::Result<String> {
     let answer = protocol::serve(line, |task| {
         // The pod's interface is new, and must be known in the transaction that isolates the pod.
         if matches!(task, Task::Add(_))
@@ -116,13 +115,19 @@ fn answer_plugin(line: &str, asker: UnixStream, events: &Mailbox, interfaces: &W
             return Answer::refused(code::TRY_AGAIN, format!("links and routes cannot be read: {error}"));
         }
         let (answer, answered) = channel();
-        if let Err(error) = events.send(Event::Sandbox(task, Asker::new(answer, move || is_open(&asker)))) {
+        if let Err(error) = events.send(Event::Sandbox(task, asker(stream, answer))) {
             return Answer::refused(code::TRY_AGAIN, error.to_string());
         }
         let late = |_| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer");
         answered.recv_timeout(LOOP_PATIENCE).unwrap_or_else(late)
     });
     Ok(answer?)
+}
+
+/// Who waits at the other end of a stream, as long as it is served.
+fn asker(stream: &Arc<UnixStream>, answer: Sender<Answer>) -> Asker {
+    let stream = Arc::downgrade(stream);
+    Asker::new(answer, move || stream.upgrade().is_some_and(|stream| is_open(&stream)))
 }
 
 /// Whether the other end is open. One that has only finished writing is.
@@ -150,13 +155,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_only_finished_writing_is_still_there() {
+    fn an_asker_is_there_until_it_hangs_up_or_is_served() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        assert!(is_open(&ours));
+        let ours = Arc::new(ours);
+        let asker = asker(&ours, channel().0);
         (&theirs).write_all(b"question").unwrap();
+        assert!(asker.is_there());
+        // It has only finished writing.
         theirs.shutdown(Shutdown::Write).unwrap();
-        assert!(is_open(&ours));
+        assert!(asker.is_there());
         drop(theirs);
-        assert!(!is_open(&ours));
+        assert!(!asker.is_there());
+
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let ours = Arc::new(ours);
+        let asker = super::asker(&ours, channel().0);
+        assert!(asker.is_there());
+        drop(ours);
+        assert!(!asker.is_there());
     }
 }

@@ -86,7 +86,7 @@ impl Asker {
 
     /// Whether it still waits. A plugin that was killed does not, and the runtime has torn its sandbox down, or is about to: what
     /// it asked for may come after the request to remove that sandbox.
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         (self.is_there)()
     }
 

@@ -18,7 +18,6 @@ use netlink_packet_netfilter::nftables::{
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
-use policy_core::sets::Family;
 use policy_ruleset::{Hook, Op, SetKind, TABLE, Transaction, cut};
 
 use attributes::be32;
@@ -195,7 +194,6 @@ impl Writer {
         let (key_type, key_len) = elements::key_type(kind);
         let flags = match kind {
             SetKind::Ranges(_) => SetFlags::Interval,
-            SetKind::PortRanges(_) => SetFlags::Interval | SetFlags::Concat,
             kind if kind.is_dynamic() => SetFlags::Timeout | SetFlags::Eval,
             _ => SetFlags::empty(),
         };
@@ -210,10 +208,6 @@ impl Writer {
         if kind.is_dynamic() {
             attributes.push(SetAttribute::Description(vec![SetDescription::Size(cut::SIZE)]));
             attributes.push(SetAttribute::Timeout(u64::from(cut::SECONDS) * 1000));
-        }
-        if let SetKind::PortRanges(family) = kind {
-            let length = if family == Family::V4 { 4 } else { 16 };
-            attributes.push(SetAttribute::Description(vec![elements::fields(&[length, 1, 2])]));
         }
         attributes.push(SetAttribute::UserData(elements::named_set_userdata(kind)));
         SetMessage { attributes }

@@ -466,9 +466,6 @@ fn step(place: &mut Option<Table>, op: &Op) -> Result<(), Errno> {
 fn overlap(a: &Element, b: &Element) -> bool {
     match (a, b) {
         (Element::Range(low, high), Element::Range(from, to)) => low <= to && from <= high,
-        (Element::PortRange(a, transport, ports), Element::PortRange(b, other, others)) => {
-            a.0 <= b.1 && b.0 <= a.1 && transport == other && ports.0 <= others.1 && others.0 <= ports.1
-        }
         _ => a == b,
     }
 }

@@ -1,6 +1,5 @@
 //! Policies and their rules, with peers as terms and peer sets.
 
-
 use super::Compiler;
 use super::terms::TermScope;
 use crate::graph::{NamespaceId, PeerRecord, PolicyId, PolicyRecord, RuleRecord, TermId, hash_name, shrink_table};

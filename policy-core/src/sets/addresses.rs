@@ -122,21 +122,6 @@ impl AddressSet {
         }
     }
 
-    /// The addresses from the first to the last of each pair; ranges in any order, overlapping or not.
-    #[must_use]
-    pub fn of_ranges(ranges: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for range in ranges {
-            match range {
-                (IpAddr::V4(low), IpAddr::V4(high)) => v4.push((low.to_bits(), high.to_bits())),
-                (IpAddr::V6(low), IpAddr::V6(high)) => v6.push((low.to_bits(), high.to_bits())),
-                // Nothing is between addresses of two families.
-                _ => {}
-            }
-        }
-        Self { v4: RangeSet::from_ranges(v4), v6: RangeSet::from_ranges(v6) }
-    }
-
     /// What is in any of the sets. Cost: that of sorting their ranges, where taking them in one by one costs the square.
     #[must_use]
     pub fn union_of(sets: impl IntoIterator<Item = Self>) -> Self {

@@ -213,11 +213,7 @@ impl AllowGraph {
     pub(crate) fn policy_ref(&self, policy: PolicyId) -> PolicyRef {
         let (namespace, name) = self.policy_name(policy);
         let origin = self.policies.get(policy).origin.as_ref();
-        PolicyRef {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            origin: origin.map(|origin| (**origin).clone()),
-        }
+        PolicyRef { namespace: namespace.to_owned(), name: name.to_owned(), origin: origin.map(|origin| (**origin).clone()) }
     }
 
     pub(crate) fn rule_ref(&self, policy: PolicyId, rule: &RuleRecord) -> RuleRef {

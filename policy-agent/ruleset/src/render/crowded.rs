@@ -1,14 +1,16 @@
 //! The chains and sets of a crowded side: one that has very many peers.
 //!
-//! First come the peers of every port; then one look-up of address, protocol and port among the pods, and one among the address
-//! blocks of peers that have few; then the port leads to a chain that compares the blocks of the other peers. The names of all of
-//! these cover what they hold, so that a change of many blocks makes new sets and chains, which can be in the kernel before
-//! anything refers to them.
+//! First come the peers of every port; then a look-up of address, protocol and port among the pods, and one for each length of
+//! prefix among the address blocks; then the port leads to a chain that compares other blocks. The names of sets and chains of
+//! blocks cover what they hold, so that a change of many blocks makes new ones, which can be in the kernel before anything refers
+//! to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use nftables::expr::MetaKey;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nftables::expr::{Expression, MetaKey};
 use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use policy_core::graph::{Atom, PeerSetId};
@@ -18,12 +20,13 @@ use policy_core::sets::{AddressSet, Family};
 
 use super::Node;
 use super::group::{Builder, ports_text};
-use super::layout::{Layout, Share};
+use super::layout::{Beyond, Layout};
+use super::prefixes;
 use super::sets::{self, digit};
 use crate::json::element;
 use crate::names;
 use crate::port_peers::PortPeers;
-use crate::rule::{concat, equal, goto, meta, payload, rule, text};
+use crate::rule::{concat, equal, goto, masked, meta, payload, rule, text};
 use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
 
 /// Ports that the text of a chain names.
@@ -34,50 +37,50 @@ struct Tail<'a> {
     name: String,
     /// The first of these peers.
     peers: PeerSetId,
-    share: Option<&'a Share>,
+    beyond: &'a Beyond,
     atoms: Vec<&'a Atom>,
 }
 
 /// A leader: the direction, and the place of its group in the plan.
 type Leader = (Direction, usize);
 
-/// What a crowded side needs a name for, by what stands for it: a text, or the hash of it.
+/// What a crowded side needs names for: hashes of what these hold.
 #[derive(Default)]
 pub(crate) struct Parts {
     /// The set of pods with their ports.
     port_peers: Option<String>,
-    /// The set of address blocks with their ports.
-    port_ranges: Option<String>,
+    /// The sets of address blocks with their ports.
+    port_blocks: Option<String>,
     /// Chains that compare address blocks.
     tails: BTreeMap<PeerSetId, String>,
 }
 
-/// Texts from which names are made: equal contents have equal texts.
+/// What names are made of: equal contents have equal hashes.
 #[derive(Default)]
-pub(crate) struct Texts {
-    /// Of address blocks that have a set of their own.
+pub(crate) struct Contained {
+    /// Texts of address blocks that have a set of their own.
     pub blocks: BTreeSet<String>,
+    /// The hashes of everything else, in full length.
     sides: BTreeMap<Leader, Parts>,
 }
 
-impl Texts {
-    /// The texts of everything that crowded sides need a name for.
+impl Contained {
     pub(crate) fn new(plan: &NodePlan, layout: &Layout) -> Self {
         let mut out = Self::default();
         for (place, group) in plan.groups.iter().enumerate() {
             for direction in Direction::ALL.into_iter().filter(|direction| layout.leader(*direction, place) == Some(place)) {
                 let Some(side) = group.side(direction) else { continue };
                 let leader = (direction, place);
+                let hash = |text: String| names::hash(&text);
                 let mut parts = Parts {
-                    port_peers: port_peers_text(plan, layout, side),
-                    port_ranges: port_ranges_text(layout, leader, side),
+                    port_peers: port_peers_text(plan, layout, side).map(hash),
+                    port_blocks: port_blocks_text(layout, leader, side).map(hash),
                     tails: BTreeMap::new(),
                 };
-                for (peers, share) in tails(layout, leader, side) {
-                    parts.tails.insert(peers, tail_text(plan, layout, peers, share));
-                    let is_set = |family| share.is_some_and(|share| layout.is_set(count(&share.tail, family)));
-                    if [Family::V4, Family::V6].into_iter().any(is_set) {
-                        out.blocks.extend(share.map(|share| share.text.clone()));
+                for (peers, beyond) in tails(layout, leader, side) {
+                    parts.tails.insert(peers, hash(tail_text(plan, layout, peers, beyond)));
+                    if [Family::V4, Family::V6].into_iter().any(|family| layout.is_set(count(&beyond.blocks, family))) {
+                        out.blocks.insert(beyond.text.clone());
                     }
                 }
                 out.sides.insert(leader, parts);
@@ -86,15 +89,15 @@ impl Texts {
         out
     }
 
-    /// The hashes of all but the blocks.
+    /// Short hashes of everything but the blocks.
     pub(crate) fn names(&self) -> BTreeMap<Leader, Parts> {
-        let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(&s.port_ranges));
-        let hashes = names::hashes(all.map(String::as_str));
-        let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
+        let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(&s.port_blocks));
+        let short = names::short(all.map(String::as_str));
+        let cut = |long: &String| short.get(long.as_str()).copied().unwrap_or_default().to_owned();
         let named = |side: &Parts| Parts {
-            port_peers: side.port_peers.as_ref().map(hash),
-            port_ranges: side.port_ranges.as_ref().map(hash),
-            tails: side.tails.iter().map(|(peers, text)| (*peers, hash(text))).collect(),
+            port_peers: side.port_peers.as_ref().map(cut),
+            port_blocks: side.port_blocks.as_ref().map(cut),
+            tails: side.tails.iter().map(|(peers, long)| (*peers, cut(long))).collect(),
         };
         self.sides.iter().map(|(leader, side)| (*leader, named(side))).collect()
     }
@@ -105,8 +108,8 @@ impl Parts {
         self.port_peers.as_ref().map(|hash| format!("pp-{hash}-{}", digit(family)))
     }
 
-    fn port_ranges_name(&self, family: Family) -> Option<String> {
-        self.port_ranges.as_ref().map(|hash| format!("pc-{hash}-{}", digit(family)))
+    fn port_blocks_name(&self, length: u8, family: Family) -> String {
+        format!("pc-{}-{length}-{}", self.port_blocks.as_deref().unwrap_or_default(), digit(family))
     }
 }
 
@@ -118,19 +121,18 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
         let source = PortPeers::new(side.any, &listed(node.layout, side), &side.named);
         insert(out, name, SetKind::Ports(family), Contents::PortPeers(Arc::new(source)), about);
     }
-    if let Some(name) = parts.port_ranges_name(family) {
-        let about = format!("address blocks with the ports that they get, {family}");
-        let contents = Contents::Fixed(boxes(node.layout, leader, side, family));
-        insert(out, name, SetKind::PortRanges(family), contents, about);
+    for (length, elements) in port_blocks(node.layout, leader, side, family) {
+        let about = format!("blocks of length {length} with the ports that they get, {family}");
+        insert(out, parts.port_blocks_name(length, family), SetKind::Ports(family), Contents::Fixed(elements), about);
     }
-    for (peers, share) in tails(node.layout, leader, side) {
+    for (peers, beyond) in tails(node.layout, leader, side) {
         if node.layout.has_own_pods(peers) {
             sets::add_pods(node, peers, family, out);
         }
-        if let Some(share) = share.filter(|share| node.layout.is_set(count(&share.tail, family))) {
-            let contents = Contents::Fixed(sets::ranges(&share.tail, family));
-            let name = sets::blocks_name(node.names.blocks(&share.text), family);
-            insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&share.tail, family));
+        if node.layout.is_set(count(&beyond.blocks, family)) {
+            let contents = Contents::Fixed(sets::ranges(&beyond.blocks, family));
+            let name = sets::blocks_name(node.names.blocks(&beyond.text), family);
+            insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&beyond.blocks, family));
         }
     }
 }
@@ -147,23 +149,19 @@ fn count(blocks: &AddressSet, family: Family) -> usize {
     }
 }
 
-fn share(layout: &Layout, (direction, place): Leader, peers: PeerSetId) -> Option<&Share> {
-    layout.shares(direction, place)?.get(&peers)
-}
-
-/// The peer sets that need a chain, each once, with the address blocks that are compared there.
-fn tails<'a>(layout: &'a Layout, leader: Leader, side: &Isolation) -> BTreeMap<PeerSetId, Option<&'a Share>> {
-    let blocks = |peers| share(layout, leader, peers).filter(|share| !share.tail.is_empty());
-    let needs_chain = |(peers, share): &(PeerSetId, Option<&Share>)| {
-        let has_pods = || layout.beyond(*peers, side.any).is_some_and(|beyond| beyond.has_pods);
-        share.is_some() || (layout.has_own_pods(*peers) && has_pods())
+/// The peer sets that need a chain, each once, with what is compared there.
+fn tails<'a>(layout: &'a Layout, (direction, place): Leader, side: &Isolation) -> BTreeMap<PeerSetId, &'a Beyond> {
+    let is_looked_up = |peers: &PeerSetId| layout.looked_up(direction, place).is_some_and(|own| own.contains_key(peers));
+    let beyond = |atom: &Atom| Some((atom.peers, layout.beyond(atom.peers, side.any)?));
+    let needs_chain = |(peers, beyond): &(PeerSetId, &Beyond)| {
+        layout.has_own_pods(*peers) || (!beyond.blocks.is_empty() && !is_looked_up(peers))
     };
-    side.atoms.iter().map(|atom| (atom.peers, blocks(atom.peers))).filter(needs_chain).collect()
+    side.atoms.iter().filter_map(beyond).filter(needs_chain).collect()
 }
 
-fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, share: Option<&Share>) -> String {
+fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, beyond: &Beyond) -> String {
     let pods = plan.peers.get(&peers).filter(|_| layout.has_own_pods(peers)).map(|peers| peers.pods.join("; "));
-    format!("{}\n{}", pods.unwrap_or_default(), share.map_or("", |share| &share.text))
+    format!("{}\n{}", pods.unwrap_or_default(), beyond.text)
 }
 
 fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
@@ -188,27 +186,51 @@ fn port_peers_text(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option
     Some(out)
 }
 
-/// The atoms that have address blocks in the set of boxes, with these blocks.
-fn boxed<'a>(layout: &'a Layout, leader: Leader, side: &'a Isolation) -> impl Iterator<Item = (&'a Atom, &'a AddressSet)> {
-    let boxed = move |atom: &'a Atom| Some((atom, &share(layout, leader, atom.peers)?.boxed));
-    side.atoms.iter().filter_map(boxed).filter(|(_, addresses)| !addresses.is_empty())
+/// The atoms whose address blocks are looked up by the length of their prefix, with these blocks.
+fn looked_up<'a>(
+    layout: &'a Layout,
+    (direction, place): Leader,
+    side: &'a Isolation,
+) -> impl Iterator<Item = (&'a Atom, &'a Vec<IpNet>)> {
+    let own = layout.looked_up(direction, place);
+    side.atoms.iter().filter_map(move |atom| Some((atom, own?.get(&atom.peers)?)))
 }
 
 /// `None` for a side without any.
-fn port_ranges_text(layout: &Layout, leader: Leader, side: &Isolation) -> Option<String> {
-    let line = |(atom, addresses): (&Atom, &AddressSet)| format!("{} {}", ports_text(atom), addresses.to_texts().join("; "));
-    let lines: Vec<String> = boxed(layout, leader, side).map(line).collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+fn port_blocks_text(layout: &Layout, leader: Leader, side: &Isolation) -> Option<String> {
+    let mut out = String::new();
+    for (atom, blocks) in looked_up(layout, leader, side) {
+        out.push_str(&ports_text(atom));
+        blocks.iter().for_each(|block| out.push_str(&format!(" {block}")));
+        out.push('\n');
+    }
+    (!out.is_empty()).then_some(out)
 }
 
-/// INVARIANT: boxes are disjoint, because the ports of atoms are, and the ranges of a set of addresses.
-fn boxes(layout: &Layout, leader: Leader, side: &Isolation, family: Family) -> BTreeSet<Element> {
-    let of_atom = |(atom, addresses): (&Atom, &'_ AddressSet)| {
-        let ranges = addresses.ranges().filter(move |(low, _)| Family::of(*low) == family);
-        let (transport, ports) = (atom.transport, (atom.low, atom.high));
-        ranges.map(move |range| Element::PortRange(range, transport, ports)).collect::<Vec<_>>()
-    };
-    boxed(layout, leader, side).flat_map(of_atom).collect()
+/// The lengths of prefixes that are looked up.
+fn lengths(layout: &Layout, leader: Leader, side: &Isolation, family: Family) -> BTreeSet<u8> {
+    let all = looked_up(layout, leader, side).flat_map(|(_, blocks)| blocks).map(prefixes::length);
+    all.filter(|(of, _)| *of == family).map(|(_, length)| length).collect()
+}
+
+/// The elements for each length of prefix.
+fn port_blocks(layout: &Layout, leader: Leader, side: &Isolation, family: Family) -> BTreeMap<u8, BTreeSet<Element>> {
+    let mut out: BTreeMap<u8, BTreeSet<Element>> = BTreeMap::new();
+    for (atom, blocks) in looked_up(layout, leader, side) {
+        for block in blocks.iter().filter(|block| Family::of(block.network()) == family) {
+            let port = |port| Element::Port(block.network(), atom.transport, port);
+            out.entry(block.prefix_len()).or_default().extend((atom.low..=atom.high).map(port));
+        }
+    }
+    out
+}
+
+/// The mask of a prefix; `None` for whole addresses.
+fn mask(family: Family, length: u8) -> Option<IpAddr> {
+    match family {
+        Family::V4 => Ipv4Net::new(Ipv4Addr::UNSPECIFIED, length).ok().filter(|_| length < 32).map(|net| net.netmask().into()),
+        Family::V6 => Ipv6Net::new(Ipv6Addr::UNSPECIFIED, length).ok().filter(|_| length < 128).map(|net| net.netmask().into()),
+    }
 }
 
 impl Builder<'_> {
@@ -218,22 +240,30 @@ impl Builder<'_> {
         let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
         let mut rules = self.peer_rules(&self.chain, self.side.any);
         for family in &self.group.families {
-            let mut look_up = |set: Option<String>, comment: &str| {
-                // nft: ip saddr . meta l4proto . th dport @pp-…-4 return
-                let key = concat([self.peer_address(*family), meta(MetaKey::L4proto), payload("th", "dport")]);
-                let found = |set| vec![equal(key, text(format!("@{set}"))), Statement::Return(None)];
-                rules.extend(set.map(|set| rule(&self.chain, found(set), comment)));
+            let mut look_up = |set: String, address: Expression<'static>, comment: &str| {
+                // nft: ip saddr & 255.255.255.0 . meta l4proto . th dport @pc-…-24-4 return
+                let key = concat([address, meta(MetaKey::L4proto), payload("th", "dport")]);
+                rules.push(rule(&self.chain, vec![equal(key, text(format!("@{set}"))), Statement::Return(None)], comment));
             };
-            look_up(parts.port_peers_name(*family), "pods and their ports");
-            look_up(parts.port_ranges_name(*family), "address blocks and their ports");
+            if let Some(set) = parts.port_peers_name(*family) {
+                look_up(set, self.peer_address(*family), "pods and their ports");
+            }
+            for length in lengths(node.layout, leader, self.side, *family) {
+                let address = self.peer_address(*family);
+                let address = match mask(*family, length) {
+                    Some(mask) => masked(address, mask),
+                    None => address,
+                };
+                look_up(parts.port_blocks_name(length, *family), address, "address blocks and their ports");
+            }
         }
         let tails = tails(node.layout, leader, self.side);
         // Peers with equal tails share a chain, named after the first port.
         let mut chains: BTreeMap<&str, Tail<'_>> = BTreeMap::new();
         for atom in &self.side.atoms {
-            let (Some(share), Some(hash)) = (tails.get(&atom.peers), parts.tails.get(&atom.peers)) else { continue };
+            let (Some(beyond), Some(hash)) = (tails.get(&atom.peers), parts.tails.get(&atom.peers)) else { continue };
             let name = || format!("{}.{}.{hash}", self.chain, ports_text(atom).to_lowercase().replace('/', "-"));
-            let tail = || Tail { name: name(), peers: atom.peers, share: *share, atoms: Vec::new() };
+            let tail = || Tail { name: name(), peers: atom.peers, beyond, atoms: Vec::new() };
             chains.entry(hash).or_insert_with(tail).atoms.push(atom);
         }
         let of_atom: BTreeMap<&Atom, &str> =
@@ -260,12 +290,12 @@ impl Builder<'_> {
                 let set = sets::pods_name(node.names.peers(tail.peers), *family);
                 out.push(rule(chain, found(text(format!("@{set}"))), "pods"));
             }
-            let Some(Share { tail: blocks, text: name, .. }) = tail.share else { continue };
+            let Beyond { blocks, text: words, .. } = tail.beyond;
             let ranges = count(blocks, *family);
             if blocks.covers(*family) {
                 out.push(self.whole_family(chain, *family));
             } else if node.layout.is_set(ranges) {
-                let set = sets::blocks_name(node.names.blocks(name), *family);
+                let set = sets::blocks_name(node.names.blocks(words), *family);
                 out.push(rule(chain, found(text(format!("@{set}"))), &sets::blocks_text(blocks, *family)));
             } else {
                 // nft: ip saddr 10.0.0.0/8 return

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nftables::expr::{Expression, MetaKey};
+use nftables::expr::{Expression, MetaKey, Range};
 use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use policy_core::graph::{Atom, PeerSetId};
@@ -13,12 +13,8 @@ use policy_core::sets::{Family, Transport};
 
 use super::{DenyLog, Names, Node, Options, errors, sets};
 use crate::names;
-use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, port_range, rule, text, verdict_map};
+use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
 use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
-
-/// Port ranges in one map of protocol and port. The kernel needs time proportional to the square of their number for such a map,
-/// and not for a map of ports alone.
-const FEW_RANGES: usize = 64;
 
 /// Policies that a text names.
 const NAMED: usize = 5;
@@ -120,13 +116,15 @@ impl Builder<'_> {
         if entries.is_empty() {
             return Vec::new();
         }
-        if !has_ranges || entries.len() <= FEW_RANGES {
+        if !has_ranges {
             // nft: meta l4proto . th dport vmap { tcp . 80 : goto in-shop/web-….tcp-80 }
             let key = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
             let ports = |atom: &Atom| concat([text(protocol_word(atom.transport)), ports(atom)]);
             let entries = entries.iter().map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
             return vec![rule(&self.chain, vec![verdict_map(key, entries)], comment)];
         }
+        // Not one map of protocols and ranges of ports: kernels before 6.15 look such maps up wrongly (CVE-2024-57947), and need time
+        // proportional to the square of their length.
         let mut out = Vec::new();
         for transport in Transport::ALL {
             let own = entries.iter().filter(|(atom, _)| atom.transport == transport);
@@ -214,7 +212,12 @@ impl Builder<'_> {
 }
 
 fn ports(atom: &Atom) -> Expression<'static> {
-    port_range(atom.low, atom.high)
+    let number = |port: u16| Expression::Number(u32::from(port));
+    if atom.low == atom.high {
+        number(atom.low)
+    } else {
+        Expression::Range(Box::new(Range { range: [number(atom.low), number(atom.high)] }))
+    }
 }
 
 /// A protocol as nft spells it.

@@ -3,17 +3,18 @@
 //! The kernel finds a named set by walking the list of all sets of the table, for each set that it makes and for each rule that
 //! refers to one: n sets cost n². So their number is bounded. A side with few distinct peers has a set for each, shared with every
 //! other side that has the same peers. A *crowded* side has many: there, one set holds the pods of all its peers, each with its
-//! ports, another most of their address blocks, with their ports (see [`boxes`]), and what is left of the blocks is compared in
+//! ports, a few sets hold most of their address blocks, with their ports (see [`prefixes`]), and other blocks are compared in
 //! chains. Equal crowded sides share the chains of the first of them, the leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use policy_core::graph::{Atom, NamedAtom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
 use policy_core::plan::{Isolation, NodePlan};
 use policy_core::sets::{AddressSet, Family};
 
-use super::boxes;
+use super::prefixes;
 
 /// A side with more distinct peers than this is crowded.
 const FEW_PEERS: usize = 16;
@@ -24,13 +25,16 @@ const FEW_PORTS: usize = 256;
 /// In a crowded side, address ranges that are compared one by one.
 const FEW_RANGES: usize = 64;
 
+/// In a crowded side, lengths of prefixes that are looked up: each has a set.
+const MOST_LENGTHS: usize = 32;
+
 /// The layout of one node.
 #[derive(Default)]
 pub(crate) struct Layout {
     leaders: BTreeMap<(Direction, usize), usize>,
     beyond: BTreeMap<(PeerSetId, PeerSetId), Beyond>,
     own_pods: BTreeSet<PeerSetId>,
-    shares: BTreeMap<(Direction, usize), BTreeMap<PeerSetId, Share>>,
+    looked_up: BTreeMap<(Direction, usize), BTreeMap<PeerSetId, Vec<IpNet>>>,
     few_ranges: usize,
 }
 
@@ -41,15 +45,7 @@ pub(crate) struct Beyond {
     pub has_pods: bool,
     /// More addresses.
     pub blocks: AddressSet,
-}
-
-/// Where these addresses are compared in one side.
-pub(crate) struct Share {
-    /// In the set of boxes.
-    pub boxed: AddressSet,
-    /// In a chain.
-    pub tail: AddressSet,
-    /// The latter as text.
+    /// These as text.
     pub text: String,
 }
 
@@ -70,13 +66,12 @@ impl Layout {
             }
         }
         out.choose_own_pods(plan);
-        out.share_blocks(plan);
-        let ranges = |share: &Share, family| match family {
-            Family::V4 => share.tail.v4().iter().len(),
-            Family::V6 => share.tail.v6().iter().len(),
+        out.choose_looked_up(plan);
+        let ranges = |beyond: &Beyond, family| match family {
+            Family::V4 => beyond.blocks.v4().iter().len(),
+            Family::V6 => beyond.blocks.v6().iter().len(),
         };
-        let shares = || out.shares.values().flat_map(BTreeMap::values);
-        let both = || shares().flat_map(|share| [Family::V4, Family::V6].map(|family| ranges(share, family)));
+        let both = || out.beyond.values().flat_map(|b| [Family::V4, Family::V6].map(|family| ranges(b, family)));
         let mut few_ranges = FEW_RANGES;
         while both().filter(|count| *count > few_ranges).count() > MOST_SETS {
             few_ranges *= 2;
@@ -106,9 +101,9 @@ impl Layout {
         self.own_pods.contains(&peers)
     }
 
-    /// Where the addresses of the peers of a leader are compared, as far as they have any beyond those of every port.
-    pub(crate) fn shares(&self, direction: Direction, leader: usize) -> Option<&BTreeMap<PeerSetId, Share>> {
-        self.shares.get(&(direction, leader))
+    /// The peers of a leader whose address blocks are looked up by the length of their prefix, with these blocks.
+    pub(crate) fn looked_up(&self, direction: Direction, leader: usize) -> Option<&BTreeMap<PeerSetId, Vec<IpNet>>> {
+        self.looked_up.get(&(direction, leader))
     }
 
     /// Whether, in crowded sides, these ranges of one family are a set.
@@ -123,7 +118,8 @@ impl Layout {
             let Some(peers) = plan.peers.get(&atom.peers) else { continue };
             self.beyond.entry((atom.peers, side.any)).or_insert_with(|| {
                 let blocks = peers.blocks.difference(&any.blocks);
-                Beyond { has_pods: peers.pods.iter().any(|pods| !of_any.contains(pods)), blocks }
+                let text = blocks.to_texts().join("; ");
+                Beyond { has_pods: peers.pods.iter().any(|pods| !of_any.contains(pods)), blocks, text }
             });
         }
     }
@@ -148,31 +144,20 @@ impl Layout {
 }
 
 impl Layout {
-    /// Divides the address blocks of each crowded side between its set of boxes and its chains.
-    fn share_blocks(&mut self, plan: &NodePlan) {
-        for (direction, place, _, side) in sides(plan) {
-            if self.leader(direction, place) != Some(place) {
-                continue;
-            }
-            let blocks = |atom: &Atom| self.beyond(atom.peers, side.any).map(|beyond| &beyond.blocks);
-            let pairs =
-                || side.atoms.iter().filter_map(|atom| Some((atom, blocks(atom)?))).filter(|(_, blocks)| !blocks.is_empty());
-            // Those that need a chain anyway have their blocks there.
-            let may_be_boxed = |(atom, blocks): &(&Atom, &AddressSet)| {
+    /// Peers with few blocks and few ports have their blocks in sets by the length of the prefix.
+    fn choose_looked_up(&mut self, plan: &NodePlan) {
+        let leaders: BTreeSet<(Direction, usize)> = self.leaders.iter().map(|((d, _), leader)| (*d, *leader)).collect();
+        let lengths = (MOST_SETS / leaders.len().max(1)).clamp(1, MOST_LENGTHS);
+        for (direction, place, _, side) in sides(plan).filter(|(direction, place, ..)| leaders.contains(&(*direction, *place))) {
+            let pair = |atom: &Atom| {
+                let blocks = &self.beyond(atom.peers, side.any)?.blocks;
+                // Those that need a chain anyway have their blocks there.
                 let is_whole = [Family::V4, Family::V6].into_iter().any(|family| blocks.covers(family));
-                !is_whole && !self.has_own_pods(atom.peers)
+                let has_chain = blocks.is_empty() || is_whole || self.has_own_pods(atom.peers);
+                (!has_chain).then_some((atom.peers, (atom.transport, atom.low, atom.high), blocks))
             };
-            let candidates = pairs().filter(may_be_boxed);
-            let mut boxed = boxes::choose(candidates.map(|(atom, blocks)| (atom.peers, (atom.low, atom.high), blocks)));
-            let share = |(atom, blocks): (&Atom, &AddressSet)| {
-                let boxed = boxed.remove(&atom.peers).unwrap_or_default();
-                let tail = blocks.difference(&boxed);
-                let text = tail.to_texts().join("; ");
-                (atom.peers, Share { boxed, tail, text })
-            };
-            let mut seen = BTreeSet::new();
-            let shares = pairs().filter(|(atom, _)| seen.insert(atom.peers)).map(share).collect();
-            self.shares.insert((direction, place), shares);
+            let chosen = prefixes::choose(side.atoms.iter().filter_map(pair), lengths);
+            self.looked_up.insert((direction, place), chosen);
         }
     }
 }

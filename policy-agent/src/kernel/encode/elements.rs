@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{DefaultNla, Emitable, Nla};
-use netlink_packet_netfilter::nftables::{SetDescription, SetElementList, SetElementMessage};
+use netlink_packet_netfilter::nftables::{SetElementList, SetElementMessage};
 use policy_core::sets::{Family, Transport};
 use policy_ruleset::{Element, SetKind, TABLE};
 
@@ -29,8 +29,6 @@ const ELEMENTS: u16 = 3;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_FLAGS: u16 = 3;
 const ELEMENT_USERDATA: u16 = 6;
-/// `NFTA_SET_ELEM_KEY_END`.
-const ELEMENT_KEY_END: u16 = 10;
 /// `NFTA_DATA_VALUE`.
 const DATA_VALUE: u16 = 1;
 /// `NFT_SET_ELEM_INTERVAL_END`.
@@ -47,7 +45,7 @@ pub(super) fn key_type(kind: SetKind) -> (u32, u32) {
     match kind {
         SetKind::Addresses(_) | SetKind::Ranges(_) => (address, length),
         SetKind::Pairs(_) => ((address << 6) | address, 2 * length),
-        SetKind::Ports(_) | SetKind::PortRanges(_) => ((((address << 6) | TYPE_INET_PROTO) << 6) | TYPE_INET_SERVICE, length + 8),
+        SetKind::Ports(_) => ((((address << 6) | TYPE_INET_PROTO) << 6) | TYPE_INET_SERVICE, length + 8),
         SetKind::CutPairs(_) => (concatenated(&[address, address, TYPE_INET_PROTO]), 2 * length + 4),
         SetKind::CutFlows(_) => {
             (concatenated(&[address, address, TYPE_INET_PROTO, TYPE_INET_SERVICE, TYPE_INET_SERVICE]), 2 * length + 12)
@@ -109,17 +107,6 @@ pub(super) fn key(bytes: Vec<u8>) -> DefaultNla {
     nested(ELEMENT_KEY, &[raw(DATA_VALUE, bytes)])
 }
 
-/// `{ NFTA_SET_ELEM_KEY_END: { NFTA_DATA_VALUE: key } }`: the last corner of a box.
-pub(super) fn key_end(bytes: Vec<u8>) -> DefaultNla {
-    nested(ELEMENT_KEY_END, &[raw(DATA_VALUE, bytes)])
-}
-
-/// What the description of a set of boxes says besides its size: how long each field is.
-pub(super) fn fields(lengths: &[u32]) -> SetDescription {
-    let fields: Vec<DefaultNla> = lengths.iter().map(|length| nested(1, &[be32(1, *length)])).collect();
-    SetDescription::Other(nested(2, &fields))
-}
-
 /// The address after this one, unless it is the last.
 fn next(address: IpAddr) -> Option<IpAddr> {
     match address {
@@ -135,10 +122,6 @@ fn push(element: &Element, out: &mut Vec<DefaultNla>) {
         Element::Port(a, transport, port) => {
             let bytes = [address(*a), port_key(protocol_number(*transport), *port).to_vec()].concat();
             out.push(nested(LIST_ELEMENT, &[key(bytes)]));
-        }
-        Element::PortRange((low, high), transport, (first, last)) => {
-            let corner = |at: IpAddr, port| [address(at), port_key(protocol_number(*transport), port).to_vec()].concat();
-            out.push(nested(LIST_ELEMENT, &[key(corner(*low, *first)), key_end(corner(*high, *last))]));
         }
         Element::CutFlow { source, destination, protocol, source_port, destination_port } => {
             let [high, low] = destination_port.to_be_bytes();

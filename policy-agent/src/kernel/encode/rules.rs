@@ -169,8 +169,12 @@ impl Encoder<'_> {
 
     /// `reg 1 = reg 1 & mask`. nft names the operation for payload fields and leaves it out for ct.
     fn mask(&mut self, mask: &[u8], names_operation: bool) {
+        self.mask_register(1, mask, names_operation);
+    }
+
+    fn mask_register(&mut self, register: u32, mask: &[u8], names_operation: bool) {
         let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);
-        let mut attributes = vec![be32(1, 1), be32(2, 1)];
+        let mut attributes = vec![be32(1, register), be32(2, register)];
         attributes.extend(names_operation.then(|| be32(6, 0)));
         attributes.extend([be32(3, length), nested(4, &[raw(1, mask)]), nested(5, &[raw(1, vec![0; mask.len()])])]);
         self.push("bitwise", attributes);
@@ -255,14 +259,14 @@ impl Encoder<'_> {
             }
             (Expression::Named(key), Operator::EQ, Expression::String(word)) => match (word.strip_prefix('@'), key) {
                 (Some(set), _) => {
-                    self.key(key, false)?;
+                    self.key(key)?;
                     self.push("lookup", vec![be32(2, 1), text(1, set)]);
                 }
                 (None, NamedExpression::Payload(payload)) => self.address(payload, right)?,
                 _ => return Err(unknown()),
             },
             (Expression::Named(key), Operator::EQ, Expression::Named(NamedExpression::Set(items))) => {
-                self.key(key, false)?;
+                self.key(key)?;
                 self.icmpv6_types(items)?;
             }
             (
@@ -281,7 +285,7 @@ impl Encoder<'_> {
         let (Some(set), Expression::Named(NamedExpression::Concat(parts))) = (set.strip_prefix('@'), key) else {
             return Err(EncodeError::new(&(set, key)));
         };
-        self.load_parts(parts, false)?;
+        self.load_parts(parts)?;
         // NFT_DYNSET_OP_UPDATE
         self.push("dynset", vec![be32(4, 1), be32(3, 1), text(1, set)]);
         Ok(())
@@ -337,7 +341,7 @@ impl Encoder<'_> {
     }
 
     /// Loads a field, or several side by side, into the registers from 1 on.
-    fn key(&mut self, key: &NamedExpression<'_>, has_ranges: bool) -> Result<(), EncodeError> {
+    fn key(&mut self, key: &NamedExpression<'_>) -> Result<(), EncodeError> {
         match key {
             NamedExpression::Payload(payload) => {
                 let field = field(payload)?;
@@ -345,7 +349,7 @@ impl Encoder<'_> {
                 self.load_field(&field, 1);
                 Ok(())
             }
-            NamedExpression::Concat(parts) => self.concatenation(parts, has_ranges),
+            NamedExpression::Concat(parts) => self.concatenation(parts),
             NamedExpression::Meta(meta) if meta.key == MetaKey::Iifname => {
                 self.load_meta(META_IIFNAME, 1);
                 Ok(())
@@ -354,35 +358,34 @@ impl Encoder<'_> {
         }
     }
 
-    fn concatenation(&mut self, parts: &[Expression<'_>], has_ranges: bool) -> Result<(), EncodeError> {
-        let is_payload = |part: &&Expression<'_>| matches!(part, Expression::Named(NamedExpression::Payload(_)));
-        if let Some(Expression::Named(NamedExpression::Payload(first))) = parts.iter().find(is_payload) {
-            self.needs(field(first)?.needs);
+    fn concatenation(&mut self, parts: &[Expression<'_>]) -> Result<(), EncodeError> {
+        if let Some((payload, _)) = parts.iter().find_map(masked_field) {
+            self.needs(field(payload)?.needs);
         }
-        self.load_parts(parts, has_ranges)
+        self.load_parts(parts)
     }
 
-    fn load_parts(&mut self, parts: &[Expression<'_>], has_ranges: bool) -> Result<(), EncodeError> {
+    fn load_parts(&mut self, parts: &[Expression<'_>]) -> Result<(), EncodeError> {
         let mut word = 0;
         for part in parts {
-            match part {
-                Expression::Named(NamedExpression::Payload(payload)) => {
-                    let field = field(payload)?;
-                    self.load_field(&field, register(word));
-                    word += field.length.div_ceil(4);
+            if let Some((payload, mask)) = masked_field(part) {
+                let field = field(payload)?;
+                self.load_field(&field, register(word));
+                if let Some(mask) = mask {
+                    let fits = |mask: &Vec<u8>| u32::try_from(mask.len()) == Ok(field.length);
+                    let mask = mask.parse().ok().map(elements::address).filter(fits).ok_or_else(|| EncodeError::new(part))?;
+                    self.mask_register(register(word), &mask, true);
                 }
+                word += field.length.div_ceil(4);
+                continue;
+            }
+            match part {
                 Expression::Named(NamedExpression::Meta(meta)) if meta.key == MetaKey::Iifname => {
                     self.load_meta(META_IIFNAME, register(word));
                     word += 4;
                 }
                 Expression::Named(NamedExpression::Meta(meta)) if meta.key == MetaKey::L4proto => {
                     self.load_meta(META_L4PROTO, register(word));
-                    if has_ranges {
-                        // nft turns keys of ranges into network order, one byte too.
-                        let register = register(word);
-                        let swap = [be32(1, register), be32(2, register), be32(3, 1), be32(4, 1), be32(5, 2)];
-                        self.push("byteorder", swap.to_vec());
-                    }
                     word += 1;
                 }
                 other => return Err(EncodeError::new(other)),
@@ -434,14 +437,10 @@ impl Encoder<'_> {
             },
             other => return Err(EncodeError::new(other)),
         };
-        let has_ranges = items.iter().any(|item| matches!(item, SetItem::Mapping(Expression::Named(NamedExpression::Concat(parts)), _) if parts.iter().any(|p| matches!(p, Expression::Range(_)))));
-        if has_ranges {
-            flags |= SetFlags::Interval | SetFlags::Concat;
-        }
         if is_ports {
             flags |= SetFlags::Interval;
         }
-        self.key(key, has_ranges)?;
+        self.key(key)?;
         let mut elements = Vec::new();
         for item in items {
             let SetItem::Mapping(element, Expression::Verdict(to)) = item else { return Err(EncodeError::new(item)) };
@@ -455,7 +454,7 @@ impl Encoder<'_> {
                 let (low, high) = port_range(element).ok_or_else(|| EncodeError::new(element))?;
                 elements::push_ports(low, high, data, &mut elements);
             } else {
-                let mut parts = map_key(element, has_ranges)?;
+                let mut parts = vec![map_key(element)?];
                 parts.push(data);
                 elements.push(elements::element(&parts));
             }
@@ -479,11 +478,8 @@ impl Encoder<'_> {
             attributes.extend([SetAttribute::DataType(TYPE_VERDICT), SetAttribute::DataLen(0)]);
         }
         attributes.push(SetAttribute::Id(id));
-        let mut description = vec![SetDescription::Size(u32::try_from(elements.len()).unwrap_or(u32::MAX))];
-        if flags.contains(SetFlags::Concat) {
-            description.push(elements::fields(&[1, 2]));
-        }
-        attributes.push(SetAttribute::Description(description));
+        let size = SetDescription::Size(u32::try_from(elements.len()).unwrap_or(u32::MAX));
+        attributes.push(SetAttribute::Description(vec![size]));
         attributes.push(SetAttribute::UserData(elements::set_userdata(key_type == PORT_KEY.0)));
         let place = [SetElementList::Table(TABLE.to_owned()), SetElementList::Set(name.to_owned()), SetElementList::SetId(id)];
         self.sets.push(AnonymousSet { set: SetMessage { attributes }, elements: elements::split(elements, &place) });
@@ -512,23 +508,32 @@ fn port_range(ports: &Expression<'_>) -> Option<(u16, u16)> {
     }
 }
 
-/// The key of a map's element: an address, or a protocol with a port or a range of ports.
-fn map_key(element: &Expression<'_>, has_ranges: bool) -> Result<Vec<DefaultNla>, EncodeError> {
+/// The key of a map's element: an address, or a protocol with a port.
+fn map_key(element: &Expression<'_>) -> Result<DefaultNla, EncodeError> {
     let unknown = || EncodeError::new(element);
     match element {
-        Expression::String(address) => Ok(vec![elements::key(elements::address(address.parse().map_err(|_| unknown())?))]),
+        Expression::String(address) => Ok(elements::key(elements::address(address.parse().map_err(|_| unknown())?))),
         Expression::Named(NamedExpression::Concat(parts)) => {
-            let [Expression::String(protocol), ports] = parts.as_slice() else { return Err(unknown()) };
+            let [Expression::String(protocol), Expression::Number(port)] = parts.as_slice() else { return Err(unknown()) };
             let transport = policy_core::sets::Transport::from_name(&protocol.to_uppercase()).ok_or_else(unknown)?;
-            let protocol = elements::protocol_number(transport);
-            let (low, high) = port_range(ports).ok_or_else(unknown)?;
-            let mut key = vec![elements::key(elements::port_key(protocol, low).to_vec())];
-            if has_ranges {
-                key.push(elements::key_end(elements::port_key(protocol, high).to_vec()));
-            }
-            Ok(key)
+            let port = u16::try_from(*port).map_err(|_| unknown())?;
+            Ok(elements::key(elements::port_key(elements::protocol_number(transport), port).to_vec()))
         }
         _ => Err(unknown()),
+    }
+}
+
+/// A field of the packet, and the mask of the bits that are looked at, if not all of them are.
+fn masked_field<'e>(part: &'e Expression<'_>) -> Option<(&'e Payload<'e>, Option<&'e str>)> {
+    match part {
+        Expression::Named(NamedExpression::Payload(payload)) => Some((payload, None)),
+        Expression::BinaryOperation(operation) => match operation.as_ref() {
+            BinaryOperation::AND(Expression::Named(NamedExpression::Payload(payload)), Expression::String(mask)) => {
+                Some((payload, Some(mask)))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 
