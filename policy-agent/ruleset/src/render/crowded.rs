@@ -241,7 +241,7 @@ impl Builder<'_> {
         let mut rules = self.peer_rules(&self.chain, self.side.any);
         for family in &self.group.families {
             let mut look_up = |set: String, address: Expression<'static>, comment: &str| {
-                // nft: ip saddr & 255.255.255.0 . meta l4proto . th dport @pc-…-24-4 return
+                // nft: ip saddr . meta l4proto . th dport @pp-…-4 return, ip saddr & 255.255.255.0 . … @pc-…-24-4 return
                 let key = concat([address, meta(MetaKey::L4proto), payload("th", "dport")]);
                 rules.push(rule(&self.chain, vec![equal(key, text(format!("@{set}"))), Statement::Return(None)], comment));
             };

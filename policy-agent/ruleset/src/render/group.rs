@@ -123,7 +123,7 @@ impl Builder<'_> {
             let entries = entries.iter().map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
             return vec![rule(&self.chain, vec![verdict_map(key, entries)], comment)];
         }
-        // Not one map of protocols and ranges of ports: kernels before 6.15 look such maps up wrongly (CVE-2024-57947), and need time
+        // Not one map of protocols and ranges of ports: kernels without a fix of 2025 look such maps up wrongly (CVE-2024-57947), and need time
         // proportional to the square of their length.
         let mut out = Vec::new();
         for transport in Transport::ALL {

@@ -4,7 +4,7 @@
 //! that it gets. A packet costs a look-up for each length, however many blocks there are and however they overlap. What would be
 //! very many elements, or one more length, is compared in chains.
 //!
-//! One set of ranges of addresses and ports would do the same in one look-up. But kernels before 6.15 look such sets up wrongly
+//! One set of ranges of addresses and ports would do the same in one look-up. But kernels without the fixes of 2025 look such sets up wrongly
 //! (CVE-2024-57947, CVE-2025-38120, and the fifth octet of IPv6 addresses), and boxes that overlap cost the square of their number.
 
 use std::collections::{BTreeMap, BTreeSet};
