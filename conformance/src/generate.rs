@@ -269,15 +269,22 @@ pub fn crowded() -> impl Strategy<Value = Cluster> {
                     json!({peers: [block], "ports": [{"port": 10_000 + i}]})
                 };
                 let mut out: Vec<Value> = (0..18).map(filler).collect();
-                // Peers with many blocks, and one that many ports have.
+                // Peers with many blocks; equal blocks of several peers, for long ranges of ports; and ranges without a gap.
                 let except: Vec<String> = (0..9).map(|i| format!("198.51.100.{}/32", i * 4 + shift)).collect();
                 let many = json!({"ipBlock": {"cidr": "198.51.100.0/26", "except": except}});
                 out.extend(
                     (wide & 1 > 0)
                         .then(|| json!({peers: [many], "ports": [{"port": 10_001}, {"port": 10_020, "endPort": 10_030}]})),
                 );
-                let ports: Vec<Value> = (0..20).map(|i| json!({"port": 10_000 + 2 * i, "protocol": "UDP"})).collect();
-                out.extend((wide & 2 > 0).then(|| json!({peers: [{"ipBlock": {"cidr": "198.51.100.8/29"}}], "ports": ports})));
+                let block = json!({"ipBlock": {"cidr": "198.51.100.8/29"}});
+                let with = |app: &str, low: u16| {
+                    let pods = json!({"podSelector": {"matchLabels": {"app": app}}});
+                    json!({peers: [block, pods], "ports": [{"port": low, "endPort": low + 300}]})
+                };
+                out.extend((wide & 2 > 0).then(|| [with("a", 20_000), with("b", 20_500)]).into_iter().flatten());
+                let last = json!({peers: [block], "ports": [{"port": 30_000, "endPort": u16::MAX}]});
+                let inner = json!({peers: [{"ipBlock": {"cidr": "198.51.100.9/32"}}], "ports": [{"port": 40_000}]});
+                out.extend((wide & 4 > 0).then_some([last, inner]).into_iter().flatten());
                 out.extend(a.as_array().into_iter().chain(b.as_array()).flatten().cloned());
                 out
             };

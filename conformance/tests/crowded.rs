@@ -114,6 +114,16 @@ impl Doors {
         self.nft.run(move || NftDoor.apply(&other, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
     }
 
+    /// The elements of all sets and maps as the kernel lists them; sorted.
+    fn elements(&self) -> [Vec<String>; 2] {
+        [&self.netlink, &self.nft].map(|namespace| {
+            let all = namespace.command("nft", &["--debug=netlink", "list", "table", "inet", "netpol"]);
+            let mut elements: Vec<String> = all.lines().filter(|line| line.contains("element ")).map(str::to_owned).collect();
+            elements.sort_unstable();
+            elements
+        })
+    }
+
     fn listed(&self) -> [String; 2] {
         [&self.netlink, &self.nft].map(|namespace| namespace.command("nft", &["list", "table", "inet", "netpol"]))
     }
@@ -141,6 +151,8 @@ fn both_doors_leave_the_same_table() {
             update.into_parts(40).iter().for_each(|part| doors.apply(part));
             let [netlink, nft] = doors.listed();
             prop_assert_eq!(&netlink, &nft);
+            let [netlink_elements, nft_elements] = doors.elements();
+            prop_assert_eq!(netlink_elements, nft_elements, "elements as the kernel has them, end marks included");
             let text = next.filled(compiler.graph()).to_text();
             fresh.command_with("nft", &["-f", "-"], &text);
             let scratch = fresh.command("nft", &["list", "table", "inet", "netpol"]);

@@ -252,6 +252,8 @@ impl Transaction {
             let Some(old) = before.sets.get(name) else { continue };
             let (mut left, mut joined) = (Vec::new(), Vec::new());
             match (&old.contents, &set.contents) {
+                // Nothing was rendered.
+                (Contents::Fixed(old), Contents::Fixed(new)) if std::ptr::eq(old, new) => continue,
                 (Contents::Fixed(old), Contents::Fixed(new)) => {
                     left.extend(old.difference(new).copied());
                     joined.extend(new.difference(old).copied());

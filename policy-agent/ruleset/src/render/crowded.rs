@@ -41,6 +41,9 @@ struct Tail<'a> {
     atoms: Vec<&'a Atom>,
 }
 
+/// The family of a block, and the length of its prefix.
+type Length = (Family, u8);
+
 /// A leader: the direction, and the place of its group in the plan.
 type Leader = (Direction, usize);
 
@@ -49,8 +52,8 @@ type Leader = (Direction, usize);
 pub(crate) struct Parts {
     /// The set of pods with their ports.
     port_peers: Option<String>,
-    /// The sets of address blocks with their ports.
-    port_blocks: Option<String>,
+    /// The sets of address blocks with their ports, by the length of the prefix.
+    port_blocks: BTreeMap<Length, String>,
     /// Chains that compare address blocks.
     tails: BTreeMap<PeerSetId, String>,
 }
@@ -74,7 +77,7 @@ impl Contained {
                 let hash = |text: String| names::hash(&text);
                 let mut parts = Parts {
                     port_peers: port_peers_text(plan, layout, side).map(hash),
-                    port_blocks: port_blocks_text(layout, leader, side).map(hash),
+                    port_blocks: port_blocks_texts(layout, leader, side).into_iter().map(|(l, text)| (l, hash(text))).collect(),
                     tails: BTreeMap::new(),
                 };
                 for (peers, beyond) in tails(layout, leader, side) {
@@ -91,12 +94,12 @@ impl Contained {
 
     /// Short hashes of everything but the blocks.
     pub(crate) fn names(&self) -> BTreeMap<Leader, Parts> {
-        let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(&s.port_blocks));
+        let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(s.port_blocks.values()));
         let short = names::short(all.map(String::as_str));
         let cut = |long: &String| short.get(long.as_str()).copied().unwrap_or_default().to_owned();
         let named = |side: &Parts| Parts {
             port_peers: side.port_peers.as_ref().map(cut),
-            port_blocks: side.port_blocks.as_ref().map(cut),
+            port_blocks: side.port_blocks.iter().map(|(length, long)| (*length, cut(long))).collect(),
             tails: side.tails.iter().map(|(peers, long)| (*peers, cut(long))).collect(),
         };
         self.sides.iter().map(|(leader, side)| (*leader, named(side))).collect()
@@ -108,8 +111,10 @@ impl Parts {
         self.port_peers.as_ref().map(|hash| format!("pp-{hash}-{}", digit(family)))
     }
 
-    fn port_blocks_name(&self, length: u8, family: Family) -> String {
-        format!("pc-{}-{length}-{}", self.port_blocks.as_deref().unwrap_or_default(), digit(family))
+    /// The lengths that are looked up in one family, with the names of their sets.
+    fn port_blocks_names(&self, family: Family) -> impl Iterator<Item = (u8, String)> + '_ {
+        let own = self.port_blocks.iter().filter(move |((of, _), _)| *of == family);
+        own.map(move |((_, length), hash)| (*length, format!("pc-{hash}-{length}-{}", digit(family))))
     }
 }
 
@@ -121,9 +126,11 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
         let source = PortPeers::new(side.any, &listed(node.layout, side), &side.named);
         insert(out, name, SetKind::Ports(family), Contents::PortPeers(Arc::new(source)), about);
     }
-    for (length, elements) in port_blocks(node.layout, leader, side, family) {
+    let mut port_blocks = port_blocks(node.layout, leader, side, family);
+    for (length, name) in parts.port_blocks_names(family) {
         let about = format!("blocks of length {length} with the ports that they get, {family}");
-        insert(out, parts.port_blocks_name(length, family), SetKind::Ports(family), Contents::Fixed(elements), about);
+        let elements = port_blocks.remove(&length).unwrap_or_default();
+        insert(out, name, SetKind::Ports(family), Contents::Fixed(elements), about);
     }
     for (peers, beyond) in tails(node.layout, leader, side) {
         if node.layout.has_own_pods(peers) {
@@ -196,21 +203,14 @@ fn looked_up<'a>(
     side.atoms.iter().filter_map(move |atom| Some((atom, own?.get(&atom.peers)?)))
 }
 
-/// `None` for a side without any.
-fn port_blocks_text(layout: &Layout, leader: Leader, side: &Isolation) -> Option<String> {
-    let mut out = String::new();
+fn port_blocks_texts(layout: &Layout, leader: Leader, side: &Isolation) -> BTreeMap<Length, String> {
+    let mut out: BTreeMap<Length, String> = BTreeMap::new();
     for (atom, blocks) in looked_up(layout, leader, side) {
-        out.push_str(&ports_text(atom));
-        blocks.iter().for_each(|block| out.push_str(&format!(" {block}")));
-        out.push('\n');
+        for block in blocks {
+            out.entry(prefixes::length(block)).or_default().push_str(&format!("{} {block}\n", ports_text(atom)));
+        }
     }
-    (!out.is_empty()).then_some(out)
-}
-
-/// The lengths of prefixes that are looked up.
-fn lengths(layout: &Layout, leader: Leader, side: &Isolation, family: Family) -> BTreeSet<u8> {
-    let all = looked_up(layout, leader, side).flat_map(|(_, blocks)| blocks).map(prefixes::length);
-    all.filter(|(of, _)| *of == family).map(|(_, length)| length).collect()
+    out
 }
 
 /// The elements for each length of prefix.
@@ -248,13 +248,13 @@ impl Builder<'_> {
             if let Some(set) = parts.port_peers_name(*family) {
                 look_up(set, self.peer_address(*family), "pods and their ports");
             }
-            for length in lengths(node.layout, leader, self.side, *family) {
+            for (length, set) in parts.port_blocks_names(*family) {
                 let address = self.peer_address(*family);
                 let address = match mask(*family, length) {
                     Some(mask) => masked(address, mask),
                     None => address,
                 };
-                look_up(parts.port_blocks_name(length, *family), address, "address blocks and their ports");
+                look_up(set, address, "address blocks and their ports");
             }
         }
         let tails = tails(node.layout, leader, self.side);

@@ -123,7 +123,7 @@ impl Builder<'_> {
             let entries = entries.iter().map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
             return vec![rule(&self.chain, vec![verdict_map(key, entries)], comment)];
         }
-        // Not one map of protocols and ranges of ports: kernels without a fix of 2025 look such maps up wrongly (CVE-2024-57947), and need time
+        // Not one map of protocols and ranges of ports: kernels without a fix of 2024 look such maps up wrongly (CVE-2024-57947), and need time
         // proportional to the square of their length.
         let mut out = Vec::new();
         for transport in Transport::ALL {
@@ -211,6 +211,7 @@ impl Builder<'_> {
     }
 }
 
+/// `80`, `8000-9000`.
 fn ports(atom: &Atom) -> Expression<'static> {
     let number = |port: u16| Expression::Number(u32::from(port));
     if atom.low == atom.high {

@@ -147,7 +147,8 @@ impl Layout {
     /// Peers with few blocks and few ports have their blocks in sets by the length of the prefix.
     fn choose_looked_up(&mut self, plan: &NodePlan) {
         let leaders: BTreeSet<(Direction, usize)> = self.leaders.iter().map(|((d, _), leader)| (*d, *leader)).collect();
-        let lengths = (MOST_SETS / leaders.len().max(1)).clamp(1, MOST_LENGTHS);
+        // In steps, so that one more side does not lay out all others anew.
+        let lengths = (MOST_SETS / leaders.len().next_power_of_two()).clamp(1, MOST_LENGTHS);
         for (direction, place, _, side) in sides(plan).filter(|(direction, place, ..)| leaders.contains(&(*direction, *place))) {
             let pair = |atom: &Atom| {
                 let blocks = &self.beyond(atom.peers, side.any)?.blocks;

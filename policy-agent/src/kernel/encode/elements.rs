@@ -146,19 +146,24 @@ fn push(element: &Element, out: &mut Vec<DefaultNla>) {
     }
 }
 
-/// Adds a range of ports with its data to an interval map. Ranges must come in order.
-pub(super) fn push_ports(low: u16, high: u16, data: DefaultNla, out: &mut Vec<DefaultNla>) {
+/// The elements of an interval map of ports. Ranges must come in order.
+///
+/// What ends where the next range begins has no end mark, as nft does it: kernels that look intervals up in a tree may find the mark
+/// first, and take the first port of the next range for one outside.
+pub(super) fn port_ranges(ranges: Vec<(u16, u16, DefaultNla)>) -> Vec<DefaultNla> {
     let key_of = |port: u16| key(port.to_be_bytes().to_vec());
-    if out.is_empty() && low > 0 {
-        out.push(nested(LIST_ELEMENT, &[be32(ELEMENT_FLAGS, INTERVAL_END), key_of(0)]));
+    let end_at = |port| nested(LIST_ELEMENT, &[be32(ELEMENT_FLAGS, INTERVAL_END), key_of(port)]);
+    let mut out = Vec::new();
+    // Where what is outside begins.
+    let mut outside = Some(0);
+    for (low, high, data) in ranges {
+        out.extend(outside.filter(|start| *start < low).map(end_at));
+        outside = high.checked_add(1);
+        let open = outside.is_none().then(|| raw(ELEMENT_USERDATA, OPEN_RANGE));
+        out.push(nested(LIST_ELEMENT, &[vec![key_of(low), data], open.into_iter().collect()].concat()));
     }
-    match high.checked_add(1) {
-        Some(end) => {
-            out.push(nested(LIST_ELEMENT, &[key_of(low), data]));
-            out.push(nested(LIST_ELEMENT, &[be32(ELEMENT_FLAGS, INTERVAL_END), key_of(end)]));
-        }
-        None => out.push(nested(LIST_ELEMENT, &[key_of(low), data, raw(ELEMENT_USERDATA, OPEN_RANGE)])),
-    }
+    out.extend(outside.map(end_at));
+    out
 }
 
 /// Cuts elements into messages of a size that netlink takes.

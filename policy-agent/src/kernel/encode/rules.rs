@@ -424,24 +424,21 @@ impl Encoder<'_> {
             return Err(EncodeError::new(map));
         };
         let mut flags = SetFlags::Map;
-        let mut is_ports = false;
         let key_type = match key {
             NamedExpression::Concat(_) => PORT_KEY,
             NamedExpression::Payload(payload) => match field(payload)?.length {
-                2 => {
-                    is_ports = true;
-                    elements::SERVICE_KEY
-                }
+                2 => elements::SERVICE_KEY,
                 16 => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V6)),
                 _ => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V4)),
             },
             other => return Err(EncodeError::new(other)),
         };
-        if is_ports {
+        let has_ranges = items.iter().any(|item| matches!(item, SetItem::Mapping(Expression::Range(_), _)));
+        if has_ranges {
             flags |= SetFlags::Interval;
         }
         self.key(key)?;
-        let mut elements = Vec::new();
+        let (mut elements, mut ranges) = (Vec::new(), Vec::new());
         for item in items {
             let SetItem::Mapping(element, Expression::Verdict(to)) = item else { return Err(EncodeError::new(item)) };
             let data = match to {
@@ -450,14 +447,15 @@ impl Encoder<'_> {
                 other => return Err(EncodeError::new(other)),
             };
             let data = nested(2, &[data]);
-            if is_ports {
+            if has_ranges {
                 let (low, high) = port_range(element).ok_or_else(|| EncodeError::new(element))?;
-                elements::push_ports(low, high, data, &mut elements);
+                ranges.push((low, high, data));
             } else {
-                let mut parts = vec![map_key(element)?];
-                parts.push(data);
-                elements.push(elements::element(&parts));
+                elements.push(elements::element(&[map_key(element)?, data]));
             }
+        }
+        if has_ranges {
+            elements = elements::port_ranges(ranges);
         }
         let set = self.anonymous("__map%d", key_type, flags, elements);
         self.push("lookup", vec![be32(2, 1), be32(3, 0), text(1, "__map%d"), be32(4, set)]);
@@ -508,11 +506,15 @@ fn port_range(ports: &Expression<'_>) -> Option<(u16, u16)> {
     }
 }
 
-/// The key of a map's element: an address, or a protocol with a port.
+/// The key of a map's element: an address, a port, or a protocol with a port.
 fn map_key(element: &Expression<'_>) -> Result<DefaultNla, EncodeError> {
     let unknown = || EncodeError::new(element);
     match element {
         Expression::String(address) => Ok(elements::key(elements::address(address.parse().map_err(|_| unknown())?))),
+        Expression::Number(port) => {
+            let port = u16::try_from(*port).map_err(|_| unknown())?;
+            Ok(elements::key(port.to_be_bytes().to_vec()))
+        }
         Expression::Named(NamedExpression::Concat(parts)) => {
             let [Expression::String(protocol), Expression::Number(port)] = parts.as_slice() else { return Err(unknown()) };
             let transport = policy_core::sets::Transport::from_name(&protocol.to_uppercase()).ok_or_else(unknown)?;
