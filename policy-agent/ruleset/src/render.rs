@@ -123,7 +123,7 @@ impl Names {
 
 /// The ruleset of a node. Sets of pods hold no elements but say where these come from; [`Ruleset::filled`] puts them in.
 ///
-/// Equal plans give equal rulesets. Cost: proportional to the plan.
+/// Equal plans give equal rulesets. Cost: proportional to the plan, with up to 64 elements for a peer.
 #[must_use]
 pub fn render(plan: &NodePlan, options: &Options) -> Ruleset {
     let layout = Layout::new(plan);
