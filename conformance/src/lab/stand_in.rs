@@ -17,6 +17,8 @@ use super::Namespace;
 
 /// Bookmarks come this often, so that nobody takes a quiet watch for a dead one.
 const BOOKMARK: Duration = Duration::from_secs(20);
+/// What an answer to a watch begins with.
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
 /// Path, version and kind of what it serves.
 const KINDS: [(&str, &str, &str); 4] = [
     ("namespaces", "v1", "Namespace"),
@@ -31,6 +33,8 @@ struct Objects {
     /// By the plural of their kind, and by namespace and name.
     by_kind: BTreeMap<&'static str, BTreeMap<String, Value>>,
     watches: Vec<(&'static str, Sender<Arc<String>>)>,
+    /// The kind whose list by watching never ends.
+    stuck: Option<&'static str>,
 }
 
 /// A stand-in for an API server, which belongs to a namespace.
@@ -118,6 +122,12 @@ impl StandIn {
         self.kubeconfig.to_str().expect("a path in UTF-8")
     }
 
+    /// Lists of this kind by watching say nothing from now on, not even that they have ended.
+    pub fn never_streams(&self, kind: &str) {
+        let (plural, ..) = kind_of(kind).expect("a kind that agents watch");
+        lock(&self.objects).stuck = Some(plural);
+    }
+
     /// Makes an object be there as it is given.
     pub fn set(&self, object: Value) {
         lock(&self.objects).set(object);
@@ -174,9 +184,16 @@ fn watch(
     let (first, changes): (String, Receiver<Arc<String>>) = {
         let mut objects = lock(objects);
         let (tell, told) = channel();
+        let lists = query.contains("sendInitialEvents=true");
+        if lists && objects.stuck == Some(plural) {
+            drop(objects);
+            stream.write_all(HEAD)?;
+            // Until the client goes.
+            return BufReader::new(stream).read_line(&mut String::new()).map(drop);
+        }
         objects.watches.push((plural, tell));
         let mut text = String::new();
-        if query.contains("sendInitialEvents=true") {
+        if lists {
             for object in objects.by_kind.get(plural).into_iter().flat_map(BTreeMap::values) {
                 text += &format!("{}\n", json!({"type": "ADDED", "object": object}));
             }
@@ -184,7 +201,7 @@ fn watch(
         }
         (text, told)
     };
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    stream.write_all(HEAD)?;
     let mut next = first;
     loop {
         if !next.is_empty() {

@@ -215,3 +215,19 @@ fn a_second_agent_refuses_to_start_and_harms_nothing() {
     // The first one is there, answers, and enforces.
     cluster.works("e", "after a second agent");
 }
+
+#[test]
+fn a_list_that_the_api_server_never_ends_holds_up_no_start() {
+    if !is_available() {
+        return;
+    }
+    let mut cluster = guarded(&[]);
+    cluster.agent.stop(Signal::SIGKILL);
+    cluster.api.never_streams("Pod");
+    let node = cluster.network.node(NODE);
+    cluster.agent = start(node, &cluster.config, cluster.folder.path(), &[]);
+    cluster.agent.wait_for(3 * PATIENCE, |status| status["is_in_sync"] == true && status["objects"]["pods"].as_u64() >= Some(8));
+    let said = cluster.end_of_log();
+    assert!(said.contains("does not answer a list by watching"), "{said}");
+    cluster.works("e", "after a list that never ended");
+}

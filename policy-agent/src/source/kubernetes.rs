@@ -23,6 +23,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, InitialListStrategy};
 use kube::{Api, Client, Resource};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use self::heard::Heard;
 use self::object::{Kind, Object, Watched, key_of};
@@ -33,6 +34,9 @@ use super::{Extent, News, Pulse, Source};
 const WATCH: Duration = Duration::from_secs(290);
 /// Nothing read from a connection for this long means that it is dead: bookmarks come every 60 to 75 seconds.
 const SILENCE: Duration = Duration::from_secs(100);
+/// A list by watching that says nothing for this long is asked for as a list: its objects come from the API server's memory, and
+/// some API servers never send what ends it.
+const STUCK: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
 /// This many changes are told at once at most.
 const BATCH: usize = 1024;
@@ -129,8 +133,10 @@ struct Session {
     /// Ends the watch of a kind.
     running: [Option<AbortHandle>; 4],
     has_ended: [bool; 4],
-    /// How lists are asked for; by watching, unless the API server cannot.
-    strategy: InitialListStrategy,
+    /// Whether the API server can list each kind by watching, as far as is known.
+    can_stream: [bool; 4],
+    /// When a list by watching that has not ended is given up, unless something is said before.
+    stuck_at: [Option<Instant>; 4],
     was_complete: bool,
 }
 
@@ -144,7 +150,8 @@ impl Session {
             watches: SelectAll::new(),
             running: [const { None }; 4],
             has_ended: [false; 4],
-            strategy: InitialListStrategy::StreamingList,
+            can_stream: [true; 4],
+            stuck_at: [None; 4],
             was_complete: false,
         };
         session.begin(Kind::Namespace, Duration::ZERO);
@@ -165,13 +172,31 @@ impl Session {
             before.abort();
         }
         self.watches.push(watch.boxed());
+        self.expect(kind, pause + STUCK);
+    }
+
+    /// Whether a kind is listed by watching.
+    fn streams(&self, kind: Kind) -> bool {
+        self.can_stream.get(kind as usize).is_none_or(|can| *can)
+    }
+
+    /// A list of this kind by watching says something within this time.
+    fn expect(&mut self, kind: Kind, within: Duration) {
+        let deadline = self.streams(kind).then(|| Instant::now() + within);
+        if let Some(stuck_at) = self.stuck_at.get_mut(kind as usize) {
+            *stuck_at = deadline;
+        }
     }
 
     fn watch<K: Watched>(&self) -> Watch {
         let config = watcher::Config {
             // All of it from the API server's memory in one answer; pages would be read from etcd, for every node.
             page_size: None,
-            initial_list_strategy: self.strategy.clone(),
+            initial_list_strategy: if self.streams(K::KIND) {
+                InitialListStrategy::StreamingList
+            } else {
+                InitialListStrategy::ListWatch
+            },
             // Where other nodes are decides nothing here: their addresses are like any others (S2.12). Kubelets report every few
             // minutes, so a watch of all of them would be the most expensive of all.
             field_selector: (K::KIND == Kind::Node).then(|| format!("metadata.name={}", self.node)),
@@ -182,9 +207,20 @@ impl Session {
         watcher::watcher(api, config).default_backoff().map(|event| (K::KIND, said(event))).boxed()
     }
 
-    /// Waits until something is said, and takes it with what else there is.
+    /// Waits until something is said, and takes it with what else there is. A list that is stuck is asked for in the other way.
     async fn next(&mut self) {
-        let mut said = self.watches.next().await;
+        let stuck_at = self.stuck_at.iter().flatten().min().copied();
+        let stuck = async {
+            match stuck_at {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut said = tokio::select! {
+            biased;
+            said = self.watches.next() => said,
+            () = stuck => return self.give_up_stuck(),
+        };
         while let Some((kind, what)) = said {
             self.take(kind, what);
             if self.store.waiting() >= BATCH {
@@ -194,13 +230,45 @@ impl Session {
         }
     }
 
+    /// Whether a list by watching has begun and not ended.
+    fn is_listing(&self, kind: Kind) -> bool {
+        self.stuck_at.get(kind as usize).is_some_and(Option::is_some)
+    }
+
+    fn give_up_stuck(&mut self) {
+        let now = Instant::now();
+        for kind in Kind::ALL {
+            if self.stuck_at.get(kind as usize).copied().flatten().is_some_and(|deadline| deadline <= now) {
+                tracing::warn!(kind = kind.plural(), "the API server does not answer a list by watching; a list is asked for");
+                self.list_without_watching(kind);
+            }
+        }
+    }
+
+    fn list_without_watching(&mut self, kind: Kind) {
+        if let Some(can_stream) = self.can_stream.get_mut(kind as usize) {
+            *can_stream = false;
+        }
+        self.begin(kind, Duration::ZERO);
+    }
+
     fn take(&mut self, kind: Kind, said: Said) {
+        match &said {
+            Said::Begin => self.expect(kind, STUCK),
+            Said::There(..) | Said::Gone(_) if self.is_listing(kind) => self.expect(kind, STUCK),
+            // It is tried again after a pause, and a connection that is silent ends by itself.
+            Said::Trouble(_) if self.is_listing(kind) => self.expect(kind, SILENCE),
+            _ => {}
+        }
         match said {
             Said::Begin => self.store.begin(kind),
             Said::There(key, value) => self.store.apply(kind, &key, &value),
             Said::Gone(key) => self.store.remove(kind, &key),
             Said::End => {
                 self.store.end(kind);
+                if let Some(stuck_at) = self.stuck_at.get_mut(kind as usize) {
+                    *stuck_at = None;
+                }
                 let is_first = self.has_ended.get_mut(kind as usize).is_some_and(|ended| !std::mem::replace(ended, true));
                 if let Some(next) = kind.next().filter(|_| is_first) {
                     self.begin(next, Duration::ZERO);
@@ -211,9 +279,8 @@ impl Session {
                 self.heard.trouble(kind, what);
             }
             Said::CannotStream => {
-                tracing::info!("the API server cannot list by watching; lists are asked for instead");
-                self.strategy = InitialListStrategy::ListWatch;
-                self.begin(kind, Duration::ZERO);
+                tracing::info!(kind = kind.plural(), "the API server cannot list by watching; a list is asked for");
+                self.list_without_watching(kind);
             }
             Said::Lost(what) => {
                 tracing::warn!(kind = kind.plural(), what, "the watch of the API server cannot go on, and lists again");
