@@ -124,7 +124,7 @@ impl Metrics {
             rules: gauge("rules", "Rules in the table")?,
             oversized_groups: gauge(
                 "oversized_groups",
-                "Groups of pods and directions that get no traffic, because their policies are too large to be compiled",
+                "Groups of pods and directions that get no traffic, because the policies of the pod or of its node are too large to be compiled",
             )?,
             objects,
             in_sync: gauge("in_sync", "1 while the kernel holds what the objects say, as far as the agent knows; else 0")?,

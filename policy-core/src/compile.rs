@@ -11,8 +11,10 @@
 //! - `policies`: policies and their rules.
 //! - `values`: what holds strings: labels, selectors and named ports.
 //! - `index`: things by label.
+//! - `budget`: what sides cost before they are compiled, and which are closed for it.
 //! - `decide`: one decision per group and direction. Tiers other than NetworkPolicy come in there.
 
+mod budget;
 #[cfg(test)]
 mod churn;
 mod decide;
@@ -26,6 +28,8 @@ mod policies;
 mod terms;
 mod values;
 
+use budget::Budget;
+pub(crate) use budget::pairs;
 use delta::Memberships;
 pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
 use index::LabelIndex;
@@ -58,6 +62,7 @@ pub struct Compiler {
     nobody: PeerSetId,
     everyone: PeerSetId,
     dirty: FxHashSet<GroupId>,
+    budget: Budget,
     /// For addresses whose owner or owner's labels changed: what they were members of after the last flush.
     touched: FxHashMap<IpAddr, Memberships>,
     /// Pods that could not be read, and whose addresses are in quarantine (S2.25).
@@ -111,7 +116,7 @@ impl Compiler {
             policies: Store::new(),
             policy_names: hashbrown::HashTable::new(),
             addresses: AddressIndex::default(),
-            too_large: std::collections::BTreeSet::new(),
+            too_large: std::collections::BTreeMap::new(),
             own_node_egress: options.own_node_egress,
             only_node: None,
             quarantine: std::collections::BTreeMap::new(),
@@ -125,6 +130,7 @@ impl Compiler {
             nobody,
             everyone,
             dirty: FxHashSet::default(),
+            budget: Budget::default(),
             touched: FxHashMap::default(),
             unknown: BTreeSet::new(),
             live_peer_sets: 0,

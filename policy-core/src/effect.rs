@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::compile::pairs;
 use crate::model::{Direction, MOST_PEERS, NamedPort, ObjectKey, Peers, Phase, Pod, Policy, PortEntry, Ports};
 use crate::sets::Transport;
 
@@ -128,32 +129,17 @@ impl<'a> Effects<'a> {
 fn too_many_peers(policy: &Policy, direction: Direction) -> Option<Finding> {
     let rules = policy.rules(direction)?;
     let mut known: HashMap<&Peers, usize> = HashMap::new();
-    // (protocol, first port at which something changes, peers, +1 or -1)
-    let mut events: Vec<(Transport, u32, usize, i32)> = Vec::new();
+    let mut ranges: Vec<(Transport, u16, u16, usize)> = Vec::new();
     for rule in rules {
         let Ports::Listed(entries) = &rule.ports else { continue };
         let next = known.len();
         let peers = *known.entry(&rule.peers).or_insert(next);
-        for entry in entries {
-            if let PortEntry::Range { protocol, low, high } = entry {
-                events.push((*protocol, u32::from(*low), peers, 1));
-                events.push((*protocol, u32::from(*high) + 1, peers, -1));
-            }
-        }
+        ranges.extend(entries.iter().filter_map(|entry| match entry {
+            PortEntry::Range { protocol, low, high } => Some((*protocol, *low, *high, peers)),
+            _ => None,
+        }));
     }
-    events.sort_unstable();
-    let mut active: HashMap<usize, i32> = HashMap::new();
-    let mut count = 0;
-    for (place, (protocol, port, peers, change)) in events.iter().enumerate() {
-        let uses = active.entry(*peers).or_default();
-        *uses += change;
-        if *uses == 0 {
-            active.remove(peers);
-        }
-        let is_last_here = events.get(place + 1).is_none_or(|(next, at, ..)| (next, at) != (protocol, port));
-        count += if is_last_here { active.len() } else { 0 };
-    }
-    (count > MOST_PEERS).then(|| Finding {
+    (pairs(&ranges, |_| 0, 0) > MOST_PEERS).then(|| Finding {
         policy: policy.key.clone(),
         reason: Reason::TooManyPeers,
         rule: "S0.6",

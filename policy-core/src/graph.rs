@@ -23,7 +23,8 @@ pub(crate) use records::{
 };
 pub use records::{Atom, Decision, NamedAtom};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
@@ -54,8 +55,8 @@ pub struct AllowGraph {
     pub(crate) policies: Store<PolicyId, PolicyRecord>,
     pub(crate) policy_names: hashbrown::HashTable<PolicyId>,
     pub(crate) addresses: AddressIndex,
-    /// Groups whose policies are too large to be compiled, so that everything is denied.
-    pub(crate) too_large: BTreeSet<(GroupId, Direction)>,
+    /// Groups whose policies are not compiled, so that everything is denied.
+    pub(crate) too_large: BTreeMap<(GroupId, Direction), TooLarge>,
     pub(crate) own_node_egress: OwnNodeEgress,
     /// The node for whose pods the graph decides; `None` for every pod.
     pub(crate) only_node: Option<NodeId>,
@@ -71,6 +72,30 @@ pub enum OwnNodeEgress {
     Enforce,
     /// A pod always reaches its own node.
     Allow,
+}
+
+/// Why the policies of a group are not compiled.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TooLarge {
+    /// They make too many pairs of ports and peers.
+    Pod,
+    /// Those of all pods of the node do, and its namespace makes most of them.
+    Node,
+}
+
+impl fmt::Display for TooLarge {
+    /// What is wrong, after "closed because".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pod => {
+                "the policies of the pod make more than 1,000,000 pairs of ports and peers; use port ranges that do not overlap, or fewer rules"
+            }
+            Self::Node => {
+                "the policies of all pods of the node make too many pairs of ports and peers, and those of this namespace most of them; use \
+                 fewer rules, or pods with the same policies"
+            }
+        })
+    }
 }
 
 impl AllowGraph {
@@ -151,9 +176,9 @@ impl AllowGraph {
         templates.flat_map(|template| self.templates.data(*template).pods.iter().copied())
     }
 
-    /// Groups whose policies allow more peers than are compiled, and that get no traffic in this direction for it. Sorted.
-    pub fn too_large(&self) -> impl Iterator<Item = (GroupId, Direction)> + '_ {
-        self.too_large.iter().copied()
+    /// Groups whose policies allow more than is compiled, and that get no traffic in this direction for it. Sorted.
+    pub fn too_large(&self) -> impl Iterator<Item = (GroupId, Direction, TooLarge)> + '_ {
+        self.too_large.iter().map(|((group, direction), why)| (*group, *direction, *why))
     }
 
     /// The policies that isolate a group for a direction, sorted by namespace and name.

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use policy_core::graph::GroupId;
+use policy_core::graph::{GroupId, TooLarge};
 use policy_core::model::Direction;
 
 use super::Agent;
@@ -85,17 +85,14 @@ impl Agent {
     /// Pods that get no traffic because of the size of their policies.
     fn oversized(&self) -> Vec<String> {
         let graph = self.enforcer.graph();
-        let line = |(group, direction): (GroupId, Direction)| {
+        let line = |(group, direction, why): (GroupId, Direction, TooLarge)| {
             let name = |policy| {
                 let (namespace, name) = graph.policy_name(policy);
                 format!("{namespace}/{name}")
             };
             let policies: Vec<String> = graph.isolating(group, direction).into_iter().take(OVERSIZED_SHOWN).map(name).collect();
             let pods = graph.pods_of(group).count();
-            format!(
-                "{direction} of {pods} pods is closed: the port ranges of {} overlap too much to be compiled",
-                policies.join(", ")
-            )
+            format!("{direction} of {pods} pods, selected by {}, is closed: {why}", policies.join(", "))
         };
         graph.too_large().take(OVERSIZED_SHOWN).map(line).collect()
     }

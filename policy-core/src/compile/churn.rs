@@ -26,6 +26,7 @@ fn sizes(compiler: &Compiler) -> BTreeMap<&'static str, Vec<usize>> {
         nobody: _,
         everyone: _,
         dirty,
+        budget,
         touched,
         live_peer_sets,
         maybe_changed_sets,
@@ -38,6 +39,7 @@ fn sizes(compiler: &Compiler) -> BTreeMap<&'static str, Vec<usize>> {
     let Indexes { terms, scopes, other_scopes, groups, namespaces, templates } = indexes;
     let mut out = BTreeMap::from([
         ("dirty groups", vec![dirty.len()]),
+        ("large sides", budget.sizes().to_vec()),
         ("touched addresses", vec![touched.len()]),
         ("live peer sets", vec![*live_peer_sets]),
         ("peer sets that may have changed", vec![maybe_changed_sets.len()]),

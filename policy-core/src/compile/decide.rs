@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::Compiler;
-use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol};
+use super::budget::{self, SMALL, Side, pairs};
+use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol, TooLarge};
 use crate::model::{Direction, MOST_PEERS, PortEntry, Ports};
 use crate::sets::Transport;
 
@@ -26,17 +27,18 @@ struct Allowances {
 /// Results that groups share within one flush.
 #[derive(Default)]
 struct Memo {
-    decisions: FxHashMap<(Vec<PolicyId>, Direction, PortsId), (DecisionId, bool)>,
+    decisions: FxHashMap<Side, (DecisionId, Option<TooLarge>)>,
     unions: FxHashMap<Vec<PeerSetId>, PeerSetId>,
 }
-
-/// Policies allow more than [`MOST_PEERS`].
-struct TooLarge;
 
 impl Compiler {
     pub(super) fn decide_dirty(&mut self) {
         let mut groups: Vec<GroupId> = std::mem::take(&mut self.dirty).into_iter().collect();
+        if self.graph.only_node.is_some() {
+            groups.extend(self.spend(&groups));
+        }
         groups.sort_unstable();
+        groups.dedup();
         let mut memo = Memo::default();
         for group in groups {
             let is_needed = self.graph.groups.data(group).in_scope > 0;
@@ -44,8 +46,8 @@ impl Compiler {
             for direction in Direction::ALL {
                 let decision = is_needed.then(|| self.decide(group, direction, &mut memo));
                 self.set_decision(group, direction, decision.map(|(decision, _)| decision));
-                if decision.is_some_and(|(_, is_too_large)| is_too_large) {
-                    self.graph.too_large.insert((group, direction));
+                if let Some((_, Some(too_large))) = decision {
+                    self.graph.too_large.insert((group, direction), too_large);
                 }
             }
         }
@@ -56,6 +58,37 @@ impl Compiler {
         for (_, set) in memo.unions {
             self.graph.peer_sets.release(set);
         }
+    }
+
+    /// Counts what the sides of these groups cost now, and returns other groups that are to be decided again for it.
+    fn spend(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
+        let mut known: FxHashMap<Side, usize> = FxHashMap::default();
+        for group in groups {
+            for direction in Direction::ALL {
+                self.budget.forget(*group, direction);
+                if self.graph.groups.data(*group).in_scope == 0 {
+                    continue;
+                }
+                let side = self.side(*group, direction);
+                let cost = match known.get(&side) {
+                    Some(cost) => *cost,
+                    None => {
+                        let allowances = self.allowances(&side);
+                        let pairs = self.pairs(&allowances);
+                        // What is too large by itself is not compiled, and costs nothing.
+                        let cost = if pairs > MOST_PEERS { 0 } else { budget::cost(pairs, allowances.ranges.len()) };
+                        known.insert(side.clone(), cost);
+                        cost
+                    }
+                };
+                if cost > SMALL {
+                    let names = side.0.iter().map(|policy| self.graph.policy_name(*policy).1.into()).collect();
+                    let namespace = self.graph.namespaces.key(self.graph.groups.key(*group).namespace);
+                    self.budget.add(*group, &side, cost, namespace, names);
+                }
+            }
+        }
+        self.budget.choose()
     }
 
     /// Gives the group its decision; the use of `decision` goes over to the group.
@@ -94,45 +127,61 @@ impl Compiler {
         }
     }
 
-    /// One more use of the decision of a group, and whether it denies everything because its policies are too large.
-    fn decide(&mut self, group: GroupId, direction: Direction, memo: &mut Memo) -> (DecisionId, bool) {
-        let mut policies: Vec<PolicyId> = self
-            .graph
-            .groups
-            .data(group)
-            .terms
-            .iter()
-            .flat_map(|term| self.graph.terms.data(*term).policies.iter().copied())
-            .filter(|policy| self.graph.policies.get(*policy).isolates(direction))
-            .collect();
+    /// The policies that isolate a group, and what else tells decisions apart.
+    fn side(&self, group: GroupId, direction: Direction) -> Side {
+        let terms = &self.graph.groups.data(group).terms;
+        let policies = terms.iter().flat_map(|term| self.graph.terms.data(*term).policies.iter().copied());
+        let mut policies: Vec<PolicyId> =
+            policies.filter(|policy| self.graph.policies.get(*policy).isolates(direction)).collect();
         policies.sort_unstable();
         // Named ports of an ingress rule are the target's own (S1.53), so groups with other ports decide for themselves.
-        let ports = self.graph.groups.key(group).ports;
-        let key = (policies, direction, ports);
-        if let Some((decision, is_too_large)) = memo.decisions.get(&key) {
-            self.graph.decisions.retain(*decision);
-            return (*decision, *is_too_large);
-        }
-        let mut is_too_large = false;
-        let decision = if key.0.is_empty() {
-            self.graph.decisions.acquire(Decision::Open).0
-        } else {
-            let allowances = self.allowances(&key.0, direction, ports);
-            self.flatten(allowances, memo).unwrap_or_else(|TooLarge| {
-                is_too_large = true;
-                let any = self.acquire_union(Vec::new(), &mut memo.unions);
-                self.acquire_isolated(any, Vec::new(), Vec::new())
-            })
-        };
-        self.graph.decisions.retain(decision);
-        memo.decisions.insert(key, (decision, is_too_large));
-        (decision, is_too_large)
+        (policies, direction, self.graph.groups.key(group).ports)
     }
 
-    fn allowances(&self, policies: &[PolicyId], direction: Direction, ports: PortsId) -> Allowances {
+    /// One more use of the decision of a group, and why it denies everything, if it is because of the size of its policies.
+    fn decide(&mut self, group: GroupId, direction: Direction, memo: &mut Memo) -> (DecisionId, Option<TooLarge>) {
+        let side = self.side(group, direction);
+        if let Some((decision, too_large)) = memo.decisions.get(&side) {
+            self.graph.decisions.retain(*decision);
+            return (*decision, *too_large);
+        }
+        let mut too_large = None;
+        let decision = if side.0.is_empty() {
+            self.graph.decisions.acquire(Decision::Open).0
+        } else {
+            let allowances = self.allowances(&side);
+            too_large = if self.budget.is_closed(&side) {
+                Some(TooLarge::Node)
+            } else {
+                (self.pairs(&allowances) > MOST_PEERS).then_some(TooLarge::Pod)
+            };
+            if too_large.is_some() {
+                let any = self.acquire_union(Vec::new(), &mut memo.unions);
+                self.acquire_isolated(any, Vec::new(), Vec::new())
+            } else {
+                self.flatten(allowances, memo)
+            }
+        };
+        self.graph.decisions.retain(decision);
+        memo.decisions.insert(side, (decision, too_large));
+        (decision, too_large)
+    }
+
+    /// Pairs of ports and peers that allowances make, and what the sets of such peers hold; or what is no less, and little.
+    fn pairs(&self, allowances: &Allowances) -> usize {
+        let size = |set: PeerSetId| self.graph.peer_sets.key(set).size();
+        let any: usize = allowances.any.iter().map(|set| size(*set)).sum();
+        let named: usize = allowances.named.iter().map(|(.., set)| 1 + size(*set)).sum();
+        let held: usize = allowances.ranges.iter().map(|(.., set)| size(*set)).sum();
+        let ranges = allowances.ranges.len();
+        let most = 2 * ranges * (ranges + held + any) + any + named;
+        if most <= SMALL { most } else { pairs(&allowances.ranges, size, any) + any + named }
+    }
+
+    fn allowances(&self, (policies, direction, ports): &Side) -> Allowances {
         let mut out = Allowances::default();
         for policy in policies {
-            for rule in self.graph.policies.get(*policy).rules(direction) {
+            for rule in self.graph.policies.get(*policy).rules(*direction) {
                 let Ports::Listed(entries) = &rule.ports else {
                     out.any.push(rule.peer_set);
                     continue;
@@ -141,13 +190,14 @@ impl Compiler {
                     match entry {
                         PortEntry::Range { protocol, low, high } => out.ranges.push((*protocol, *low, *high, rule.peer_set)),
                         PortEntry::Named { protocol, name } => {
-                            self.name(*protocol, name, rule.peer_set, direction, ports, &mut out)
+                            self.name(*protocol, name, rule.peer_set, *direction, *ports, &mut out)
                         }
                         PortEntry::Unreadable => {}
                     }
                 }
             }
         }
+        out.ranges.retain(|(.., peers)| *peers != self.nobody);
         out
     }
 
@@ -172,15 +222,9 @@ impl Compiler {
     }
 
     /// One more use of the decision that these allowances make.
-    fn flatten(&mut self, allowances: Allowances, memo: &mut Memo) -> Result<DecisionId, TooLarge> {
+    fn flatten(&mut self, allowances: Allowances, memo: &mut Memo) -> DecisionId {
         let any = self.acquire_union(allowances.any, &mut memo.unions);
-        let atoms = match self.atoms(any, &allowances.ranges, memo) {
-            Ok(atoms) => atoms,
-            Err(error) => {
-                self.graph.peer_sets.release(any);
-                return Err(error);
-            }
-        };
+        let atoms = self.atoms(any, &allowances.ranges, memo);
         let mut by_name: BTreeMap<(Symbol, Transport), Vec<PeerSetId>> = BTreeMap::new();
         for (name, transport, peers) in allowances.named {
             by_name.entry((name, transport)).or_default().push(peers);
@@ -194,7 +238,7 @@ impl Compiler {
                 named.push(NamedAtom { name, transport, peers });
             }
         }
-        Ok(self.acquire_isolated(any, atoms, named))
+        self.acquire_isolated(any, atoms, named)
     }
 
     /// One more use of a decision; the uses of these sets go over to it.
@@ -214,19 +258,13 @@ impl Compiler {
     }
 
     /// Cuts overlapping ranges into disjoint ones, each with the union of their peers and of `any`.
-    fn atoms(
-        &mut self,
-        any: PeerSetId,
-        ranges: &[(Transport, u16, u16, PeerSetId)],
-        memo: &mut Memo,
-    ) -> Result<Vec<Atom>, TooLarge> {
+    fn atoms(&mut self, any: PeerSetId, ranges: &[(Transport, u16, u16, PeerSetId)], memo: &mut Memo) -> Vec<Atom> {
         let mut out: Vec<Atom> = Vec::new();
-        let (mut size, mut known) = (0, memo.unions.len());
         for transport in Transport::ALL {
             // (first port at which something changes, peers, +1 or -1)
             let mut events: Vec<(u32, PeerSetId, i32)> = Vec::new();
             for (t, low, high, peers) in ranges {
-                if *t == transport && *peers != self.nobody {
+                if *t == transport {
                     events.push((u32::from(*low), *peers, 1));
                     events.push((u32::from(*high) + 1, *peers, -1));
                 }
@@ -245,22 +283,13 @@ impl Compiler {
                     continue;
                 }
                 let sets: Vec<PeerSetId> = active.keys().copied().chain([any]).collect();
-                size += sets.len();
                 let peers = self.acquire_union(sets, &mut memo.unions);
-                if memo.unions.len() > known {
-                    known = memo.unions.len();
-                    size += self.graph.peer_sets.key(peers).size();
-                }
-                if size > MOST_PEERS {
-                    out.iter().map(|atom| atom.peers).chain([peers]).for_each(|set| self.graph.peer_sets.release(set));
-                    return Err(TooLarge);
-                }
                 // INVARIANT: `next` is at most 65536, the port after the last one.
                 let (Ok(low), Ok(high)) = (u16::try_from(port), u16::try_from(next - 1)) else { continue };
                 self.push_atom(&mut out, any, Atom { transport, low, high, peers });
             }
         }
-        Ok(out)
+        out
     }
 
     fn push_atom(&mut self, out: &mut Vec<Atom>, any: PeerSetId, atom: Atom) {

@@ -120,6 +120,7 @@ impl Compiler {
         let key = *self.graph.groups.key(group);
         for direction in Direction::ALL {
             self.set_decision(group, direction, None);
+            self.budget.forget(group, direction);
         }
         self.delta.decisions.retain(|(g, _)| *g != group);
         self.delta.groups_removed.push(group);

@@ -89,10 +89,6 @@ pub(crate) struct Question<'a> {
     pub name: &'a str,
 }
 
-/// Why the rules of a pod are not applied.
-const TOO_LARGE: &str = "not applied: the port ranges of the pod's policies overlap so much that they cannot be compiled, so all of this \
-                         direction is denied";
-
 impl AllowGraph {
     /// Explains both sides of a connection. `names` are what the ends are called in the text, source first.
     ///
@@ -163,10 +159,10 @@ impl AllowGraph {
         };
         let question = Question { graph: self, group, direction, other, asked, name };
         side.rules = policies.iter().flat_map(|policy| question.rules(*policy)).collect();
-        if self.too_large.contains(&(group, direction)) {
+        if let Some(why) = self.too_large.get(&(group, direction)) {
             for rule in &mut side.rules {
                 rule.allows = PortSet::default();
-                rule.misses = vec![TOO_LARGE.to_owned()];
+                rule.misses = vec![format!("not applied, like every rule of this direction: {why}")];
             }
             return side;
         }

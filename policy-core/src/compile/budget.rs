@@ -1,0 +1,223 @@
+//! What sides cost before they are compiled, and which sides of one node are closed because all of them cost too much.
+//!
+//! A *side* is one direction of the groups that the same policies isolate. Few rules can stand for very many peers, and one
+//! namespace can hold very many policies. What one node compiles is bounded, so that it costs its owner's pods their traffic, and
+//! not the node its memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::graph::{GroupId, PolicyId, PortsId};
+use crate::model::Direction;
+use crate::sets::Transport;
+
+/// What the sides of one node may cost together: some hundred megabytes of the agent's memory.
+const MOST_OF_NODE: usize = 2_000_000;
+/// Sides that cost no more than this are not counted, and never closed for what others cost: a node has hundreds of pods at most.
+pub(super) const SMALL: usize = 1_024;
+/// What a range of ports costs beside its peers.
+const RANGE: usize = 8;
+
+/// What tells sides apart: the policies that isolate, sorted, and the ports that their names are looked up in.
+pub(super) type Side = (Vec<PolicyId>, Direction, PortsId);
+
+/// Pairs of ports and peers that these ranges make, and what the sets of such peers hold: `size` of each, and `any` of the peers
+/// that get every port. Equal sets count once.
+///
+/// Cost: linear in the ranges, times the logarithm of their number.
+pub(crate) fn pairs<K: Copy + Eq + Hash + Ord>(
+    ranges: &[(Transport, u16, u16, K)],
+    size: impl Fn(K) -> usize,
+    any: usize,
+) -> usize {
+    // (protocol, first port at which something changes, peers, whether they begin)
+    let mut events: Vec<(Transport, u32, K, bool)> = Vec::with_capacity(2 * ranges.len());
+    for (transport, low, high, peers) in ranges {
+        events.push((*transport, u32::from(*low), *peers, true));
+        events.push((*transport, u32::from(*high) + 1, *peers, false));
+    }
+    events.sort_unstable();
+    let mut active: FxHashMap<K, u32> = FxHashMap::default();
+    let mut seen: FxHashSet<u64> = FxHashSet::default();
+    // Sums of simple hashes would be the same for different peers.
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    // Of the active peers: the sum of their hashes, by which equal sets are known, and what they hold.
+    let (mut identity, mut held, mut total) = (0u64, 0, 0);
+    let mut events = events.into_iter().peekable();
+    while let Some((transport, port, peers, begins)) = events.next() {
+        let uses = active.entry(peers).or_default();
+        let hash = hasher.hash_one(peers);
+        if begins {
+            *uses += 1;
+            if *uses == 1 {
+                identity = identity.wrapping_add(hash);
+                held += size(peers);
+            }
+        } else {
+            *uses = uses.saturating_sub(1);
+            if *uses == 0 {
+                active.remove(&peers);
+                identity = identity.wrapping_sub(hash);
+                held = held.saturating_sub(size(peers));
+            }
+        }
+        let is_last_here = events.peek().is_none_or(|(next, at, ..)| (*next, *at) != (transport, port));
+        if is_last_here && !active.is_empty() {
+            total += active.len();
+            total += if seen.insert(identity) { held + any } else { 0 };
+        }
+    }
+    total
+}
+
+/// A side that is not small.
+struct Large {
+    /// In the words of the policies, so that the choice does not depend on the order in which objects came.
+    namespace: Box<str>,
+    policies: Vec<Box<str>>,
+    cost: usize,
+    groups: BTreeSet<GroupId>,
+}
+
+/// What the sides of one node cost.
+#[derive(Default)]
+pub(super) struct Budget {
+    large: BTreeMap<Side, Large>,
+    /// The side of each group that has a large one.
+    of: FxHashMap<(GroupId, Direction), Side>,
+    /// Sides that are not compiled.
+    closed: BTreeSet<Side>,
+}
+
+/// What a side costs that makes this many pairs from this many ranges.
+pub(super) fn cost(pairs: usize, ranges: usize) -> usize {
+    pairs + RANGE * ranges
+}
+
+impl Budget {
+    /// Whether a side is closed for what the node's sides cost together.
+    pub(super) fn is_closed(&self, side: &Side) -> bool {
+        self.closed.contains(side)
+    }
+
+    /// The group has a large side, whose policies have these names.
+    pub(super) fn add(&mut self, group: GroupId, side: &Side, cost: usize, namespace: &str, policies: Vec<Box<str>>) {
+        self.of.insert((group, side.1), side.clone());
+        let large = self.large.entry(side.clone()).or_insert_with(|| Large {
+            namespace: namespace.into(),
+            policies: Vec::new(),
+            cost: 0,
+            groups: BTreeSet::new(),
+        });
+        (large.cost, large.policies) = (cost, policies);
+        large.groups.insert(group);
+    }
+
+    /// The group has no large side in this direction any more.
+    pub(super) fn forget(&mut self, group: GroupId, direction: Direction) {
+        let Some(side) = self.of.remove(&(group, direction)) else { return };
+        if let Some(large) = self.large.get_mut(&side) {
+            large.groups.remove(&group);
+            if large.groups.is_empty() {
+                self.large.remove(&side);
+            }
+        }
+    }
+
+    /// Chooses the sides to close. Groups of which a side is closed, or is not any more, since the last choice.
+    pub(super) fn choose(&mut self) -> Vec<GroupId> {
+        let closed = self.too_much(MOST_OF_NODE);
+        let changed = closed.symmetric_difference(&self.closed);
+        let groups = changed.filter_map(|side| self.large.get(side)).flat_map(|large| large.groups.iter().copied()).collect();
+        self.closed = closed;
+        groups
+    }
+
+    /// As long as all cost more than `most`: the largest side of the namespace that costs most.
+    fn too_much(&self, most: usize) -> BTreeSet<Side> {
+        let mut out = BTreeSet::new();
+        let mut total: usize = self.large.values().map(|large| large.cost).sum();
+        if total <= most {
+            return out;
+        }
+        let mut namespaces: BTreeMap<&str, (usize, Vec<(&Large, &Side)>)> = BTreeMap::new();
+        for (side, large) in &self.large {
+            let (sum, sides) = namespaces.entry(&large.namespace).or_default();
+            *sum += large.cost;
+            sides.push((large, side));
+        }
+        for (_, sides) in namespaces.values_mut() {
+            sides.sort_by_key(|(large, side)| (large.cost, &large.policies, side.1));
+        }
+        while total > most {
+            let Some((sum, sides)) = namespaces.values_mut().max_by_key(|(sum, _)| *sum) else { break };
+            let Some((large, side)) = sides.pop() else { break };
+            *sum -= large.cost;
+            total -= large.cost;
+            out.insert(side.clone());
+        }
+        out
+    }
+
+    /// What it holds.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        let Self { large, of, closed } = self;
+        [large.len(), large.values().map(|large| large.groups.len()).sum(), of.len(), closed.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Id;
+
+    const TCP: Transport = Transport::Tcp;
+
+    #[test]
+    fn pairs_are_counted_as_ports_and_peers_overlap() {
+        let count = |ranges: &[(Transport, u16, u16, u32)]| pairs(ranges, |_| 0, 0);
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[(TCP, 80, 80, 1), (TCP, 443, 443, 1)]), 2);
+        // 1–2 has both, 3–4 has one; ranges that touch are two; the last port there is has an end.
+        assert_eq!(count(&[(TCP, 1, 2, 1), (TCP, 1, 4, 2)]), 3);
+        assert_eq!(count(&[(TCP, 1, 2, 1), (TCP, 3, 65535, 2)]), 2);
+        assert_eq!(count(&[(TCP, 1, 9, 1), (Transport::Udp, 1, 9, 1)]), 2);
+        // The same peers twice are one.
+        assert_eq!(count(&[(TCP, 1, 9, 1), (TCP, 5, 9, 1)]), 2);
+    }
+
+    #[test]
+    fn what_peers_hold_counts_once_for_equal_sets() {
+        let count = |ranges: &[(Transport, u16, u16, usize)], any| pairs(ranges, |peers| 100 * peers, any);
+        assert_eq!(count(&[(TCP, 80, 80, 1), (TCP, 443, 443, 1)], 0), 2 + 100);
+        assert_eq!(count(&[(TCP, 80, 80, 1), (TCP, 443, 443, 2)], 7), 2 + 107 + 207);
+        assert_eq!(count(&[(TCP, 1, 2, 1), (TCP, 1, 4, 2), (TCP, 9, 9, 2)], 0), 4 + 300 + 200);
+    }
+
+    #[test]
+    fn the_namespace_that_costs_most_loses_its_largest_sides() {
+        let mut budget = Budget::default();
+        let ids = |n: u32| (GroupId::from_index(n), (vec![PolicyId::from_index(n)], Direction::Ingress, PortsId::from_index(0)));
+        let sides = [("a", 500), ("b", 300), ("b", 290), ("b", 200), ("c", 400)];
+        for (n, (namespace, cost)) in (0..).zip(sides) {
+            let (group, side) = ids(n);
+            budget.add(group, &side, cost, namespace, vec![n.to_string().into()]);
+        }
+        let closed = |budget: &Budget, most| budget.too_much(most).into_iter().map(|side| side.0).collect::<Vec<_>>();
+        let policy = |n: u32| vec![PolicyId::from_index(n)];
+        assert_eq!(closed(&budget, 1690), Vec::<Vec<PolicyId>>::new());
+        assert_eq!(closed(&budget, 1689), [policy(1)]);
+        // Then `a` costs most, as much as ever; then `b` again.
+        assert_eq!(closed(&budget, 1389), [policy(0), policy(1)]);
+        assert_eq!(closed(&budget, 889), [policy(0), policy(1), policy(2)]);
+        assert_eq!(closed(&budget, 0).len(), 5);
+        for n in 0..5 {
+            let (group, side) = ids(n);
+            budget.forget(group, side.1);
+        }
+        assert_eq!(budget.sizes(), [0; 4]);
+    }
+}
