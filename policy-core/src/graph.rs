@@ -88,7 +88,7 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pod => {
-                "the policies of the pod make more than 1,000,000 pairs of ports and peers; use port ranges that do not overlap, or fewer rules"
+                "the policies of the pod make more than 250,000 pairs of ports and peers; use port ranges that do not overlap, or fewer rules"
             }
             Self::Node => {
                 "the policies of all pods of the node make too many pairs of ports and peers, and those of this namespace most of them; use \

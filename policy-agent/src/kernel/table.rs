@@ -148,12 +148,7 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say.
     pub fn has_rules(&mut self) -> io::Result<bool> {
-        let attributes = vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(MARKER.to_owned())];
-        let rules = self.list(NfTablesMessage::GetRule(RuleMessage { attributes }), |message| match message {
-            NfTablesMessage::NewRule(_) => Some(()),
-            _ => None,
-        });
-        Ok(!without_table(rules)?.is_empty())
+        Ok(!self.rules(MARKER, |_| Some(()))?.is_empty())
     }
 
     /// Whether there is something in our table of a kind that netpol does not make: a stateful object or a flow table.
@@ -220,24 +215,31 @@ impl Reader {
     /// # Errors
     /// When the kernel does not say. Cost: linear in rules.
     pub fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
-        let attributes = vec![RuleAttribute::Table(TABLE.to_owned())];
-        let counts = self.list(NfTablesMessage::GetRule(RuleMessage { attributes }), |message| {
-            let NfTablesMessage::NewRule(rule) = message else { return None };
-            let packets = rule.attributes.iter().find_map(|a| match a {
-                RuleAttribute::Expressions(list) => counted(list),
-                _ => None,
-            })?;
-            let chain = rule.attributes.into_iter().find_map(|a| match a {
-                RuleAttribute::Chain(name) => Some(name),
-                _ => None,
-            });
-            chain.map(|chain| (chain, packets))
-        });
         let mut out = BTreeMap::new();
-        for (chain, packets) in without_table(counts)? {
-            *out.entry(chain).or_default() += packets;
+        // One chain after the other: in each part of an answer, the kernel counts the rules of the parts before once more, so all
+        // rules in one answer cost their square.
+        for chain in self.chains()? {
+            let counts = self.rules(&chain, |rule| {
+                rule.attributes.iter().find_map(|a| match a {
+                    RuleAttribute::Expressions(list) => counted(list),
+                    _ => None,
+                })
+            })?;
+            if let Some(packets) = counts.into_iter().reduce(|a, b| a + b) {
+                out.insert(chain, packets);
+            }
         }
         Ok(out)
+    }
+
+    /// Something about each rule of a chain of our table; nothing when the chain is gone.
+    fn rules<T>(&mut self, chain: &str, mut take: impl FnMut(RuleMessage) -> Option<T>) -> io::Result<Vec<T>> {
+        let attributes = vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(chain.to_owned())];
+        let rules = self.list(NfTablesMessage::GetRule(RuleMessage { attributes }), |message| match message {
+            NfTablesMessage::NewRule(rule) => take(rule),
+            _ => None,
+        });
+        without_table(rules)
     }
 }
 

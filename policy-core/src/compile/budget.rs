@@ -13,12 +13,12 @@ use crate::graph::{GroupId, PolicyId, PortsId};
 use crate::model::Direction;
 use crate::sets::Transport;
 
-/// What the sides of one node may cost together: some hundred megabytes of the agent's memory.
-const MOST_OF_NODE: usize = 2_000_000;
+/// What the sides of one node may cost together: 600 MB of the agent's memory at the worst, where each pair is a rule of its own.
+const MOST_OF_NODE: usize = 500_000;
 /// Sides that cost no more than this are not counted, and never closed for what others cost: a node has hundreds of pods at most.
 pub(super) const SMALL: usize = 1_024;
 /// What a range of ports costs beside its peers.
-const RANGE: usize = 8;
+const RANGE: usize = 2;
 
 /// What tells sides apart: the policies that isolate, sorted, and the ports that their names are looked up in.
 pub(super) type Side = (Vec<PolicyId>, Direction, PortsId);
