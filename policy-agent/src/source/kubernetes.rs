@@ -34,9 +34,10 @@ use super::{Extent, News, Pulse, Source};
 const WATCH: Duration = Duration::from_secs(290);
 /// Nothing read from a connection for this long means that it is dead: bookmarks come every 60 to 75 seconds.
 const SILENCE: Duration = Duration::from_secs(100);
-/// A list by watching that says nothing for this long is asked for as a list: its objects come from the API server's memory, and
-/// some API servers never send what ends it.
+/// A list by watching that says nothing for this long, or does not end for that long, is asked for as a list: its objects come from
+/// the API server's memory, and some API servers never send what ends it.
 const STUCK: Duration = Duration::from_secs(20);
+const ENDLESS: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(10);
 /// This many changes are told at once at most.
 const BATCH: usize = 1024;
@@ -133,11 +134,28 @@ struct Session {
     /// Ends the watch of a kind.
     running: [Option<AbortHandle>; 4],
     has_ended: [bool; 4],
-    /// Whether the API server can list each kind by watching, as far as is known.
-    can_stream: [bool; 4],
-    /// When a list by watching that has not ended is given up, unless something is said before.
-    stuck_at: [Option<Instant>; 4],
+    /// Whether the API server can list by watching, as far as is known.
+    can_stream: bool,
+    /// Lists by watching that have begun and not ended.
+    listing: [Option<Listing>; 4],
+    /// Kinds whose last list by watching did not end, until a list has.
+    is_stuck: [bool; 4],
     was_complete: bool,
+}
+
+/// When a list by watching is given up.
+#[derive(Clone, Copy)]
+struct Listing {
+    /// Unless something is said before.
+    quiet: Instant,
+    /// Whatever is said.
+    endless: Instant,
+}
+
+impl Listing {
+    fn deadline(self) -> Instant {
+        self.quiet.min(self.endless)
+    }
 }
 
 impl Session {
@@ -150,8 +168,9 @@ impl Session {
             watches: SelectAll::new(),
             running: [const { None }; 4],
             has_ended: [false; 4],
-            can_stream: [true; 4],
-            stuck_at: [None; 4],
+            can_stream: true,
+            listing: [None; 4],
+            is_stuck: [false; 4],
             was_complete: false,
         };
         session.begin(Kind::Namespace, Duration::ZERO);
@@ -172,19 +191,27 @@ impl Session {
             before.abort();
         }
         self.watches.push(watch.boxed());
-        self.expect(kind, pause + STUCK);
+        self.expect(kind, pause);
     }
 
     /// Whether a kind is listed by watching.
     fn streams(&self, kind: Kind) -> bool {
-        self.can_stream.get(kind as usize).is_none_or(|can| *can)
+        self.can_stream && !self.is_stuck.get(kind as usize).copied().unwrap_or_default()
     }
 
-    /// A list of this kind by watching says something within this time.
-    fn expect(&mut self, kind: Kind, within: Duration) {
-        let deadline = self.streams(kind).then(|| Instant::now() + within);
-        if let Some(stuck_at) = self.stuck_at.get_mut(kind as usize) {
-            *stuck_at = deadline;
+    /// A list of this kind begins after a pause.
+    fn expect(&mut self, kind: Kind, pause: Duration) {
+        let start = Instant::now() + pause;
+        let listing = self.streams(kind).then(|| Listing { quiet: start + STUCK, endless: start + ENDLESS });
+        if let Some(slot) = self.listing.get_mut(kind as usize) {
+            *slot = listing;
+        }
+    }
+
+    /// The list of this kind, if there is one, says something within this time.
+    fn expect_more(&mut self, kind: Kind, within: Duration) {
+        if let Some(listing) = self.listing.get_mut(kind as usize).and_then(Option::as_mut) {
+            listing.quiet = Instant::now() + within;
         }
     }
 
@@ -209,9 +236,9 @@ impl Session {
 
     /// Waits until something is said, and takes it with what else there is. A list that is stuck is asked for in the other way.
     async fn next(&mut self) {
-        let stuck_at = self.stuck_at.iter().flatten().min().copied();
+        let deadline = self.listing.iter().flatten().map(|listing| listing.deadline()).min();
         let stuck = async {
-            match stuck_at {
+            match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
@@ -230,34 +257,30 @@ impl Session {
         }
     }
 
-    /// Whether a list by watching has begun and not ended.
     fn is_listing(&self, kind: Kind) -> bool {
-        self.stuck_at.get(kind as usize).is_some_and(Option::is_some)
+        self.listing.get(kind as usize).is_some_and(Option::is_some)
     }
 
     fn give_up_stuck(&mut self) {
         let now = Instant::now();
         for kind in Kind::ALL {
-            if self.stuck_at.get(kind as usize).copied().flatten().is_some_and(|deadline| deadline <= now) {
-                tracing::warn!(kind = kind.plural(), "the API server does not answer a list by watching; a list is asked for");
-                self.list_without_watching(kind);
+            let listing = self.listing.get(kind as usize).copied().flatten();
+            if listing.is_some_and(|listing| listing.deadline() <= now) {
+                tracing::warn!(kind = kind.plural(), "the API server does not end a list by watching; a list is asked for");
+                if let Some(is_stuck) = self.is_stuck.get_mut(kind as usize) {
+                    *is_stuck = true;
+                }
+                self.begin(kind, pause());
             }
         }
     }
 
-    fn list_without_watching(&mut self, kind: Kind) {
-        if let Some(can_stream) = self.can_stream.get_mut(kind as usize) {
-            *can_stream = false;
-        }
-        self.begin(kind, Duration::ZERO);
-    }
-
     fn take(&mut self, kind: Kind, said: Said) {
         match &said {
-            Said::Begin => self.expect(kind, STUCK),
-            Said::There(..) | Said::Gone(_) if self.is_listing(kind) => self.expect(kind, STUCK),
+            Said::Begin => self.expect(kind, Duration::ZERO),
+            Said::There(..) | Said::Gone(_) => self.expect_more(kind, STUCK),
             // It is tried again after a pause, and a connection that is silent ends by itself.
-            Said::Trouble(_) if self.is_listing(kind) => self.expect(kind, SILENCE),
+            Said::Trouble(_) if self.is_listing(kind) => self.expect(kind, 2 * SILENCE),
             _ => {}
         }
         match said {
@@ -266,8 +289,10 @@ impl Session {
             Said::Gone(key) => self.store.remove(kind, &key),
             Said::End => {
                 self.store.end(kind);
-                if let Some(stuck_at) = self.stuck_at.get_mut(kind as usize) {
-                    *stuck_at = None;
+                if let (Some(listing), Some(is_stuck)) =
+                    (self.listing.get_mut(kind as usize), self.is_stuck.get_mut(kind as usize))
+                {
+                    (*listing, *is_stuck) = (None, false);
                 }
                 let is_first = self.has_ended.get_mut(kind as usize).is_some_and(|ended| !std::mem::replace(ended, true));
                 if let Some(next) = kind.next().filter(|_| is_first) {
@@ -280,7 +305,8 @@ impl Session {
             }
             Said::CannotStream => {
                 tracing::info!(kind = kind.plural(), "the API server cannot list by watching; a list is asked for");
-                self.list_without_watching(kind);
+                self.can_stream = false;
+                self.begin(kind, Duration::ZERO);
             }
             Said::Lost(what) => {
                 tracing::warn!(kind = kind.plural(), what, "the watch of the API server cannot go on, and lists again");

@@ -16,14 +16,19 @@ use crate::sets::Transport;
 /// What the sides of one node may cost together: 600 MB of the agent's memory at the worst, where each pair is a rule of its own.
 const MOST_OF_NODE: usize = 500_000;
 /// Sides that cost no more than this are not counted, and never closed for what others cost: a node has hundreds of pods at most.
-pub(super) const SMALL: usize = 1_024;
-/// What a range of ports costs beside its peers.
+const SMALL: usize = 64;
+/// What a range of ports costs beside its peers, and as many of its ports as cost one more. Ports are listed one by one up to the
+/// longest.
 const RANGE: usize = 2;
+const PORTS: usize = 8;
+const LONGEST: usize = 64;
+/// Peers of every port cost this part of others in each set that is made with them.
+const SHARED: usize = 16;
 
-/// What tells sides apart: the policies that isolate, sorted, and the ports that their names are looked up in.
-pub(super) type Side = (Vec<PolicyId>, Direction, PortsId);
+/// What tells sides apart: the policies that isolate, sorted, and, where they name ports, the ports that names are looked up in.
+pub(super) type Side = (Vec<PolicyId>, Direction, Option<PortsId>);
 
-/// Pairs of ports and peers that these ranges make, and what the sets of such peers hold: `size` of each, and `any` of the peers
+/// Pairs of ports and peers that these ranges make, and what the sets of such peers hold: `size` of each, and of `any` of the peers
 /// that get every port. Equal sets count once.
 ///
 /// Cost: linear in the ranges, times the logarithm of their number.
@@ -66,7 +71,7 @@ pub(crate) fn pairs<K: Copy + Eq + Hash + Ord>(
         let is_last_here = events.peek().is_none_or(|(next, at, ..)| (*next, *at) != (transport, port));
         if is_last_here && !active.is_empty() {
             total += active.len();
-            total += if seen.insert(identity) { held + any } else { 0 };
+            total += if seen.insert(identity) { held + any / SHARED } else { 0 };
         }
     }
     total
@@ -76,14 +81,15 @@ pub(crate) fn pairs<K: Copy + Eq + Hash + Ord>(
 struct Large {
     /// In the words of the policies, so that the choice does not depend on the order in which objects came.
     namespace: Box<str>,
-    policies: Vec<Box<str>>,
+    names: Vec<Box<str>>,
     cost: usize,
     groups: BTreeSet<GroupId>,
 }
 
 /// What the sides of one node cost.
-#[derive(Default)]
 pub(super) struct Budget {
+    /// What they may cost together, and what is not counted.
+    pub(super) limits: Limits,
     large: BTreeMap<Side, Large>,
     /// The side of each group that has a large one.
     of: FxHashMap<(GroupId, Direction), Side>,
@@ -91,9 +97,23 @@ pub(super) struct Budget {
     closed: BTreeSet<Side>,
 }
 
-/// What a side costs that makes this many pairs from this many ranges.
-pub(super) fn cost(pairs: usize, ranges: usize) -> usize {
-    pairs + RANGE * ranges
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub most: usize,
+    pub small: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let limits = Limits { most: MOST_OF_NODE, small: SMALL };
+        Self { limits, large: BTreeMap::new(), of: FxHashMap::default(), closed: BTreeSet::new() }
+    }
+}
+
+/// What ranges of ports cost beside the pairs that they make.
+pub(super) fn ports<K>(ranges: &[(Transport, u16, u16, K)]) -> usize {
+    let length = |low: u16, high: u16| usize::from(high.saturating_sub(low)) + 1;
+    ranges.iter().map(|(_, low, high, _)| RANGE + length(*low, *high).min(LONGEST) / PORTS).sum()
 }
 
 impl Budget {
@@ -102,17 +122,21 @@ impl Budget {
         self.closed.contains(side)
     }
 
-    /// The group has a large side, whose policies have these names.
-    pub(super) fn add(&mut self, group: GroupId, side: &Side, cost: usize, namespace: &str, policies: Vec<Box<str>>) {
+    /// The group has this side, whose policies and ports have these names.
+    pub(super) fn add(
+        &mut self,
+        group: GroupId,
+        side: &Side,
+        cost: usize,
+        namespace: &str,
+        names: impl FnOnce() -> Vec<Box<str>>,
+    ) {
+        if cost <= self.limits.small {
+            return;
+        }
         self.of.insert((group, side.1), side.clone());
-        let large = self.large.entry(side.clone()).or_insert_with(|| Large {
-            namespace: namespace.into(),
-            policies: Vec::new(),
-            cost: 0,
-            groups: BTreeSet::new(),
-        });
-        (large.cost, large.policies) = (cost, policies);
-        large.groups.insert(group);
+        let new = || Large { namespace: namespace.into(), names: names(), cost, groups: BTreeSet::new() };
+        self.large.entry(side.clone()).or_insert_with(new).groups.insert(group);
     }
 
     /// The group has no large side in this direction any more.
@@ -128,7 +152,7 @@ impl Budget {
 
     /// Chooses the sides to close. Groups of which a side is closed, or is not any more, since the last choice.
     pub(super) fn choose(&mut self) -> Vec<GroupId> {
-        let closed = self.too_much(MOST_OF_NODE);
+        let closed = self.too_much(self.limits.most);
         let changed = closed.symmetric_difference(&self.closed);
         let groups = changed.filter_map(|side| self.large.get(side)).flat_map(|large| large.groups.iter().copied()).collect();
         self.closed = closed;
@@ -149,7 +173,7 @@ impl Budget {
             sides.push((large, side));
         }
         for (_, sides) in namespaces.values_mut() {
-            sides.sort_by_key(|(large, side)| (large.cost, &large.policies, side.1));
+            sides.sort_by_key(|(large, side)| (large.cost, &large.names, side.1));
         }
         while total > most {
             let Some((sum, sides)) = namespaces.values_mut().max_by_key(|(sum, _)| *sum) else { break };
@@ -164,7 +188,7 @@ impl Budget {
     /// What it holds.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 4] {
-        let Self { large, of, closed } = self;
+        let Self { limits: _, large, of, closed } = self;
         [large.len(), large.values().map(|large| large.groups.len()).sum(), of.len(), closed.len()]
     }
 }
@@ -193,18 +217,24 @@ mod tests {
     fn what_peers_hold_counts_once_for_equal_sets() {
         let count = |ranges: &[(Transport, u16, u16, usize)], any| pairs(ranges, |peers| 100 * peers, any);
         assert_eq!(count(&[(TCP, 80, 80, 1), (TCP, 443, 443, 1)], 0), 2 + 100);
-        assert_eq!(count(&[(TCP, 80, 80, 1), (TCP, 443, 443, 2)], 7), 2 + 107 + 207);
+        assert_eq!(count(&[(TCP, 80, 80, 1), (TCP, 443, 443, 2)], 160), 2 + 110 + 210);
         assert_eq!(count(&[(TCP, 1, 2, 1), (TCP, 1, 4, 2), (TCP, 9, 9, 2)], 0), 4 + 300 + 200);
+    }
+
+    #[test]
+    fn long_ranges_cost_more_up_to_a_bound() {
+        let costs = [(80, 80), (80, 87), (80, 143), (1, 65535)].map(|(low, high)| ports(&[(TCP, low, high, 0)]));
+        assert_eq!(costs, [2, 3, 10, 10]);
     }
 
     #[test]
     fn the_namespace_that_costs_most_loses_its_largest_sides() {
         let mut budget = Budget::default();
-        let ids = |n: u32| (GroupId::from_index(n), (vec![PolicyId::from_index(n)], Direction::Ingress, PortsId::from_index(0)));
+        let ids = |n: u32| (GroupId::from_index(n), (vec![PolicyId::from_index(n)], Direction::Ingress, None));
         let sides = [("a", 500), ("b", 300), ("b", 290), ("b", 200), ("c", 400)];
         for (n, (namespace, cost)) in (0..).zip(sides) {
             let (group, side) = ids(n);
-            budget.add(group, &side, cost, namespace, vec![n.to_string().into()]);
+            budget.add(group, &side, cost, namespace, || vec![n.to_string().into()]);
         }
         let closed = |budget: &Budget, most| budget.too_much(most).into_iter().map(|side| side.0).collect::<Vec<_>>();
         let policy = |n: u32| vec![PolicyId::from_index(n)];

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
+use super::budget::Limits;
 use super::{Compiler, GraphDelta, Indexes, Options};
 use crate::graph::{
     AllowGraph, Group, IdSet, NamedState, NamespaceRecord, NodeRecord, PeerSetContent, PeerSetState, ScopeState, Template,
@@ -315,8 +316,12 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(options: Options) -> Self {
-        let compiler = Compiler::new(options);
+    /// With limits that are `tight`, sides of a few rules are too much for a node.
+    fn new(options: Options, is_tight: bool) -> Self {
+        let mut compiler = Compiler::new(options);
+        if is_tight {
+            compiler.budget.limits = Limits { most: 30, small: 2 };
+        }
         Self { plan: plan(compiler.graph()), compiler }
     }
 
@@ -370,12 +375,13 @@ proptest! {
         order in any::<prop::sample::Index>(),
         flushes in prop::collection::vec(prop::bool::weighted(0.3), 7),
         is_for_a_node in any::<bool>(),
+        is_tight in any::<bool>(),
     ) {
         let options = || Options { node: is_for_a_node.then(|| text("node", 1)), ..Options::default() };
         let mut flush = flushes.iter().cycle();
         let mut is_flushed = || flush.next() == Some(&true);
         let base: Vec<Change> = base.into_iter().map(|(kind, which, variant)| change((kind, which, variant, true))).collect();
-        let mut subject = Subject::new(options());
+        let mut subject = Subject::new(options(), is_tight);
         subject.apply(base.clone(), &mut is_flushed);
 
         // Others come, are replaced and go: what is left is as from scratch.
@@ -388,7 +394,7 @@ proptest! {
         }
         subject.apply(guests, &mut is_flushed);
         let scratch = |objects: &BTreeMap<String, Change>| {
-            let mut subject = Subject::new(options());
+            let mut subject = Subject::new(options(), is_tight);
             subject.apply(objects.values().rev().cloned(), || false);
             subject
         };
@@ -459,7 +465,7 @@ fn what_was_large_becomes_small_again() {
             }),
         ]
     };
-    let mut subject = Subject::new(Options::default());
+    let mut subject = Subject::new(Options::default(), false);
     subject.apply((0..40).map(|i| Change::Pod(pod(i, i * 3))), || false);
     let before = (sizes(&subject.compiler), subject.compiler.graph().canonical());
     subject.apply((0..crowd).flat_map(all), || false);
@@ -513,7 +519,7 @@ fn namespaces_and_nodes_are_counted_by_what_refers_to_them() {
 
 /// Jobs of one namespace on one node, each with labels of its own, and a policy for all pods of the namespace.
 fn jobs(count: usize) -> Subject {
-    let mut subject = Subject::new(Options { node: Some("n".to_owned()), ..Options::default() });
+    let mut subject = Subject::new(Options { node: Some("n".to_owned()), ..Options::default() }, false);
     let mine =
         |i: usize| Pod { key: ObjectKey::new("batch", text("job", i)), placement: Placement::Node("n".to_owned()), ..job(i) };
     let changes = (0..count).map(|i| Change::Pod(mine(i)));

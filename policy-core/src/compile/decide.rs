@@ -3,12 +3,12 @@
 //! This is the only place where a decision is put together: rules of one tier go in, and what comes out knows nothing of
 //! policies any more. The Admin and Baseline tiers (S4) join here, before and after the rules of NetworkPolicies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
 use super::Compiler;
-use super::budget::{self, SMALL, Side, pairs};
+use super::budget::{Side, pairs, ports};
 use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol, TooLarge};
 use crate::model::{Direction, MOST_PEERS, PortEntry, Ports};
 use crate::sets::Transport;
@@ -62,31 +62,27 @@ impl Compiler {
 
     /// Counts what the sides of these groups cost now, and returns other groups that are to be decided again for it.
     fn spend(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
+        for (group, direction) in groups.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
+            self.budget.forget(group, direction);
+        }
         let mut known: FxHashMap<Side, usize> = FxHashMap::default();
-        for group in groups {
-            for direction in Direction::ALL {
-                self.budget.forget(*group, direction);
-                if self.graph.groups.data(*group).in_scope == 0 {
-                    continue;
-                }
-                let side = self.side(*group, direction);
-                let cost = match known.get(&side) {
-                    Some(cost) => *cost,
-                    None => {
-                        let allowances = self.allowances(&side);
-                        let pairs = self.pairs(&allowances);
-                        // What is too large by itself is not compiled, and costs nothing.
-                        let cost = if pairs > MOST_PEERS { 0 } else { budget::cost(pairs, allowances.ranges.len()) };
-                        known.insert(side.clone(), cost);
-                        cost
-                    }
-                };
-                if cost > SMALL {
-                    let names = side.0.iter().map(|policy| self.graph.policy_name(*policy).1.into()).collect();
-                    let namespace = self.graph.namespaces.key(self.graph.groups.key(*group).namespace);
-                    self.budget.add(*group, &side, cost, namespace, names);
-                }
+        let needed = groups.iter().filter(|group| self.graph.groups.data(**group).in_scope > 0);
+        let needed: Vec<GroupId> = needed.copied().collect();
+        for (group, direction) in needed.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
+            let side = self.side(group, direction);
+            if side.0.is_empty() {
+                continue;
             }
+            let cost = known.get(&side).copied().unwrap_or_else(|| {
+                let allowances = self.allowances(&side);
+                let ports = ports(&allowances.ranges);
+                let pairs = self.pairs(&allowances, self.budget.limits.small.saturating_sub(ports));
+                // What is too large by itself is not compiled, and costs nothing.
+                if pairs > MOST_PEERS { 0 } else { pairs + ports }
+            });
+            let namespace = self.graph.namespaces.key(self.graph.groups.key(group).namespace);
+            self.budget.add(group, &side, cost, namespace, || self.graph.names(&side));
+            known.insert(side, cost);
         }
         self.budget.choose()
     }
@@ -135,7 +131,9 @@ impl Compiler {
             policies.filter(|policy| self.graph.policies.get(*policy).isolates(direction)).collect();
         policies.sort_unstable();
         // Named ports of an ingress rule are the target's own (S1.53), so groups with other ports decide for themselves.
-        (policies, direction, self.graph.groups.key(group).ports)
+        let names_ports =
+            direction == Direction::Ingress && policies.iter().any(|policy| self.graph.policies.get(*policy).names_ports);
+        (policies, direction, names_ports.then(|| self.graph.groups.key(group).ports))
     }
 
     /// One more use of the decision of a group, and why it denies everything, if it is because of the size of its policies.
@@ -153,7 +151,7 @@ impl Compiler {
             too_large = if self.budget.is_closed(&side) {
                 Some(TooLarge::Node)
             } else {
-                (self.pairs(&allowances) > MOST_PEERS).then_some(TooLarge::Pod)
+                (self.pairs(&allowances, MOST_PEERS) > MOST_PEERS).then_some(TooLarge::Pod)
             };
             if too_large.is_some() {
                 let any = self.acquire_union(Vec::new(), &mut memo.unions);
@@ -167,15 +165,22 @@ impl Compiler {
         (decision, too_large)
     }
 
-    /// Pairs of ports and peers that allowances make, and what the sets of such peers hold; or what is no less, and little.
-    fn pairs(&self, allowances: &Allowances) -> usize {
+    /// Pairs of ports and peers that allowances make, and what the sets of such peers hold; or what is no less, if that is no more
+    /// than `enough`.
+    fn pairs(&self, allowances: &Allowances, enough: usize) -> usize {
+        // Who is everyone leaves nothing to others.
+        if allowances.any.contains(&self.everyone) {
+            return 1;
+        }
         let size = |set: PeerSetId| self.graph.peer_sets.key(set).size();
-        let any: usize = allowances.any.iter().map(|set| size(*set)).sum();
-        let named: usize = allowances.named.iter().map(|(.., set)| 1 + size(*set)).sum();
+        let any: BTreeSet<PeerSetId> = allowances.any.iter().copied().collect();
+        let any: usize = any.into_iter().map(size).sum();
+        let named: BTreeSet<_> = allowances.named.iter().collect();
+        let named: usize = named.into_iter().map(|(.., set)| 1 + size(*set)).sum();
         let held: usize = allowances.ranges.iter().map(|(.., set)| size(*set)).sum();
         let ranges = allowances.ranges.len();
         let most = 2 * ranges * (ranges + held + any) + any + named;
-        if most <= SMALL { most } else { pairs(&allowances.ranges, size, any) + any + named }
+        if most <= enough { most } else { pairs(&allowances.ranges, size, any) + any + named }
     }
 
     fn allowances(&self, (policies, direction, ports): &Side) -> Allowances {
@@ -207,7 +212,7 @@ impl Compiler {
         name: &str,
         peers: PeerSetId,
         direction: Direction,
-        ports: PortsId,
+        ports: Option<PortsId>,
         out: &mut Allowances,
     ) {
         // A name that no pod ever had was never interned, and matches nothing until a pod has it; policies intern theirs.
@@ -215,7 +220,8 @@ impl Compiler {
         match direction {
             Direction::Egress => out.named.push((name, protocol, peers)),
             Direction::Ingress => {
-                let own = self.graph.ports.key(ports).iter().filter(|(n, t, _)| *n == name && *t == protocol);
+                let own = ports.map(|ports| &**self.graph.ports.key(ports)).unwrap_or_default();
+                let own = own.iter().filter(|(n, t, _)| *n == name && *t == protocol);
                 out.ranges.extend(own.map(|(_, _, number)| (protocol, *number, *number, peers)));
             }
         }
@@ -306,5 +312,20 @@ impl Compiler {
             }
             _ => out.push(atom),
         }
+    }
+}
+
+impl crate::graph::AllowGraph {
+    /// The policies and ports of a side by name; sorted.
+    fn names(&self, (policies, _, ports): &Side) -> Vec<Box<str>> {
+        let mut out: Vec<Box<str>> = policies.iter().map(|policy| self.policy_name(*policy).1.into()).collect();
+        let ports = ports.map(|ports| &**self.ports.key(ports)).unwrap_or_default();
+        out.extend(
+            ports
+                .iter()
+                .map(|(name, transport, number)| format!("{} {transport} {number}", self.strings.text(*name)).into_boxed_str()),
+        );
+        out.sort_unstable();
+        out
     }
 }

@@ -18,6 +18,10 @@ impl Compiler {
         }
         // New uses first, so that what stays in use is not made again.
         self.remove_policy(&policy.key);
+        let is_name = |entry: &PortEntry| matches!(entry, PortEntry::Named { .. });
+        let names_ports = rules.iter().any(|rule| {
+            rule.direction == Direction::Ingress && matches!(&rule.ports, Ports::Listed(entries) if entries.iter().any(is_name))
+        });
         let record = PolicyRecord {
             namespace,
             name: policy.key.name.as_str().into(),
@@ -25,6 +29,7 @@ impl Compiler {
             target,
             isolates_egress: policy.egress.is_some(),
             isolates_ingress: policy.ingress.is_some(),
+            names_ports,
             rules: rules.into(),
         };
         let id = self.graph.policies.insert(record);

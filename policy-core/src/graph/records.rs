@@ -423,6 +423,8 @@ pub(crate) struct PolicyRecord {
     pub target: TermId,
     pub isolates_egress: bool,
     pub isolates_ingress: bool,
+    /// Whether an ingress rule names a port.
+    pub names_ports: bool,
     pub rules: Box<[RuleRecord]>,
 }
 
