@@ -341,6 +341,47 @@ fn tenants_that_fill_a_node_close_their_own_pods() {
 }
 
 #[test]
+fn ports_that_list_every_pod_close_the_pod_that_has_them() {
+    // Each of 4,000 ports is for all pods of the cluster that lack a label, which nobody has.
+    let rules: Vec<Value> = (0..4_000)
+        .map(|i| {
+            let nobody_has_it = json!({"matchExpressions": [{"key": format!("k{i}"), "operator": "DoesNotExist"}]});
+            json!({"from": [{"namespaceSelector": {}, "podSelector": nobody_has_it}], "ports": [{"port": i + 1}]})
+        })
+        .collect();
+    let objects = |pods: u32| {
+        let mut objects = tenant("cidrrules", 100, 0);
+        objects.retain(|object| object["metadata"]["name"] != "big");
+        objects.push(
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "big", "namespace": "x"},
+            "spec": {"podSelector": {"matchLabels": {"app": "a"}}, "policyTypes": ["Ingress"], "ingress": rules}}),
+        );
+        objects.extend((0..pods).map(|i| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("c{i}"), "namespace": "x"},
+                "spec": {"nodeName": "n2", "containers": []}, "status": {"phase": "Running", "podIP": Ipv4Addr::from(0x0ac8_0000 + i).to_string()}})
+        }));
+        engine::load(&objects, Syntax::Legacy)
+    };
+    let closed = |compiler: &Compiler| compiler.graph().too_large().map(|(.., why)| why).collect::<Vec<_>>();
+    let is_allowed = |compiler: &Compiler, to: &str, port| {
+        let [from, to] = ["10.200.0.1", to].map(|a| a.parse().expect("an address"));
+        engine::is_allowed(compiler.graph(), from, to, Protocol::Port("TCP", port))
+    };
+    let [few, many] = [500, 1_000].map(objects);
+    let mut compiler = compiled(&few);
+    assert_eq!(closed(&compiler), []);
+    assert!(is_allowed(&compiler, "10.244.0.1", 4_000) && !is_allowed(&compiler, "10.244.0.1", 4_001));
+    few.difference(&many).into_iter().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    assert_eq!(closed(&compiler), [TooLarge::Node]);
+    assert!(!is_allowed(&compiler, "10.244.0.1", 4_000));
+    many.difference(&few).into_iter().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    assert_eq!(closed(&compiler), []);
+    assert!(is_allowed(&compiler, "10.244.0.1", 4_000));
+}
+
+#[test]
 fn tenants_with_many_groups_share_one_set_of_chains() {
     let mut objects = tenant("cidrrules", 1_000, 0);
     for i in 0..100 {

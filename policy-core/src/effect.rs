@@ -125,7 +125,7 @@ impl<'a> Effects<'a> {
 }
 
 /// Rules whose port ranges overlap make a set of peers for each port at which one of them begins or ends. Those of other policies for the
-/// same pods come on top, so this finds some of what is not compiled, and nothing that is.
+/// same pods come on top, so this finds some of what is not compiled.
 fn too_many_peers(policy: &Policy, direction: Direction) -> Option<Finding> {
     let rules = policy.rules(direction)?;
     let mut known: HashMap<&Peers, usize> = HashMap::new();

@@ -29,7 +29,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use crate::model::Direction;
+use crate::model::{Direction, MOST_PEERS};
 use crate::sets::AddressSet;
 
 /// The per-pod L3/L4 allow graph of a snapshot.
@@ -84,17 +84,19 @@ pub enum TooLarge {
 }
 
 impl fmt::Display for TooLarge {
-    /// What is wrong, after "closed because".
+    /// What is wrong, and what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pod => {
-                "the policies of the pod make more than 250,000 pairs of ports and peers; use port ranges that do not overlap, or fewer rules"
-            }
-            Self::Node => {
-                "the policies of all pods of the node make too many pairs of ports and peers, and those of this namespace most of them; use \
-                 fewer rules, or pods with the same policies"
-            }
-        })
+        match self {
+            Self::Pod => write!(
+                f,
+                "the policies of the pod make more than {MOST_PEERS} pairs of ports and peers, their selectors and blocks included; use port \
+                 ranges that do not overlap, or fewer rules"
+            ),
+            Self::Node => f.write_str(
+                "the policies of the node's pods make too many pairs of ports and peers, and those of this namespace most of them; use fewer \
+                 rules, or the same policies for more pods",
+            ),
+        }
     }
 }
 

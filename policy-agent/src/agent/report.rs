@@ -91,7 +91,7 @@ impl Agent {
                 format!("{namespace}/{name}")
             };
             let policies: Vec<String> = graph.isolating(group, direction).into_iter().take(OVERSIZED_SHOWN).map(name).collect();
-            let pods = graph.pods_of(group).count();
+            let pods = graph.pods_of(group).filter(|pod| graph.is_in_scope(*pod)).count();
             format!("{direction} of {pods} pods, selected by {}, is closed: {why}", policies.join(", "))
         };
         graph.too_large().take(OVERSIZED_SHOWN).map(line).collect()

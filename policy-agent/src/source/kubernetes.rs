@@ -361,3 +361,82 @@ fn said<K: Watched>(event: Result<Event<Object<K>>, watcher::Error>) -> Said {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    type Frames = BoxStream<'static, Result<Frame<Bytes>, Infallible>>;
+
+    fn frames(values: impl futures::Stream<Item = Value> + Send + 'static) -> Frames {
+        values.map(|value| Ok(Frame::data(Bytes::from(format!("{value}\n"))))).boxed()
+    }
+
+    /// An API server with one object of each kind, whose list of pods by watching never ends: it says nothing, or the same pod again
+    /// and again after a pause.
+    fn answer(uri: &http::Uri, repeats: Option<Duration>) -> Frames {
+        let plural = uri.path().rsplit('/').next().unwrap_or_default();
+        let kind = Kind::of_plural(plural).expect("a kind that is watched");
+        let version = if kind == Kind::NetworkPolicy { "networking.k8s.io/v1" } else { "v1" };
+        let metadata = json!({"name": "a", "namespace": (kind != Kind::Namespace && kind != Kind::Node).then_some("x"), "resourceVersion": "7"});
+        let object =
+            json!({"apiVersion": version, "kind": kind.name(), "metadata": metadata, "spec": {"podSelector": {}}, "status": {}});
+        let query = uri.query().unwrap_or_default();
+        if !query.contains("watch=true") {
+            let kind = format!("{}List", kind.name());
+            let list = json!({"apiVersion": version, "kind": kind, "metadata": {"resourceVersion": "7"}, "items": [object]});
+            return frames(stream::iter([list]));
+        }
+        let added = json!({"type": "ADDED", "object": object});
+        let end = json!({"type": "BOOKMARK", "object": {"apiVersion": version, "kind": kind.name(),
+            "metadata": {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}}});
+        match (query.contains("sendInitialEvents=true"), kind, repeats) {
+            (false, ..) | (true, Kind::Pod, None) => frames(stream::pending()),
+            (true, Kind::Pod, Some(pause)) => frames(stream::unfold(added, move |added| async move {
+                tokio::time::sleep(pause).await;
+                Some((added.clone(), added))
+            })),
+            (true, ..) => frames(stream::iter([added, end]).chain(stream::pending())),
+        }
+    }
+
+    /// How long it takes until everything is there.
+    async fn start(repeats: Option<Duration>) -> Duration {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let body = StreamBody::new(answer(request.uri(), repeats));
+            async move { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let start = Instant::now();
+        let mut session = Session::new(Client::new(service, "default"), Heard::new(), "n1".to_owned());
+        while !session.is_complete() {
+            assert!(start.elapsed() < Duration::from_secs(1000), "it never ends");
+            session.next().await;
+        }
+        let took = start.elapsed();
+        // What has ended is not taken for a list that does not end.
+        let quiet = tokio::time::timeout(10 * ENDLESS, async {
+            loop {
+                session.next().await;
+            }
+        });
+        assert!(quiet.await.is_err() && session.is_complete() && !session.is_listing(Kind::Pod));
+        took
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_by_watching_that_never_ends_is_asked_for_as_a_list() {
+        let silent = start(None).await;
+        assert!(silent >= STUCK && silent < 2 * STUCK, "{silent:?}");
+        let endless = start(Some(Duration::from_secs(5))).await;
+        assert!(endless >= ENDLESS && endless < ENDLESS + STUCK, "{endless:?}");
+    }
+}

@@ -22,6 +22,12 @@ const SMALL: usize = 64;
 const RANGE: usize = 2;
 const PORTS: usize = 8;
 const LONGEST: usize = 64;
+/// With more distinct peers than this, a pod is listed with each of its ports; with so many of a range at most. So many elements cost
+/// as much as a pair. Terms that select few pods are not counted.
+const FEW_PEERS: usize = 16;
+const LISTED: usize = 16;
+const ELEMENTS: usize = 8;
+const FEW_PODS: u32 = 64;
 /// Peers of every port cost this part of others in each set that is made with them.
 const SHARED: usize = 16;
 
@@ -93,33 +99,101 @@ pub(super) struct Budget {
     large: BTreeMap<Side, Large>,
     /// The side of each group that has a large one.
     of: FxHashMap<(GroupId, Direction), Side>,
-    /// Sides that are not compiled.
-    closed: BTreeSet<Side>,
+    /// Sides that are not compiled, with the groups that had them when they were chosen.
+    closed: BTreeMap<Side, BTreeSet<GroupId>>,
+    /// All groups that have been counted.
+    counted: BTreeSet<GroupId>,
+    /// Whether terms select so many more pods, or less, that all sides are to be counted again.
+    is_stale: bool,
 }
 
+const LIMITS: Limits = Limits { most: MOST_OF_NODE, small: SMALL, few_peers: FEW_PEERS, few_pods: FEW_PODS };
+
+/// See the constants of these names.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub most: usize,
     pub small: usize,
+    pub few_peers: usize,
+    pub few_pods: u32,
+}
+
+impl Limits {
+    /// The pods of a term as they are counted: in powers of two, so that few changes count, and none if they are few.
+    pub(super) fn crowd(self, pods: u32) -> usize {
+        if pods <= self.few_pods { 0 } else { pods.next_power_of_two() as usize }
+    }
+
+    /// What the pods cost that these ranges' peers select: `pods` of each. Where there are many peers, each pod is listed with its
+    /// ports.
+    pub(super) fn pods<K: Copy + Ord>(self, ranges: &[(Transport, u16, u16, K)], pods: impl Fn(K) -> usize) -> usize {
+        let peers: BTreeSet<K> = ranges.iter().map(|(.., peers)| *peers).collect();
+        if peers.len() <= self.few_peers {
+            return 0;
+        }
+        ranges.iter().map(|(_, low, high, peers)| length(*low, *high).min(LISTED) * pods(*peers) / ELEMENTS).sum()
+    }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        let limits = Limits { most: MOST_OF_NODE, small: SMALL };
-        Self { limits, large: BTreeMap::new(), of: FxHashMap::default(), closed: BTreeSet::new() }
+        let limits = LIMITS;
+        Self {
+            limits,
+            large: BTreeMap::new(),
+            of: FxHashMap::default(),
+            closed: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            is_stale: false,
+        }
     }
 }
 
 /// What ranges of ports cost beside the pairs that they make.
 pub(super) fn ports<K>(ranges: &[(Transport, u16, u16, K)]) -> usize {
-    let length = |low: u16, high: u16| usize::from(high.saturating_sub(low)) + 1;
     ranges.iter().map(|(_, low, high, _)| RANGE + length(*low, *high).min(LONGEST) / PORTS).sum()
+}
+
+fn length(low: u16, high: u16) -> usize {
+    usize::from(high.saturating_sub(low)) + 1
 }
 
 impl Budget {
     /// Whether a side is closed for what the node's sides cost together.
     pub(super) fn is_closed(&self, side: &Side) -> bool {
-        self.closed.contains(side)
+        self.closed.contains_key(side)
+    }
+
+    /// A term selects more pods, or less.
+    pub(super) fn count(&mut self, pods: &mut u32, by: i32) {
+        let before = self.limits.crowd(*pods);
+        *pods = pods.saturating_add_signed(by);
+        self.is_stale |= before != self.limits.crowd(*pods);
+    }
+
+    /// The groups to count again when these changed. They are counted after that, if they are `needed`.
+    pub(super) fn recount(&mut self, changed: &[GroupId], needed: impl Fn(GroupId) -> bool) -> Vec<GroupId> {
+        for (group, direction) in changed.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
+            self.forget(group, direction);
+        }
+        for group in changed {
+            if needed(*group) {
+                self.counted.insert(*group)
+            } else {
+                self.counted.remove(group)
+            };
+        }
+        if std::mem::take(&mut self.is_stale) {
+            (self.large, self.of) = Default::default();
+            return self.counted.iter().copied().collect();
+        }
+        changed.iter().copied().filter(|group| self.counted.contains(group)).collect()
+    }
+
+    /// A group is gone.
+    pub(super) fn remove(&mut self, group: GroupId) {
+        Direction::ALL.into_iter().for_each(|direction| self.forget(group, direction));
+        self.counted.remove(&group);
     }
 
     /// The group has this side, whose policies and ports have these names.
@@ -140,7 +214,7 @@ impl Budget {
     }
 
     /// The group has no large side in this direction any more.
-    pub(super) fn forget(&mut self, group: GroupId, direction: Direction) {
+    fn forget(&mut self, group: GroupId, direction: Direction) {
         let Some(side) = self.of.remove(&(group, direction)) else { return };
         if let Some(large) = self.large.get_mut(&side) {
             large.groups.remove(&group);
@@ -152,9 +226,14 @@ impl Budget {
 
     /// Chooses the sides to close. Groups of which a side is closed, or is not any more, since the last choice.
     pub(super) fn choose(&mut self) -> Vec<GroupId> {
-        let closed = self.too_much(self.limits.most);
-        let changed = closed.symmetric_difference(&self.closed);
-        let groups = changed.filter_map(|side| self.large.get(side)).flat_map(|large| large.groups.iter().copied()).collect();
+        let closed = self.too_much(self.limits.most).into_iter();
+        let closed: BTreeMap<Side, BTreeSet<GroupId>> =
+            closed.filter_map(|side| Some((side.clone(), self.large.get(&side)?.groups.clone()))).collect();
+        let opened = self.closed.iter().filter(|(side, _)| !closed.contains_key(*side));
+        let newly = closed.iter().filter(|(side, _)| !self.closed.contains_key(*side));
+        let groups = opened.chain(newly).flat_map(|(_, groups)| groups.iter().copied());
+        // Those that are gone meanwhile need no decision.
+        let groups = groups.filter(|group| self.counted.contains(group)).collect();
         self.closed = closed;
         groups
     }
@@ -187,9 +266,9 @@ impl Budget {
 
     /// What it holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 4] {
-        let Self { limits: _, large, of, closed } = self;
-        [large.len(), large.values().map(|large| large.groups.len()).sum(), of.len(), closed.len()]
+    pub(super) fn sizes(&self) -> [usize; 5] {
+        let Self { limits: _, large, of, closed, counted, is_stale: _ } = self;
+        [large.len(), large.values().map(|large| large.groups.len()).sum(), of.len(), closed.len(), counted.len()]
     }
 }
 
@@ -228,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn pods_cost_where_they_are_listed_with_their_ports() {
+        let cost = |peers: u32, low, high| {
+            LIMITS.pods(&(0..peers).map(|n| (TCP, low, high, n)).collect::<Vec<_>>(), |_| LIMITS.crowd(1000))
+        };
+        assert_eq!(cost(16, 80, 80), 0);
+        assert_eq!(cost(17, 80, 80), 17 * 1024 / 8);
+        assert_eq!(cost(17, 80, 89), 17 * 10 * 1024 / 8);
+        assert_eq!(cost(17, 1, 65535), 17 * 16 * 1024 / 8);
+        assert_eq!([0, 64, 65, 128, 129].map(|pods| LIMITS.crowd(pods)), [0, 0, 128, 128, 256]);
+    }
+
+    #[test]
     fn the_namespace_that_costs_most_loses_its_largest_sides() {
         let mut budget = Budget::default();
         let ids = |n: u32| (GroupId::from_index(n), (vec![PolicyId::from_index(n)], Direction::Ingress, None));
@@ -245,9 +336,8 @@ mod tests {
         assert_eq!(closed(&budget, 889), [policy(0), policy(1), policy(2)]);
         assert_eq!(closed(&budget, 0).len(), 5);
         for n in 0..5 {
-            let (group, side) = ids(n);
-            budget.forget(group, side.1);
+            budget.remove(ids(n).0);
         }
-        assert_eq!(budget.sizes(), [0; 4]);
+        assert_eq!(budget.sizes(), [0; 5]);
     }
 }

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::Compiler;
 use super::budget::{Side, pairs, ports};
-use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol, TooLarge};
+use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol, TermId, TooLarge};
 use crate::model::{Direction, MOST_PEERS, PortEntry, Ports};
 use crate::sets::Transport;
 
@@ -62,21 +62,20 @@ impl Compiler {
 
     /// Counts what the sides of these groups cost now, and returns other groups that are to be decided again for it.
     fn spend(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
-        for (group, direction) in groups.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
-            self.budget.forget(group, direction);
-        }
         let mut known: FxHashMap<Side, usize> = FxHashMap::default();
-        let needed = groups.iter().filter(|group| self.graph.groups.data(**group).in_scope > 0);
-        let needed: Vec<GroupId> = needed.copied().collect();
-        for (group, direction) in needed.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
+        let groups = self.budget.recount(groups, |group| self.graph.groups.data(group).in_scope > 0);
+        for (group, direction) in groups.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
             let side = self.side(group, direction);
             if side.0.is_empty() {
                 continue;
             }
             let cost = known.get(&side).copied().unwrap_or_else(|| {
                 let allowances = self.allowances(&side);
-                let ports = ports(&allowances.ranges);
-                let pairs = self.pairs(&allowances, self.budget.limits.small.saturating_sub(ports));
+                let limits = self.budget.limits;
+                let term = |term: &TermId| limits.crowd(self.graph.terms.data(*term).pods);
+                let pods = limits.pods(&allowances.ranges, |set| self.graph.peer_sets.key(set).terms.iter().map(term).sum());
+                let ports = ports(&allowances.ranges) + pods;
+                let pairs = self.pairs(&allowances, limits.small.saturating_sub(ports));
                 // What is too large by itself is not compiled, and costs nothing.
                 if pairs > MOST_PEERS { 0 } else { pairs + ports }
             });

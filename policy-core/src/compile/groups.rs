@@ -65,6 +65,8 @@ impl Compiler {
         let state = self.graph.templates.data_mut(template);
         (state.group, state.position) = (group, position);
         let in_scope = i32::try_from(state.in_scope).unwrap_or(i32::MAX);
+        let pods = i32::try_from(state.pods.len()).unwrap_or(i32::MAX);
+        self.count_pods(group, pods);
         self.count_in_scope(group, in_scope);
     }
 
@@ -72,6 +74,8 @@ impl Compiler {
     fn detach(&mut self, template: TemplateId) {
         let state = self.graph.templates.data(template);
         let (group, position, in_scope) = (state.group, state.position, i32::try_from(state.in_scope).unwrap_or(i32::MAX));
+        let pods = i32::try_from(state.pods.len()).unwrap_or(i32::MAX);
+        self.count_pods(group, -pods);
         let templates = &mut self.graph.groups.data_mut(group).templates;
         templates.swap_remove(position as usize);
         shrink_list(templates);
@@ -80,6 +84,18 @@ impl Compiler {
         }
         self.count_in_scope(group, -in_scope);
         self.release_group(group);
+    }
+
+    /// There are more pods of a group, or less.
+    pub(super) fn count_pods(&mut self, group: GroupId, by: i32) {
+        if by == 0 || self.graph.only_node.is_none() {
+            return;
+        }
+        let state = self.graph.groups.data_mut(group);
+        state.pods = state.pods.saturating_add_signed(by);
+        for term in &state.terms {
+            self.budget.count(&mut self.graph.terms.data_mut(*term).pods, by);
+        }
     }
 
     /// More pods of a group are in the compiler's scope, or less.
@@ -120,8 +136,8 @@ impl Compiler {
         let key = *self.graph.groups.key(group);
         for direction in Direction::ALL {
             self.set_decision(group, direction, None);
-            self.budget.forget(group, direction);
         }
+        self.budget.remove(group);
         self.delta.decisions.retain(|(g, _)| *g != group);
         self.delta.groups_removed.push(group);
         self.leave_group(group);

@@ -64,6 +64,8 @@ impl Compiler {
                 let state = self.graph.templates.data_mut(template);
                 let position = u32::try_from(state.pods.len()).unwrap_or(u32::MAX);
                 state.pods.push(id);
+                let group = state.group;
+                self.count_pods(group, 1);
                 self.graph.pods.get_mut(id).position = position;
                 for address in &addresses {
                     self.touch(*address);
@@ -141,6 +143,7 @@ impl Compiler {
             if let Some(moved) = moved {
                 self.graph.pods.get_mut(moved).position = position;
             }
+            self.count_pods(self.graph.templates.data(template).group, -1);
         }
         if let Ok(entry) = self.graph.pod_names.find_entry(hash_name(namespace, &key.name), |other| *other == id) {
             entry.remove();

@@ -166,10 +166,12 @@ impl Compiler {
     }
 
     pub(super) fn join(&mut self, term: TermId, group: GroupId) {
+        let pods = i32::try_from(self.graph.groups.data(group).pods).unwrap_or(i32::MAX);
         self.graph.terms.data_mut(term).groups.insert(group);
         let terms = &mut self.graph.groups.data_mut(group).terms;
         if let Err(at) = terms.binary_search(&term) {
             terms.insert(at, term);
+            self.budget.count(&mut self.graph.terms.data_mut(term).pods, pods);
         }
         if !self.graph.terms.data(term).policies.is_empty() {
             self.dirty.insert(group);
@@ -177,10 +179,12 @@ impl Compiler {
     }
 
     pub(super) fn part(&mut self, term: TermId, group: GroupId) {
+        let pods = i32::try_from(self.graph.groups.data(group).pods).unwrap_or(i32::MAX);
         self.graph.terms.data_mut(term).groups.remove(group);
         let terms = &mut self.graph.groups.data_mut(group).terms;
         if let Ok(at) = terms.binary_search(&term) {
             terms.remove(at);
+            self.budget.count(&mut self.graph.terms.data_mut(term).pods, -pods);
         }
         if !self.graph.terms.data(term).policies.is_empty() {
             self.dirty.insert(group);

@@ -285,6 +285,8 @@ pub(crate) struct Group {
     pub position: u32,
     /// Pods within the compiler's scope.
     pub in_scope: u32,
+    /// All of its pods; counted for one node.
+    pub pods: u32,
     /// Terms that match the group, sorted.
     pub terms: SmallVec<[TermId; 4]>,
     /// By [`Direction`]; `None` until compiled, and out of scope.
@@ -324,6 +326,8 @@ pub(crate) struct TermKey {
 pub(crate) struct TermState {
     /// The groups that match.
     pub groups: GroupSet,
+    /// The pods of these groups; counted for one node.
+    pub pods: u32,
     /// Policies whose target it is.
     pub policies: SmallVec<[PolicyId; 2]>,
     /// Peer sets that hold it.

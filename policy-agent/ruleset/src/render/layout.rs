@@ -21,7 +21,7 @@ const FEW_PEERS: usize = 16;
 /// Named sets of each sort on one node. With this many, the walk costs tens of milliseconds for a table from scratch.
 const MOST_SETS: usize = 1024;
 /// In a crowded side, ports of a range that are listed one by one for each pod.
-const FEW_PORTS: usize = 256;
+const FEW_PORTS: usize = 16;
 /// In a crowded side, address ranges that are compared one by one.
 const FEW_RANGES: usize = 64;
 
