@@ -133,9 +133,9 @@ fn graph_sizes(graph: &AllowGraph) -> BTreeMap<&'static str, Vec<usize>> {
         add("named ports", vec![1, *decisions as usize, usize::from(*was_live)]);
     }
     for (_, _, group) in groups.iter() {
-        let Group { templates, position: _, in_scope, pods, terms, decisions } = group;
+        let Group { templates, position: _, in_scope, terms, decisions } = group;
         let decisions = decisions.iter().flatten().count();
-        add("in groups", vec![templates.len(), *in_scope as usize, *pods as usize, terms.len(), decisions]);
+        add("in groups", vec![templates.len(), *in_scope as usize, terms.len(), decisions]);
     }
     for (_, _, template) in templates.iter() {
         let Template { group: _, position: _, in_scope, pods } = template;

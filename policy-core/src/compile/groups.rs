@@ -91,11 +91,16 @@ impl Compiler {
         if by == 0 || self.graph.only_node.is_none() {
             return;
         }
-        let state = self.graph.groups.data_mut(group);
-        state.pods = state.pods.saturating_add_signed(by);
-        for term in &state.terms {
+        for term in &self.graph.groups.data(group).terms {
             self.budget.count(&mut self.graph.terms.data_mut(*term).pods, by);
         }
+    }
+
+    /// The pods of a group, in whole numbers that can be taken away; counted for one node.
+    pub(super) fn pods_in(&self, group: GroupId) -> i32 {
+        let templates = self.graph.only_node.map(|_| &self.graph.groups.data(group).templates).into_iter().flatten();
+        let pods = templates.map(|template| self.graph.templates.data(*template).pods.len()).sum::<usize>();
+        i32::try_from(pods).unwrap_or(i32::MAX)
     }
 
     /// More pods of a group are in the compiler's scope, or less.

@@ -166,7 +166,7 @@ impl Compiler {
     }
 
     pub(super) fn join(&mut self, term: TermId, group: GroupId) {
-        let pods = i32::try_from(self.graph.groups.data(group).pods).unwrap_or(i32::MAX);
+        let pods = self.pods_in(group);
         self.graph.terms.data_mut(term).groups.insert(group);
         let terms = &mut self.graph.groups.data_mut(group).terms;
         if let Err(at) = terms.binary_search(&term) {
@@ -179,7 +179,7 @@ impl Compiler {
     }
 
     pub(super) fn part(&mut self, term: TermId, group: GroupId) {
-        let pods = i32::try_from(self.graph.groups.data(group).pods).unwrap_or(i32::MAX);
+        let pods = self.pods_in(group);
         self.graph.terms.data_mut(term).groups.remove(group);
         let terms = &mut self.graph.groups.data_mut(group).terms;
         if let Ok(at) = terms.binary_search(&term) {

@@ -285,8 +285,6 @@ pub(crate) struct Group {
     pub position: u32,
     /// Pods within the compiler's scope.
     pub in_scope: u32,
-    /// All of its pods; counted for one node.
-    pub pods: u32,
     /// Terms that match the group, sorted.
     pub terms: SmallVec<[TermId; 4]>,
     /// By [`Direction`]; `None` until compiled, and out of scope.
