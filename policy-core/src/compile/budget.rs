@@ -92,6 +92,13 @@ struct Large {
     groups: BTreeSet<GroupId>,
 }
 
+/// What a namespace has.
+#[derive(Default)]
+struct Tenant<'a> {
+    cost: usize,
+    sides: Vec<(&'a Large, &'a Side)>,
+}
+
 /// What the sides of one node cost.
 pub(super) struct Budget {
     /// What they may cost together, and what is not counted.
@@ -245,19 +252,19 @@ impl Budget {
         if total <= most {
             return out;
         }
-        let mut namespaces: BTreeMap<&str, (usize, Vec<(&Large, &Side)>)> = BTreeMap::new();
+        let mut namespaces: BTreeMap<&str, Tenant<'_>> = BTreeMap::new();
         for (side, large) in &self.large {
-            let (sum, sides) = namespaces.entry(&large.namespace).or_default();
-            *sum += large.cost;
-            sides.push((large, side));
+            let tenant = namespaces.entry(&large.namespace).or_default();
+            tenant.cost += large.cost;
+            tenant.sides.push((large, side));
         }
-        for (_, sides) in namespaces.values_mut() {
-            sides.sort_by_key(|(large, side)| (large.cost, &large.names, side.1));
+        for tenant in namespaces.values_mut() {
+            tenant.sides.sort_by_key(|(large, side)| (large.cost, &large.names, side.1));
         }
         while total > most {
-            let Some((sum, sides)) = namespaces.values_mut().max_by_key(|(sum, _)| *sum) else { break };
-            let Some((large, side)) = sides.pop() else { break };
-            *sum -= large.cost;
+            let Some(tenant) = namespaces.values_mut().max_by_key(|tenant| tenant.cost) else { break };
+            let Some((large, side)) = tenant.sides.pop() else { break };
+            tenant.cost -= large.cost;
             total -= large.cost;
             out.insert(side.clone());
         }
