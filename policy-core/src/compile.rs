@@ -29,7 +29,6 @@ mod terms;
 mod values;
 
 use budget::Budget;
-pub(crate) use budget::pairs;
 use delta::Memberships;
 pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
 use index::LabelIndex;

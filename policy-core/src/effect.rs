@@ -4,9 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::compile::pairs;
 use crate::model::{Direction, MOST_PEERS, NamedPort, ObjectKey, Peers, Phase, Pod, Policy, PortEntry, Ports};
-use crate::sets::Transport;
+use crate::sets::{Transport, pairs};
 
 /// What is the matter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

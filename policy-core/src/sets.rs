@@ -4,9 +4,11 @@
 //! module knows about Kubernetes.
 
 mod addresses;
+mod overlap;
 mod ports;
 mod ranges;
 
 pub use addresses::{AddressSet, Family, block_of};
+pub(crate) use overlap::pairs;
 pub use ports::{PortSet, Protocol, ProtocolPorts, Transport};
 pub use ranges::{Bound, RangeSet};

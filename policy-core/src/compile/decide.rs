@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::Compiler;
-use super::budget::{Side, pairs, ports};
+use super::budget::{Side, ports};
 use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol, TermId, TooLarge};
 use crate::model::{Direction, MOST_PEERS, PortEntry, Ports};
-use crate::sets::Transport;
+use crate::sets::{Transport, pairs};
 
 /// What all selecting policies allow in one direction, rule by rule (S3.2, S3.3).
 #[derive(Default)]
