@@ -229,7 +229,8 @@ impl Compiler {
     /// One more use of the decision that these allowances make.
     fn flatten(&mut self, allowances: Allowances, memo: &mut Memo) -> DecisionId {
         let any = self.acquire_union(allowances.any, &mut memo.unions);
-        let atoms = self.atoms(any, &allowances.ranges, memo);
+        // Everyone gets every port, so no range of ports has peers of its own, however many ranges overlap.
+        let atoms = if any == self.everyone { Vec::new() } else { self.atoms(any, &allowances.ranges, memo) };
         let mut by_name: BTreeMap<(Symbol, Transport), Vec<PeerSetId>> = BTreeMap::new();
         for (name, transport, peers) in allowances.named {
             by_name.entry((name, transport)).or_default().push(peers);
