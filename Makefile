@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help build install demo demo-cluster image krew manifests test check bench fuzz-more
+.PHONY: help build install demo demo-cluster image krew manifests docs test check bench fuzz-more
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -33,6 +33,11 @@ image: ## Build the container image without a daemon (target/image/netpol.tar)
 krew: ## Pack `kubectl netpol` for krew (target/krew)
 	@.ci/install
 	@policy-cli/krew/pack
+
+docs: ## Build the manual as a website and check its links (target/docs)
+	@.ci/install python3 python3-venv
+	@"$$(.ci/mdbook)" build docs
+	@.ci/links
 
 test: ## Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
 	@.ci/install

@@ -195,8 +195,8 @@ fn metrics_are_those_of_the_documentation() {
     let _ = child.kill();
     let _ = child.wait();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let readme = std::fs::read_to_string(root.join("policy-agent/README.md")).expect("the agent's README");
-    let documented: Vec<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `netpol_")?.split('`').next()).collect();
+    let page = std::fs::read_to_string(root.join("docs/src/reference/metrics.md")).expect("the page of metrics");
+    let documented: Vec<&str> = page.lines().filter_map(|l| l.strip_prefix("| `netpol_")?.split('`').next()).collect();
     assert!(documented.len() > 10, "{documented:?}");
     let measured: Vec<&str> = metrics.lines().filter_map(|l| l.strip_prefix("# TYPE netpol_")?.split(' ').next()).collect();
     for name in &documented {

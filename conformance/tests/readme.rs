@@ -1,4 +1,4 @@
-//! The commands that the agent's documentation shows do what it says, as they stand there; and its settings are those that there are.
+//! The commands about the agent in READMEs and in the book do what is said of them; and the documented settings are those that there are.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
 
@@ -28,19 +28,25 @@ fn help() -> String {
     text(&Command::new(binary("policy-agent")).arg("--help").output().expect("it runs"))
 }
 
-/// Every command about the agent in the blocks of READMEs and in the examples of `--help`, without what is said of it.
+/// The Markdown files of a folder and of those in it.
+fn pages_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let below = |path: PathBuf| if path.is_dir() { pages_below(&path) } else { vec![path] };
+    paths.into_iter().flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// Every command about the agent in the blocks of READMEs and of the book, and in the examples of `--help`, without what is said of it.
 fn commands(help: &str) -> BTreeSet<String> {
-    let blocks = |readme: &str| -> Vec<String> {
-        read(readme)
-            .split("\n```")
-            .skip(1)
-            .step_by(2)
-            .flat_map(str::lines)
-            .map(|l| l.trim_start_matches("$ ").to_owned())
-            .collect()
+    let blocks = |text: String| -> Vec<String> {
+        text.split("\n```").skip(1).step_by(2).flat_map(str::lines).map(|l| l.trim_start_matches("$ ").to_owned()).collect()
     };
-    let mut lines = blocks("policy-agent/README.md");
-    lines.extend(blocks("README.md"));
+    let mut lines = blocks(read("policy-agent/README.md"));
+    lines.extend(blocks(read("README.md")));
+    let pages = pages_below(&root().join("docs/src"));
+    assert!(pages.len() > 10, "{pages:?}");
+    lines.extend(pages.iter().flat_map(|page| blocks(std::fs::read_to_string(page).expect("readable"))));
     let examples = help.split("Examples:\n").nth(1).expect("examples").lines();
     lines.extend(examples.take_while(|line| line.starts_with("  ")).map(|line| line.trim().to_owned()));
     let end = |line: &str| line.split("  ").next().unwrap_or_default().trim().to_owned();
@@ -238,9 +244,9 @@ fn settings(help: &str) -> BTreeMap<String, (String, String)> {
 #[test]
 fn settings_are_those_of_the_documentation() {
     let settings = settings(&help());
-    let readme = read("policy-agent/README.md");
+    let page = read("docs/src/reference/settings.md");
     let mut documented = BTreeSet::new();
-    for line in readme.lines().filter(|line| line.starts_with("| `--")) {
+    for line in page.lines().filter(|line| line.starts_with("| `--")) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [flag, variable, default] = cells[..] else { panic!("{line}") };
         let (flag, variable) = (flag.trim_matches('`'), variable.trim_matches('`'));

@@ -1,4 +1,4 @@
-//! What Prometheus sees. Names end in their unit; the table in the README is tested against this list.
+//! What Prometheus sees. Names end in their unit; the table in docs/src/reference/metrics.md is tested against this list.
 
 use std::time::Duration;
 

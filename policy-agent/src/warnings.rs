@@ -1,6 +1,6 @@
 //! What about the node keeps packets away from the ruleset, or lets them choose what it sees of them.
 //!
-//! Detected where the node shows it; README, "Stated limits", has the rest.
+//! Detected where the node shows it; docs/src/reference/limits.md has the rest.
 
 use std::path::Path;
 

@@ -327,7 +327,7 @@ pub(crate) enum OwnNode {
 pub(crate) enum AnswerFormat {
     /// For people
     Text,
-    /// For machines; the schema is in the README
+    /// For programs; the manual describes the fields under "JSON output"
     Json,
 }
 
@@ -335,7 +335,7 @@ pub(crate) enum AnswerFormat {
 pub(crate) enum ListFormat {
     /// For people
     Text,
-    /// For machines; the schema is in the README
+    /// For programs; the manual describes the fields under "JSON output"
     Json,
     /// One row for each protocol of a connection
     Csv,

@@ -1,4 +1,4 @@
-//! The questions and the console blocks of every README are true.
+//! The questions and the console blocks of every README, and those of the book, are true.
 
 #![expect(clippy::expect_used, reason = "a failing check panics")]
 
@@ -22,6 +22,15 @@ fn examples() -> Vec<PathBuf> {
         std::fs::read_dir(root().join("examples")).expect("examples").map(|e| e.expect("an entry").path()).collect();
     folders.sort();
     folders
+}
+
+/// The Markdown files of a folder and of those in it.
+fn pages_below(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let below = |path: PathBuf| if path.is_dir() { pages_below(&path) } else { vec![path] };
+    paths.into_iter().flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
 
 #[test]
@@ -71,11 +80,12 @@ fn every_file_of_an_example_is_valid_and_asked_about() {
 /// Blocks of the form `$ netpol …` with the output below.
 #[test]
 fn console_blocks_show_what_netpol_prints() {
-    let mut readmes = vec![root().join("README.md")];
-    readmes.extend(examples().into_iter().map(|e| e.join("README.md")));
+    let mut pages = vec![root().join("README.md")];
+    pages.extend(examples().into_iter().map(|e| e.join("README.md")));
+    pages.extend(pages_below(&root().join("docs/src")));
     let mut count = 0;
-    for readme in readmes {
-        let text = std::fs::read_to_string(&readme).expect("a README");
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("readable");
         for block in text.split("```console\n").skip(1) {
             let block = block.split("```").next().unwrap_or_default();
             for part in block.split("$ ").skip(1) {
@@ -92,10 +102,10 @@ fn console_blocks_show_what_netpol_prints() {
                     Some(beginning) => shown.starts_with(beginning),
                     None => shown == expected,
                 };
-                assert!(is_shown, "{}: {line}: expected\n{expected}\nfound\n{shown}", readme.display());
+                assert!(is_shown, "{}: {line}: expected\n{expected}\nfound\n{shown}", page.display());
                 count += 1;
             }
         }
     }
-    assert!(count >= 7, "only {count} console blocks were found");
+    assert!(count >= 11, "only {count} console blocks were found");
 }
