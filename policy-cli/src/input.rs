@@ -88,6 +88,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     }
     progress.finish_and_clear();
     let mut snapshot = loader.finish();
+    policy_lint::check(&mut snapshot);
     forget_lines(&mut snapshot);
     Ok(Input { snapshot, excerpts, files: files.len(), namespace })
 }
