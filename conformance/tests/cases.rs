@@ -72,7 +72,8 @@ fn faults_are_those_of_the_table() {
             };
             loader.read_stored(stored.as_bytes());
             loader.read("case.yaml", text.as_bytes());
-            let snapshot = loader.finish();
+            let mut snapshot = loader.finish();
+            policy_lint::check(&mut snapshot);
             let found: Vec<Vec<String>> = snapshot
                 .diagnostics
                 .iter()

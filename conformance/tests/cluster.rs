@@ -491,7 +491,7 @@ fn the_command_line_answers_about_a_live_cluster() {
     assert!(saved.status.success() && String::from_utf8_lossy(&saved.stderr).contains("no Secrets"), "{saved:?}");
     let file = cluster.folder.path().join("cluster.yaml.gz");
     std::fs::write(&file, &saved.stdout).expect("writable");
-    let text = String::from_utf8(manifest_files::content(&file, 1 << 30).expect("gzip")).expect("UTF-8");
+    let text = String::from_utf8(policy_input::files::content(&file, 1 << 30).expect("gzip")).expect("UTF-8");
     assert!(!text.contains("hidden-in"));
     assert!(text.contains(r#""kind":"Deployment""#) && text.matches(r#""kind":"Pod""#).count() >= 1200);
 

@@ -487,7 +487,7 @@ fn broken_policies_fail_closed() {
     });
 }
 
-/// No text makes the loader panic, or what it loaded the compiler.
+/// No text makes the loader panic, or what it loaded the lint or the compiler.
 #[test]
 fn mutilated_manifests_do_no_harm() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
@@ -507,7 +507,9 @@ fn mutilated_manifests_do_no_harm() {
         }
         let mut loader = policy_core::manifest::Loader::new(Syntax::Strict);
         loader.read("mutilated.yaml", &bytes);
-        let graph = engine::compile(loader.finish().changes());
+        let mut snapshot = loader.finish();
+        policy_lint::check(&mut snapshot);
+        let graph = engine::compile(snapshot.changes());
         prop_assert_eq!(graph.counts().pods, 0);
         Ok(())
     });

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cluster_objects::Access;
 pub(crate) use netpol_cni::protocol::SOCKET;
 use policy_agent::install::Chain;
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::ObjectKey;
+use policy_input::cluster::Access;
 use policy_ruleset::DenyLog;
 
 use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Protection, Settings};

@@ -19,13 +19,13 @@ use policy_core::compile::{self, Compiler, GraphDelta};
 use policy_core::graph::AllowGraph;
 use policy_core::model::Change;
 use policy_core::plan::InterfaceName;
+use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
 pub use self::earlier::Held;
 use crate::connections::{Order, Scope};
 use crate::interfaces::{Interface, Interfaces};
 use crate::kernel::Kernel;
-use crate::kernel::batch::Messages;
 use crate::kernel::doors::{ApplyError, Door, Target};
 use crate::kernel::monitor::Between;
 use crate::saved::Saver;

@@ -1,16 +1,12 @@
 //! The kernel's table: putting transactions in force, and noticing when somebody else changes it.
 //!
-//! - `encode`: transactions as netlink batches; pure.
-//! - `batch`: batches as bytes: numbered, kept, made for another table.
 //! - `netlink`: the socket.
 //! - `doors`: the two ways to apply a transaction.
 //! - `monitor`: what others do to the ruleset.
 //! - `table`: what is in our table: whose it is, and its counters.
 //! - `fake`: a kernel for tests, with nf_tables' own rules about references.
 
-pub mod batch;
 pub mod doors;
-pub mod encode;
 pub mod fake;
 pub mod monitor;
 pub(crate) mod netlink;

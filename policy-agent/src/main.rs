@@ -8,7 +8,7 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cluster_objects::{Access, full_text};
+use policy_input::cluster::{Access, full_text};
 
 use args::{Args, Command};
 

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cluster_objects::{Access, full_text};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,6 +22,7 @@ use kube::api::{WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use policy_core::model::ObjectKey;
+use policy_input::cluster::{Access, full_text};
 
 use self::evidence::{Evidence, Observation, Owner, Verdict};
 use crate::install::Kept;

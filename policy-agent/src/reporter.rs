@@ -11,8 +11,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as Controller};
 use kube::{Api, Client, Resource};
-use policy_core::effect::{Effects, Finding, Knowledge, Reason};
 use policy_core::model::{Change, ObjectKey, Pod, Policy};
+use policy_lint::effect::{Effects, Finding, Knowledge, Reason};
 
 use crate::source::{Extent, News, Source};
 

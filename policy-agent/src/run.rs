@@ -7,7 +7,6 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cluster_objects::Access;
 use policy_agent::admin::{counters, http, socket};
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
 use policy_agent::connections::{self, Conntrack};
@@ -30,6 +29,7 @@ use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
 use policy_core::compile;
 use policy_core::model::ObjectKey;
+use policy_input::cluster::Access;
 use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};

@@ -19,10 +19,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use policy_core::model::Quarantine;
 use policy_ruleset::Transaction;
+use policy_ruleset::netlink::Messages;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use crate::kernel::batch::Messages;
 
 /// The first line of the file, with the version of its format.
 const MAGIC: &str = "netpol ruleset 1\n";

@@ -31,8 +31,8 @@ pub(crate) struct Live {
 #[cfg(feature = "cluster")]
 pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
     use anyhow::anyhow;
-    use cluster_objects::{Access, full_text, read};
     use policy_core::manifest::is_foreign_policy;
+    use policy_input::cluster::{Access, full_text, read};
 
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use manifest_files::{content, manifests_below, regular_content};
 use policy_core::diagnostic::{Diagnostic, Kind, Severity};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
+use policy_input::files::{content, manifests_below, regular_content};
 
 use crate::args::InputArgs;
 use crate::cluster;
@@ -88,6 +88,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     }
     progress.finish_and_clear();
     let mut snapshot = loader.finish();
+    policy_lint::check(&mut snapshot);
     forget_lines(&mut snapshot);
     Ok(Input { snapshot, excerpts, files: files.len(), namespace })
 }

@@ -448,7 +448,7 @@ fn rules_that_messages_cite_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
     let semantics = std::fs::read_to_string(root.join("conformance/SEMANTICS.md")).expect("the semantics");
     let mut texts = Vec::new();
-    for folder in ["policy-core/src", "policy-cli/src", "conformance/src", "conformance/cases"] {
+    for folder in ["policy-core/src", "policy-lint/src", "policy-cli/src", "conformance/src", "conformance/cases"] {
         sources(&root.join(folder), &mut texts);
     }
     let mut count = 0;

@@ -29,6 +29,7 @@ mod terms;
 mod values;
 
 use budget::Budget;
+pub use budget::pairs_of_rules;
 use delta::Memberships;
 pub use delta::{GraphDelta, MemberChange, NamedMemberChange};
 use index::LabelIndex;

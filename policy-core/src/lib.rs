@@ -41,7 +41,6 @@
 
 pub mod compile;
 pub mod diagnostic;
-pub mod effect;
 pub mod graph;
 pub mod manifest;
 pub mod model;

@@ -15,6 +15,5 @@ pub use change::{Change, NAME_LABEL, Namespace, Quarantine};
 pub use keys::{ObjectKey, Origin, WorkloadKey};
 pub use node::Node;
 pub use pod::{Addresses, NamedPort, Phase, Placement, Pod};
-pub(crate) use policy::MOST_PEERS;
-pub use policy::{Direction, IpBlock, NamespaceScope, Peer, Peers, Policy, PortEntry, Ports, Rule};
+pub use policy::{Direction, IpBlock, MOST_PEERS, NamespaceScope, Peer, Peers, Policy, PortEntry, Ports, Rule};
 pub use selector::{Labels, Operator, Requirement, Selector};

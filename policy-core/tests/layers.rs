@@ -5,12 +5,11 @@
 use std::path::{Path, PathBuf};
 
 /// Each module and the modules that it may import.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("sets", &[]),
     ("diagnostic", &[]),
     ("model", &["sets", "diagnostic"]),
-    ("effect", &["model", "sets"]),
-    ("manifest", &["effect", "model", "sets", "diagnostic"]),
+    ("manifest", &["model", "sets", "diagnostic"]),
     ("graph", &["model", "sets", "diagnostic"]),
     ("compile", &["graph", "model", "sets", "diagnostic"]),
     ("verdict", &["graph", "model", "sets", "diagnostic"]),

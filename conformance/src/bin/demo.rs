@@ -51,7 +51,7 @@ struct View {
 
 fn view(folder: &Path) -> View {
     let mut loader = policy_core::manifest::Loader::new(Syntax::Strict);
-    for path in manifest_files::manifests_below(folder).expect("the folder is there") {
+    for path in policy_input::files::manifests_below(folder).expect("the folder is there") {
         loader.read(&path.display().to_string(), &std::fs::read(&path).expect("readable"));
     }
     let snapshot = loader.finish();

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use policy_core::compile::Compiler;
 use policy_core::model::{Change, Quarantine};
+use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Op, Ruleset, Transaction, render};
 
 use super::{ApplyError, Enforcer, Failure, Step, TRIES};
-use crate::kernel::batch::Messages;
 use crate::kernel::doors::Target;
 use crate::saved::{Saved, Saver};
 

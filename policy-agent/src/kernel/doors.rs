@@ -6,11 +6,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::TableFlags;
+use policy_ruleset::netlink::{Batch, EncodeError, Messages, encode};
 use policy_ruleset::{Op, TABLE, Transaction};
 
 use super::GUARD;
-use super::batch::Messages;
-use super::encode::{self, Batch, EncodeError};
 use super::netlink::{Netlink, Refusal};
 use super::table::OWNER;
 
@@ -144,7 +143,7 @@ impl NetlinkDoor {
         if transaction.is_empty() {
             return Ok(());
         }
-        let batch = encode::encode(transaction, generation, self.protection)?;
+        let batch = encode(transaction, generation, self.protection)?;
         self.send(table, batch, generation, |step| transaction.ops.get(step))
     }
 

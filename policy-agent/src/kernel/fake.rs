@@ -12,10 +12,10 @@ use nftables::expr::{Expression, NamedExpression, SetItem, Verdict};
 use nftables::schema::Rule;
 use nftables::stmt::Statement;
 use nix::errno::Errno;
+use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Element, Hook, Op, Transaction, cut};
 
 use super::Kernel;
-use super::batch::Messages;
 use super::doors::{ApplyError, Door, Target};
 use super::monitor::Between;
 use super::monitor::announcements::Announcements;

@@ -10,8 +10,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
-
-use super::encode::Batch;
+use policy_ruleset::netlink::Batch;
 
 /// Bytes that may be under way: a full table of 100,000 addresses is a few MiB.
 const BUFFER: usize = 64 << 20;

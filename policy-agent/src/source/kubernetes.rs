@@ -15,13 +15,13 @@ mod store;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use cluster_objects::{Access, full_text};
 use futures::FutureExt;
 use futures::stream::{self, AbortHandle, BoxStream, SelectAll, StreamExt};
 use kube::client::ClientBuilder;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, InitialListStrategy};
 use kube::{Api, Client, Resource};
+use policy_input::cluster::{Access, full_text};
 use serde_json::Value;
 use tokio::time::Instant;
 

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use manifest_files::Scan;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
+use policy_input::files::Scan;
 
 use self::file::{Content, File};
 use self::stamp::{Stamp, stamp};
@@ -129,7 +129,7 @@ impl Manifests {
     /// Looks at the folder; `None` when there is nothing to tell.
     fn look(&mut self) -> Option<News> {
         self.looks = self.looks.saturating_add(1);
-        let now = Look::new(manifest_files::scan(&self.folder));
+        let now = Look::new(policy_input::files::scan(&self.folder));
         let troubles = now.scan.troubles.iter().map(|(_, error)| error.to_string()).collect();
         let mut is_news = troubles != self.troubles;
         self.troubles = troubles;

@@ -4,13 +4,13 @@
 //! namespace can hold very many policies. What one node compiles is bounded, so that it costs its owner's pods their traffic, and
 //! not the node its memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rustc_hash::FxHashMap;
 
 use crate::graph::{GroupId, PolicyId, PortsId};
-use crate::model::Direction;
-use crate::sets::Transport;
+use crate::model::{Direction, Peers, PortEntry, Ports, Rule};
+use crate::sets::{Transport, pairs};
 
 /// What the sides of one node may cost together: 600 MB of the agent's memory at the worst, where each pair is a rule of its own.
 const MOST_OF_NODE: usize = 500_000;
@@ -30,6 +30,29 @@ const FEW_PODS: u32 = 64;
 
 /// What tells sides apart: the policies that isolate, sorted, and, where they name ports, the ports that names are looked up in.
 pub(super) type Side = (Vec<PolicyId>, Direction, Option<PortsId>);
+
+/// Pairs of ports and peers that the rules of one policy and direction make by themselves.
+///
+/// Other policies for the same pods come on top, and so does what the peers select. A policy that makes more than
+/// [`MOST_PEERS`](crate::model::MOST_PEERS) alone is therefore not compiled, whatever the pods are, and its pods get no traffic; one that
+/// makes fewer may not be.
+///
+/// Cost: linear in the port ranges of the rules, times the logarithm of their number.
+#[must_use]
+pub fn pairs_of_rules(rules: &[Rule]) -> usize {
+    let mut known: HashMap<&Peers, usize> = HashMap::new();
+    let mut ranges: Vec<(Transport, u16, u16, usize)> = Vec::new();
+    for rule in rules {
+        let Ports::Listed(entries) = &rule.ports else { continue };
+        let next = known.len();
+        let peers = *known.entry(&rule.peers).or_insert(next);
+        ranges.extend(entries.iter().filter_map(|entry| match entry {
+            PortEntry::Range { protocol, low, high } => Some((*protocol, *low, *high, peers)),
+            PortEntry::Named { .. } | PortEntry::Unreadable => None,
+        }));
+    }
+    pairs(&ranges, |_| 0, 0)
+}
 
 /// A side that is not small.
 struct Large {

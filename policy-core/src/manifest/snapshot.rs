@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::lower::OwnerName;
 use super::wire::ObjectMeta;
 use crate::diagnostic::{Diagnostic, Kind, Severity};
-use crate::effect::{Effects, Finding, Knowledge};
 use crate::model::{Change, Direction, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
 
 /// What the files describe.
@@ -200,7 +199,6 @@ impl Assembly {
             workload.pods.sort();
             workload.pods.dedup();
         }
-        self.warn_of_no_effect(&pods);
         let policies: BTreeMap<_, _> =
             std::mem::take(&mut self.policies).into_iter().map(|(key, (policy, _))| (key, policy)).collect();
         self.assume_namespaces(pods.keys().chain(policies.keys()).map(|key| key.namespace.clone()).collect());
@@ -214,25 +212,6 @@ impl Assembly {
             skipped: self.skipped,
             foreign: self.foreign,
             objects: self.objects,
-        }
-    }
-
-    /// Policies that have no effect, or less than it seems, on the pods that were read.
-    fn warn_of_no_effect(&mut self, pods: &BTreeMap<ObjectKey, Pod>) {
-        let effects = Effects::new(pods.values(), Knowledge::Part);
-        for (policy, origin) in self.policies.values() {
-            let warning = |finding: Finding| Diagnostic {
-                severity: Severity::Warning,
-                kind: Kind::NoEffect,
-                rule: finding.rule,
-                file: origin.file.clone(),
-                position: Some(crate::diagnostic::Position { line: origin.line, column: 1, bytes: (0, 0) }),
-                object: format!("NetworkPolicy {}", policy.key),
-                path: finding.path,
-                message: finding.message,
-                help: finding.help,
-            };
-            self.diagnostics.extend(effects.findings(policy).into_iter().map(warning));
         }
     }
 

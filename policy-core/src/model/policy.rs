@@ -11,7 +11,7 @@ use crate::sets::{AddressSet, Transport};
 /// Pairs of ports and peers that one decision may have, together with the selectors and address ranges of its peer sets. Rules with
 /// ranges of ports that overlap make a peer set for each port at which one begins or ends, so few rules can make very many: twelve
 /// thousand rules, which one policy can have, 72 million. A pod with more than this gets no traffic.
-pub(crate) const MOST_PEERS: usize = 250_000;
+pub const MOST_PEERS: usize = 250_000;
 
 /// The direction of a rule or of isolation, seen from the pod that the policy selects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use cluster_objects::Shape;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::ClusterResourceScope;
+use policy_input::cluster::Shape;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 use serde_json::Value;
 

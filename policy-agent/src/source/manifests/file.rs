@@ -32,7 +32,7 @@ pub(super) enum Content {
 
 impl Content {
     pub(super) fn of(path: &Path, limit: u64) -> Self {
-        match manifest_files::regular_content(path, limit) {
+        match policy_input::files::regular_content(path, limit) {
             Ok(bytes) => {
                 let hash = HASHER.hash_one(&bytes);
                 Self::Bytes(bytes, hash)

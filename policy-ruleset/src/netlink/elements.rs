@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use netlink_packet_core::{DefaultNla, Emitable, Nla};
 use netlink_packet_netfilter::nftables::{SetElementList, SetElementMessage};
 use policy_core::sets::{Family, Transport};
-use policy_ruleset::{Element, SetKind, TABLE};
 
 use super::attributes::{be32, nested, raw};
+use crate::{Element, SetKind, TABLE};
 
 /// Attribute lengths are 16 bit; a message holds at most this many bytes of elements.
 const MOST_BYTES: usize = 48 << 10;

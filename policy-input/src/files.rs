@@ -1,4 +1,4 @@
-//! Which files below a folder are manifests, and their bytes. The command line and the agent read the same ones.
+//! Which files below a folder are manifests, and their bytes.
 //!
 //! - `scan`: what is below a folder.
 //! - `content`: the bytes of a file, decompressed, and never more than a limit.

@@ -4,9 +4,9 @@
 
 use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_netfilter::nftables::TableFlags;
-use policy_ruleset::{Op, TABLE, Transaction};
 
-use super::encode::{self, Batch, EncodeError};
+use super::{Batch, EncodeError, encode};
+use crate::{Op, TABLE, Transaction};
 
 /// Bytes of a netlink header, and of the header of nfnetlink after it.
 const HEADERS: usize = 20;
@@ -66,7 +66,7 @@ fn flag(message: &mut [u8], flag: u16, is_set: bool) {
 
 impl Batch {
     /// Numbers the messages from `first` on, and returns the last number.
-    pub(crate) fn renumber(&mut self, first: u32) -> u32 {
+    pub fn renumber(&mut self, first: u32) -> u32 {
         let (mut at, mut number) = (0, first.wrapping_sub(1));
         while let Some(length) = read(&self.bytes, at).map(u32::from_ne_bytes) {
             number = number.wrapping_add(1);
@@ -77,7 +77,8 @@ impl Batch {
     }
 
     /// The same for a table of another name.
-    pub(crate) fn of_table(self, name: &str) -> Self {
+    #[must_use]
+    pub fn of_table(self, name: &str) -> Self {
         if name == TABLE {
             return self;
         }
@@ -120,7 +121,7 @@ impl Messages {
     /// # Errors
     /// When a rule holds something that the renderer does not make.
     pub fn new(transaction: &Transaction) -> Result<Self, EncodeError> {
-        let batch = encode::encode(transaction, None, TableFlags::empty())?;
+        let batch = encode(transaction, None, TableFlags::empty())?;
         let mut out = Vec::with_capacity(batch.bytes.len());
         for message in messages(&batch.bytes).flatten().filter(|message| MAKING.contains(&kind(message))) {
             let start = out.len();
@@ -150,9 +151,12 @@ impl Messages {
     }
 
     /// A batch that puts the contents into the table, which is made, or emptied by being made anew if it `is_present`.
-    pub(crate) fn batch(&self, is_present: bool, generation: Option<u32>, flags: TableFlags) -> Result<Batch, EncodeError> {
+    ///
+    /// # Errors
+    /// As with [`encode`].
+    pub fn batch(&self, is_present: bool, generation: Option<u32>, flags: TableFlags) -> Result<Batch, EncodeError> {
         let ops = if is_present { vec![Op::DeleteTable, Op::AddTable] } else { vec![Op::AddTable] };
-        let mut batch = encode::encode(&Transaction { ops }, generation, flags)?;
+        let mut batch = encode(&Transaction { ops }, generation, flags)?;
         let count = batch.steps.len();
         // The last message ends the batch.
         let end = messages(&batch.bytes).flatten().last().map(<[u8]>::to_vec).unwrap_or_default();
@@ -172,9 +176,9 @@ mod tests {
     use netlink_packet_core::{NLM_F_ACK, NetlinkMessage};
     use netlink_packet_netfilter::NetfilterMessage;
     use policy_core::sets::Family;
-    use policy_ruleset::{Element, SetKind};
 
     use super::*;
+    use crate::{Element, SetKind};
 
     fn transaction() -> Transaction {
         let kind = SetKind::Addresses(Family::V4);
@@ -193,8 +197,8 @@ mod tests {
 
     #[test]
     fn no_two_batches_of_a_socket_have_a_number_in_common() {
-        let encode = || encode::encode(&transaction(), Some(7), TableFlags::empty()).unwrap();
-        let (mut first, mut second) = (encode(), encode());
+        let batch = || encode(&transaction(), Some(7), TableFlags::empty()).unwrap();
+        let (mut first, mut second) = (batch(), batch());
         let last = first.renumber(41);
         assert_eq!((numbers(&first), last), ((41..46).collect(), 45));
         assert_eq!(second.renumber(last.wrapping_add(1)), 50);
@@ -209,7 +213,7 @@ mod tests {
         let contents = Messages::new(&transaction()).unwrap();
         for (is_present, tables) in [(false, 1), (true, 2)] {
             let batch = contents.batch(is_present, Some(7), TableFlags::empty()).unwrap();
-            let encoded = encode::encode(&transaction(), Some(7), TableFlags::empty()).unwrap();
+            let encoded = encode(&transaction(), Some(7), TableFlags::empty()).unwrap();
             let is_making = |message: &&NetlinkMessage<NetfilterMessage>| MAKING.contains(&message.header.message_type);
             let payloads = |batch: &Batch| parsed(batch).iter().filter(is_making).map(|m| m.payload.clone()).collect::<Vec<_>>();
             assert_eq!(payloads(&batch), payloads(&encoded));

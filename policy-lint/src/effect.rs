@@ -2,10 +2,12 @@
 //!
 //! Nothing is decided here: these are findings for whoever wrote the policy.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Direction, MOST_PEERS, NamedPort, ObjectKey, Peers, Phase, Pod, Policy, PortEntry, Ports};
-use crate::sets::{Transport, pairs};
+use policy_core::compile::pairs_of_rules;
+use policy_core::diagnostic::{Diagnostic, Kind, Position, Severity};
+use policy_core::model::{Direction, MOST_PEERS, NamedPort, ObjectKey, Origin, Phase, Pod, Policy, PortEntry, Ports};
+use policy_core::sets::Transport;
 
 /// What is the matter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -33,6 +35,24 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl Finding {
+    /// The finding as a warning about a policy that is written there.
+    #[must_use]
+    pub fn diagnostic(self, origin: Option<&Origin>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Warning,
+            kind: Kind::NoEffect,
+            rule: self.rule,
+            file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
+            position: origin.map(|origin| Position { line: origin.line, column: 1, bytes: (0, 0) }),
+            object: format!("NetworkPolicy {}", self.policy),
+            path: self.path,
+            message: self.message,
+            help: self.help,
+        }
+    }
 }
 
 /// Whether the pods given are all there are.
@@ -127,18 +147,7 @@ impl<'a> Effects<'a> {
 /// same pods come on top, so this finds some of what is not compiled.
 fn too_many_peers(policy: &Policy, direction: Direction) -> Option<Finding> {
     let rules = policy.rules(direction)?;
-    let mut known: HashMap<&Peers, usize> = HashMap::new();
-    let mut ranges: Vec<(Transport, u16, u16, usize)> = Vec::new();
-    for rule in rules {
-        let Ports::Listed(entries) = &rule.ports else { continue };
-        let next = known.len();
-        let peers = *known.entry(&rule.peers).or_insert(next);
-        ranges.extend(entries.iter().filter_map(|entry| match entry {
-            PortEntry::Range { protocol, low, high } => Some((*protocol, *low, *high, peers)),
-            _ => None,
-        }));
-    }
-    (pairs(&ranges, |_| 0, 0) > MOST_PEERS).then(|| Finding {
+    (pairs_of_rules(rules) > MOST_PEERS).then(|| Finding {
         policy: policy.key.clone(),
         reason: Reason::TooManyPeers,
         rule: "S0.6",
@@ -173,8 +182,9 @@ fn named(policy: &Policy, direction: Direction) -> impl Iterator<Item = (String,
 
 #[cfg(test)]
 mod tests {
+    use policy_core::manifest::{Loader, Syntax};
+
     use super::*;
-    use crate::manifest::{Loader, Syntax};
 
     const PODS: &str = r#"
 {apiVersion: v1, kind: Pod, metadata: {name: web, namespace: x, labels: {app: web}}, spec: {nodeName: n1, containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}, status: {podIP: 10.0.0.1}}

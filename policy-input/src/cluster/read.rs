@@ -7,7 +7,7 @@ use kube::Client;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use crate::{Shape, full_text};
+use super::{Shape, full_text};
 
 /// Objects asked for at once, as kubectl does.
 const PAGE: usize = 500;

@@ -1,6 +1,6 @@
 //! Statements as expressions over registers.
 //!
-//! Knows the statements that `policy-ruleset` renders, and refuses every other.
+//! Knows the statements that this crate renders, and refuses every other.
 //!
 //! - `headers`: whether a header is there, and fields compared with a value.
 
@@ -14,11 +14,11 @@ use netlink_packet_netfilter::nftables::{
 use nftables::expr::{BinaryOperation, Expression, MetaKey, NamedExpression, Payload, SetItem, Verdict};
 use nftables::schema::Rule;
 use nftables::stmt::{Operator, SetOp, Statement, VerdictMap};
-use policy_ruleset::TABLE;
 
 use super::EncodeError;
 use super::attributes::{be32, be64, nested, raw, text};
 use super::elements::{self, PORT_KEY};
+use crate::TABLE;
 
 // Verdicts: NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_GOTO, NFT_RETURN.
 const DROP: u32 = 0;
@@ -428,8 +428,8 @@ impl Encoder<'_> {
             NamedExpression::Concat(_) => PORT_KEY,
             NamedExpression::Payload(payload) => match field(payload)?.length {
                 2 => elements::SERVICE_KEY,
-                16 => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V6)),
-                _ => elements::key_type(policy_ruleset::SetKind::Addresses(policy_core::sets::Family::V4)),
+                16 => elements::key_type(crate::SetKind::Addresses(policy_core::sets::Family::V6)),
+                _ => elements::key_type(crate::SetKind::Addresses(policy_core::sets::Family::V4)),
             },
             other => return Err(EncodeError::new(other)),
         };

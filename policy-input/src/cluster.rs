@@ -1,5 +1,4 @@
-//! How to reach an API server, and which parts of its objects decide about network traffic. The command line and the agent use
-//! the same.
+//! How to reach an API server, and which parts of its objects decide about network traffic.
 //!
 //! - [`Access`]: from a kubeconfig, or the service account of a pod.
 //! - [`Shape`]: reading JSON by halves.

@@ -3,13 +3,19 @@
 //! What comes out is what nft 1.0.6 would send for the same rules, expression by expression, so that `nft list` shows the
 //! same whichever way a ruleset came into the kernel. Source: include/uapi/linux/netfilter/nf_tables.h.
 //!
+//! Nothing here opens a socket: who calls [`encode`] sends what it returns.
+//!
 //! - `attributes`: netlink attributes as bytes.
 //! - `elements`: elements of sets and maps.
 //! - `rules`: statements as expressions over registers.
+//! - `batch`: batches as bytes: numbered, kept, made for another table.
 
 mod attributes;
+mod batch;
 mod elements;
 mod rules;
+
+pub use batch::{Messages, NotMessages};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_netfilter::nftables::{
@@ -18,8 +24,8 @@ use netlink_packet_netfilter::nftables::{
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
-use policy_ruleset::{Hook, Op, SetKind, TABLE, Transaction, cut};
 
+use crate::{Hook, Op, SetKind, TABLE, Transaction, cut};
 use attributes::be32;
 
 /// The subsystem number of nf_tables in batch headers.

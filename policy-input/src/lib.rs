@@ -1,0 +1,11 @@
+//! Where objects come from. The command line and the agent read the same files and clusters in the same way.
+//!
+//! Nothing is decided here: files are bytes and objects of clusters are JSON until `policy-core` reads them.
+//!
+//! - [`files`]: which files below a folder are manifests, and their bytes.
+//! - `cluster`: how to reach an API server, and which parts of its objects decide. It is behind the feature of that name, because
+//!   the API client takes minutes to build.
+
+#[cfg(feature = "cluster")]
+pub mod cluster;
+pub mod files;
