@@ -18,9 +18,9 @@ use conformance::lab::{self, AgentProcess, Agents, Fabric, Namespace, Network, P
 use conformance::measure::{Ratios, median, percentile, spread};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
+use policy_agent::kernel::applier::{Applier, NetlinkApplier, NftApplier};
 use policy_agent::kernel::monitor::Monitor;
-use policy_agent::kernel::table::Reader;
+use policy_agent::kernel::reader::Reader;
 use policy_core::compile;
 use policy_core::manifest::Syntax;
 use policy_core::model::{
@@ -209,7 +209,7 @@ impl Path {
 
     fn ours(&self, count: usize) -> Rates {
         let transaction = with_policies(count);
-        self.rates(|node| node.run(move || NetlinkDoor::open().expect("netlink").apply(&transaction, None).expect("applied")))
+        self.rates(|node| node.run(move || NetlinkApplier::open().expect("netlink").apply(&transaction, None).expect("applied")))
     }
 
     fn usual(&self, count: usize) -> Rates {
@@ -274,10 +274,10 @@ fn address(number: usize) -> IpAddr {
 fn enforcer(peers: usize) -> Enforcer {
     let monitor = Monitor::start(|_| {}).expect("root may listen");
     let kernel = RealKernel::new(Reader::open().expect("netlink"), monitor);
-    let door = NetlinkDoor::open().expect("netlink");
+    let applier = NetlinkApplier::open().expect("netlink");
     let scope = compile::Options { node: Some(NODE.to_owned()), ..compile::Options::default() };
     let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
-    let mut enforcer = Enforcer::new(scope, options, Box::new(door), Box::new(kernel));
+    let mut enforcer = Enforcer::new(scope, options, Box::new(applier), Box::new(kernel));
     let mut changes = vec![namespace(), policy("p", "peer", 80)];
     changes.extend((0..110).map(|i| pod(&format!("s{i}"), "server", NODE, IpAddr::V4(Ipv4Addr::new(10, 244, 1, i)))));
     changes.extend((0..peers).map(|i| pod(&format!("r{i}"), "peer", "n2", address(i))));
@@ -301,7 +301,7 @@ fn latency() {
             let start = Instant::now();
             enforcer.flush().expect("applied");
             let load = start.elapsed();
-            enforcer.doubt();
+            enforcer.invalidate();
             let start = Instant::now();
             enforcer.flush().expect("applied");
             let resync = start.elapsed();
@@ -315,7 +315,7 @@ fn latency() {
                 Transaction { ops: vec![op] }
             };
             let (mut ours, mut bare, mut nft) = (Vec::new(), Vec::new(), Vec::new());
-            let mut door = NetlinkDoor::open().expect("netlink");
+            let mut applier = NetlinkApplier::open().expect("netlink");
             for i in 0..1000 {
                 let change = pod(&format!("new{i}"), "peer", "n2", address(peers + i));
                 let start = Instant::now();
@@ -327,13 +327,13 @@ fn latency() {
             for i in 0..1000 {
                 let transaction = element(i, true);
                 let start = Instant::now();
-                door.apply(&transaction, None).expect("applied");
+                applier.apply(&transaction, None).expect("applied");
                 bare.push(micros(start.elapsed()));
             }
             for i in 0..9 {
                 let transaction = element(i, false);
                 let start = Instant::now();
-                NftDoor.apply(&transaction, None).expect("applied");
+                NftApplier.apply(&transaction, None).expect("applied");
                 nft.push(micros(start.elapsed()));
             }
             let p50 = percentile(&ours, 0.5);
@@ -419,7 +419,7 @@ fn repairing() -> Vec<f64> {
             // The table is there again within microseconds; its generation tells when.
             let before = reader.generation().expect("netlink");
             let start = Instant::now();
-            NetlinkDoor::open().expect("netlink").apply(&Transaction::remove(), None).expect("deleted");
+            NetlinkApplier::open().expect("netlink").apply(&Transaction::remove(), None).expect("deleted");
             while reader.generation().expect("netlink") < before + 2 || !reader.is_present().expect("netlink") {
                 std::thread::yield_now();
             }

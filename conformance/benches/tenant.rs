@@ -14,9 +14,9 @@ use conformance::engine;
 use conformance::lab::{self, Namespace};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::doors::NetlinkDoor;
+use policy_agent::kernel::applier::NetlinkApplier;
 use policy_agent::kernel::monitor::Monitor;
-use policy_agent::kernel::table::Reader;
+use policy_agent::kernel::reader::Reader;
 use policy_core::compile;
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_ruleset::{DenyLog, Options};
@@ -87,10 +87,10 @@ struct Measured {
 fn measure(kind: &str, pairs: usize, longest: &AtomicU64) -> Measured {
     let monitor = Monitor::start(|_| {}).expect("root may listen");
     let kernel = RealKernel::new(Reader::open().expect("netlink"), monitor);
-    let door = NetlinkDoor::open().expect("netlink");
+    let applier = NetlinkApplier::open().expect("netlink");
     let scope = compile::Options { node: Some("n1".to_owned()), ..compile::Options::default() };
     let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
-    let mut enforcer = Enforcer::new(scope, options, Box::new(door), Box::new(kernel));
+    let mut enforcer = Enforcer::new(scope, options, Box::new(applier), Box::new(kernel));
     // The other pods of the node come first, so that the first load is that of the policy.
     enforcer.take(cluster(None).changes().collect());
     enforcer.flush().expect("applied");
@@ -114,14 +114,14 @@ fn measure(kind: &str, pairs: usize, longest: &AtomicU64) -> Measured {
 
 /// Another program: transactions in a table of its own, one after the other.
 fn foreign(is_done: &AtomicBool, longest: &AtomicU64) {
-    use policy_agent::kernel::doors::Door;
+    use policy_agent::kernel::applier::Applier;
     use policy_ruleset::{Op, Transaction};
     // A request that changes nothing takes the same lock.
-    let mut door = NetlinkDoor::open().expect("netlink");
+    let mut applier = NetlinkApplier::open().expect("netlink");
     let transaction = Transaction { ops: vec![Op::DeleteChain { name: "of-another-program".to_owned() }] };
     while !is_done.load(Ordering::Relaxed) {
         let start = Instant::now();
-        let _ = door.apply(&transaction, None);
+        let _ = applier.apply(&transaction, None);
         let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         longest.fetch_max(took, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(1));

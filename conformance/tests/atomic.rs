@@ -10,9 +10,9 @@ use conformance::lab::fire::{self, under_fire};
 use conformance::lab::{self, Fabric, Network, fixture};
 use policy_agent::enforcer::{Enforcer, Kind};
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::doors::NetlinkDoor;
+use policy_agent::kernel::applier::NetlinkApplier;
 use policy_agent::kernel::monitor::Monitor;
-use policy_agent::kernel::table::Reader;
+use policy_agent::kernel::reader::Reader;
 use policy_core::compile;
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_ruleset::{DenyLog, Options};
@@ -71,10 +71,10 @@ fn flooded(network: &Network, work: impl Fn(&mut Enforcer) + Send + Clone + 'sta
     let mut enforcer = network.node("n1").run(|| {
         let monitor = Monitor::start(|_| {}).expect("root may listen");
         let kernel = Box::new(RealKernel::new(Reader::open().expect("netlink"), monitor));
-        let door = Box::new(NetlinkDoor::open().expect("netlink").protecting());
+        let applier = Box::new(NetlinkApplier::open().expect("netlink").protecting());
         let scope = compile::Options { node: Some("n1".to_owned()), ..compile::Options::default() };
         let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
-        let mut enforcer = Enforcer::new(scope, options, door, kernel);
+        let mut enforcer = Enforcer::new(scope, options, applier, kernel);
         enforcer.take(cluster("").changes().collect());
         enforcer.flush().expect("in force");
         enforcer
@@ -116,7 +116,7 @@ fn no_packet_passes_while_the_table_is_replaced() {
     }
     let heard = flooded(&network, |enforcer| {
         for _ in 0..CHANGES {
-            enforcer.doubt();
+            enforcer.invalidate();
             let done = enforcer.flush().expect("in force").expect("it is replaced");
             assert_eq!(done.kind, Kind::Repair);
         }

@@ -15,9 +15,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use policy_agent::enforcer::{Enforcer, Kind};
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::doors::NetlinkDoor;
+use policy_agent::kernel::applier::NetlinkApplier;
 use policy_agent::kernel::monitor::Monitor;
-use policy_agent::kernel::table::Reader;
+use policy_agent::kernel::reader::Reader;
 use policy_core::compile;
 use policy_core::manifest::Syntax;
 use policy_ruleset::Options;
@@ -207,8 +207,8 @@ fn enforcer(node: &Namespace) -> Enforcer {
         let monitor = Monitor::start(|_| {}).expect("root may listen");
         let kernel = Box::new(RealKernel::new(Reader::open().expect("netlink"), monitor));
         let scope = compile::Options { node: Some("n1".to_owned()), ..compile::Options::default() };
-        let door = Box::new(NetlinkDoor::open().expect("netlink"));
-        let mut enforcer = Enforcer::new(scope, Options::default(), door, kernel);
+        let applier = Box::new(NetlinkApplier::open().expect("netlink"));
+        let mut enforcer = Enforcer::new(scope, Options::default(), applier, kernel);
         let snapshot = engine::load_text(&format!("{}---\n{GUARD}", fixture::manifests()), Syntax::Strict);
         enforcer.take(snapshot.changes().collect());
         enforcer.flush().expect("in force");
@@ -228,7 +228,7 @@ fn no_packet_passes_while_a_table_is_made_anew_behind_a_guard() {
         for _ in 0..150 {
             // What netpol does not make cannot be listed and deleted one by one: the table goes as a whole.
             node.command("nft", &["add", "counter", "inet", "netpol", "foreign"]);
-            enforcer.doubt();
+            enforcer.invalidate();
             assert_eq!(enforcer.flush().expect("in force").map(|done| done.kind), Some(Kind::Repair));
         }
     });

@@ -140,7 +140,7 @@ fn check(graph: &AllowGraph, oracle: &Oracle, objects: &[Value], row: &[String],
     let found = graph.verdict(&flow);
     assert_eq!(found.is_allowed(), expected, "{place}: engine {found:?}");
 
-    let (a, b) = (graph.party(source), graph.party(destination));
+    let (a, b) = (graph.endpoint(source), graph.endpoint(destination));
     let asked = PortSet::of(engine::protocol(question));
     let [egress, ingress] = graph.explain(&a, &b, a.is_same_endpoint(&b), &asked, [from, to]);
     match why.as_str() {

@@ -516,7 +516,7 @@ fn an_address_of_nobody_knows_whom_is_in_quarantine() {
         let flow = Flow { source: ip(source), destination: ip(destination), protocol: Protocol::Port(Transport::Tcp, 80) };
         let verdict = compiler.graph().verdict(&flow);
         assert_eq!(verdict.is_allowed(), is_allowed, "{source} -> {destination}: {verdict:?}");
-        let ports = |address| compiler.graph().party(ip(address));
+        let ports = |address| compiler.graph().endpoint(ip(address));
         let (egress, ingress) = compiler.graph().ports_between(&ports(source), &ports(destination), source == destination);
         assert_eq!(!egress.intersection(&ingress).is_empty(), is_allowed, "{source} -> {destination}");
     }

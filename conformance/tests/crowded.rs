@@ -10,7 +10,7 @@ use conformance::generate::{Cluster, crowded, mostly_as_before};
 use conformance::lab::{self, Agents, Fabric, Namespace, Network, truth};
 use conformance::oracle::{Oracle, Protocol};
 use policy_agent::enforcer::Enforcer;
-use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
+use policy_agent::kernel::applier::{Applier, NetlinkApplier, NftApplier};
 use policy_agent::kernel::fake::{FakeKernel, Table, Trouble};
 use policy_core::compile::{Compiler, GraphDelta, Options};
 use policy_core::graph::TooLarge;
@@ -102,17 +102,17 @@ fn blocks(listing: &str) -> BTreeSet<&str> {
     inside.split("\n\n").map(str::trim).collect()
 }
 
-struct Doors {
+struct Appliers {
     netlink: Namespace,
     nft: Namespace,
 }
 
-impl Doors {
+impl Appliers {
     fn apply(&self, transaction: &Transaction) {
         let (one, other) = (transaction.clone(), transaction.clone());
-        let by_netlink = move || NetlinkDoor::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string());
+        let by_netlink = move || NetlinkApplier::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string());
         self.netlink.run(by_netlink).unwrap_or_else(|e| panic!("netlink: {e}"));
-        self.nft.run(move || NftDoor.apply(&other, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
+        self.nft.run(move || NftApplier.apply(&other, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
     }
 
     /// The elements of all sets and maps as the kernel lists them; sorted.
@@ -135,13 +135,13 @@ fn both_doors_leave_the_same_table() {
     if !lab::is_available(&["nft", "ip"]) {
         return;
     }
-    let doors = Doors { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") };
+    let appliers = Appliers { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") };
     let fresh = Namespace::new("from scratch");
     check(25, states(), |states| {
         let mut compiler = on_n1();
         let mut before = Snapshot::default();
         let mut ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
-        doors.apply(&Transaction::replace(&ruleset, compiler.graph()));
+        appliers.apply(&Transaction::replace(&ruleset, compiler.graph()));
         for state in &states {
             let snapshot = engine::load(&state.objects, Syntax::Legacy);
             before.difference(&snapshot).into_iter().for_each(|change| compiler.apply(change));
@@ -149,18 +149,18 @@ fn both_doors_leave_the_same_table() {
             let next = if delta.is_structural { render(&compiler.graph().node_plan(), &OPTIONS) } else { ruleset.clone() };
             // In parts, each of which the kernel must take.
             let update = Transaction::update(&ruleset, &next, &delta, compiler.graph());
-            update.into_parts(40).iter().for_each(|part| doors.apply(part));
-            let [netlink, nft] = doors.listed();
+            update.into_parts(40).iter().for_each(|part| appliers.apply(part));
+            let [netlink, nft] = appliers.listed();
             prop_assert_eq!(&netlink, &nft);
-            let [netlink_elements, nft_elements] = doors.elements();
+            let [netlink_elements, nft_elements] = appliers.elements();
             prop_assert_eq!(netlink_elements, nft_elements, "elements as the kernel has them, end marks included");
             let text = next.filled(compiler.graph()).to_text();
             fresh.command_with("nft", &["-f", "-"], &text);
             let scratch = fresh.command("nft", &["list", "table", "inet", "netpol"]);
             prop_assert_eq!(blocks(&netlink), blocks(&scratch), "step by step is from scratch");
             let (chains, sets) = (next.chains.keys().cloned().collect(), next.sets.keys().cloned().collect());
-            doors.apply(&Transaction::rebuild(&next, compiler.graph(), &chains, &sets));
-            let [netlink, nft] = doors.listed();
+            appliers.apply(&Transaction::rebuild(&next, compiler.graph(), &chains, &sets));
+            let [netlink, nft] = appliers.listed();
             prop_assert_eq!(blocks(&netlink), blocks(&scratch), "rebuilt is from scratch");
             prop_assert_eq!(&netlink, &nft);
             (before, ruleset) = (snapshot, next);
@@ -174,16 +174,16 @@ fn a_set_of_another_kind_is_no_obstacle() {
     if !lab::is_available(&["nft", "ip"]) {
         return;
     }
-    let doors = Doors { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") };
+    let appliers = Appliers { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") };
     let compiler = compiled(&engine::load(&tenant("cidrrules", 3, 0), Syntax::Legacy));
     let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
-    for namespace in [&doors.netlink, &doors.nft] {
+    for namespace in [&appliers.netlink, &appliers.nft] {
         let foreign = "table inet netpol { set isolated4 { type mark; }\n chain forward { type filter hook forward priority filter; meta mark @isolated4 drop; }\n}\n";
         namespace.command_with("nft", &["-f", "-"], foreign);
     }
     let (chains, sets) = (BTreeSet::from(["forward".to_owned()]), BTreeSet::from(["isolated4".to_owned()]));
-    doors.apply(&Transaction::rebuild(&ruleset, compiler.graph(), &chains, &sets));
-    let [netlink, nft] = doors.listed();
+    appliers.apply(&Transaction::rebuild(&ruleset, compiler.graph(), &chains, &sets));
+    let [netlink, nft] = appliers.listed();
     assert_eq!(netlink, nft);
     assert!(netlink.contains("type ipv4_addr") && !netlink.contains("type mark"), "{netlink}");
 }

@@ -8,9 +8,9 @@ use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::NetfilterMessage;
 use nftables::expr::{BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem};
 use nftables::stmt::{JumpTarget, Match, Operator, Statement, VerdictMap};
+use policy_agent::enforcer::saved::{Saver, Store};
 use policy_agent::enforcer::{Enforcer, Held, Kind};
 use policy_agent::kernel::fake::{FakeKernel, Table, Trouble};
-use policy_agent::saved::{Saver, Store};
 use policy_core::compile;
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_core::model::Quarantine;
@@ -26,15 +26,15 @@ fn scope() -> compile::Options {
     compile::Options { node: Some("n1".to_owned()), ..compile::Options::default() }
 }
 
-/// An enforcer and its kernel. `is_bound` says whether its door can ask for a generation.
+/// An enforcer and its kernel. `is_bound` says whether its applier can ask for a generation.
 fn enforcer(is_bound: bool) -> (Enforcer, FakeKernel) {
     let kernel = FakeKernel::new();
-    let door = if is_bound { kernel.clone() } else { kernel.unbound() };
-    (through(door, &kernel), kernel)
+    let applier = if is_bound { kernel.clone() } else { kernel.unbound() };
+    (through(applier, &kernel), kernel)
 }
 
-fn through(door: FakeKernel, kernel: &FakeKernel) -> Enforcer {
-    Enforcer::new(scope(), OPTIONS, Box::new(door), Box::new(kernel.clone()))
+fn through(applier: FakeKernel, kernel: &FakeKernel) -> Enforcer {
+    Enforcer::new(scope(), OPTIONS, Box::new(applier), Box::new(kernel.clone()))
 }
 
 /// What the agent does with what the monitor reports.
@@ -89,11 +89,12 @@ fn trouble() -> impl Strategy<Value = Option<Trouble>> {
 fn any_sequence_of_troubles_ends_with_the_right_table() {
     let states = prop::collection::vec((cluster(), prop::collection::vec(trouble(), 0..4), any::<bool>(), 0..4_usize), 1..6);
     let is_new = prop::collection::vec(prop::bool::weighted(0.2), 23);
-    check(2_000, (states, is_new, 0..3_u8), |(states, is_new, door)| {
+    check(2_000, (states, is_new, 0..3_u8), |(states, is_new, applier)| {
         let kernel = FakeKernel::new();
-        let is_bound = door != 1;
-        let door = [kernel.clone(), kernel.unbound(), kernel.protecting()].into_iter().nth(door.into()).expect("a door");
-        let mut enforcer = through(door, &kernel);
+        let is_bound = applier != 1;
+        let applier =
+            [kernel.clone(), kernel.unbound(), kernel.protecting()].into_iter().nth(applier.into()).expect("an applier");
+        let mut enforcer = through(applier, &kernel);
         let mut before = Snapshot::default();
         let mut last: Option<Cluster> = None;
         for (cluster, troubles, is_meddled, interruptions) in states {
@@ -113,7 +114,7 @@ fn any_sequence_of_troubles_ends_with_the_right_table() {
                 let was = kernel.table();
                 let result = enforcer.flush();
                 if result.is_err() && is_bound {
-                    // Nothing of ours took effect, or all of it; the rest is what somebody else did. A door that cannot ask for a
+                    // Nothing of ours took effect, or all of it; the rest is what somebody else did. An applier that cannot ask for a
                     // generation may add to what somebody else has just changed.
                     let flushed = |table: Option<Table>| {
                         let mut table = table;
@@ -184,7 +185,7 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
         assert_ne!(step(&mut enforcer).kind, Kind::Update, "the table was gone, and an element is not enough");
         kernel.expect(Trouble::OurChains);
         assert_eq!(step(&mut enforcer).kind, Kind::Repair, "an element fits, but the rules are gone");
-        enforcer.doubt();
+        enforcer.invalidate();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
         // Whatever else is in our table goes, and what cannot be kept is made anew.
         kernel.meddle(|table| {
@@ -192,28 +193,28 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
             table.sets.insert("foreign".to_owned(), std::collections::BTreeSet::new());
             table.chains.insert("foreign".to_owned(), (Some(policy_ruleset::Hook::Input), Vec::new()));
         });
-        enforcer.doubt();
+        enforcer.invalidate();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
         kernel.meddle(|table| {
             let forward = table.as_mut().and_then(|table| table.chains.get_mut("forward")).expect("a chain");
             forward.0 = Some(policy_ruleset::Hook::Input);
         });
-        enforcer.doubt();
+        enforcer.invalidate();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
         assert_eq!(kernel.table(), Some(scratch(&with_peers(peers.get()))));
         kernel.meddle(|table| table.as_mut().expect("a table").strangers = 3);
-        enforcer.doubt();
+        enforcer.invalidate();
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
         assert_eq!(kernel.table(), Some(scratch(&with_peers(peers.get()))));
         assert!(!kernel.was_open() && kernel.guard().is_none(), "a guard filtered while the table was made anew");
 
         // Listings that others interrupt are repeated.
-        enforcer.doubt();
+        enforcer.invalidate();
         kernel.interrupt(7);
         assert_eq!(step(&mut enforcer).kind, Kind::Repair);
 
         // Without an answer, a table that is there is not made anew: that would let packets through.
-        enforcer.doubt();
+        enforcer.invalidate();
         kernel.expect(Trouble::LoseRequest);
         assert!(enforcer.flush().is_err());
         assert_eq!(enforcer.flush().expect("it answers again").map(|done| done.kind), Some(Kind::Repair));
@@ -235,9 +236,9 @@ fn what_goes_wrong_decides_how_the_table_is_written() {
 
 #[test]
 fn what_others_do_elsewhere_is_not_ours() {
-    for door in [FakeKernel::new(), FakeKernel::new().unbound(), FakeKernel::new().protecting()] {
-        let kernel = door.clone();
-        let mut enforcer = through(door, &kernel);
+    for applier in [FakeKernel::new(), FakeKernel::new().unbound(), FakeKernel::new().protecting()] {
+        let kernel = applier.clone();
+        let mut enforcer = through(applier, &kernel);
         enforcer.take(with_peers(1).changes().collect());
         enforcer.flush().expect("in force");
         assert!(!listen(&mut enforcer, &kernel), "what we did is not a change of somebody else");
@@ -256,8 +257,8 @@ fn lost_announcements_matter_where_others_can_change_the_table() {
     for trouble in [Trouble::Overflow, Trouble::Gap] {
         for is_protected in [false, true] {
             let kernel = FakeKernel::new();
-            let door = if is_protected { kernel.protecting() } else { kernel.clone() };
-            let mut enforcer = through(door, &kernel);
+            let applier = if is_protected { kernel.protecting() } else { kernel.clone() };
+            let mut enforcer = through(applier, &kernel);
             enforcer.take(with_peers(1).changes().collect());
             enforcer.flush().expect("in force");
             listen(&mut enforcer, &kernel);
@@ -275,9 +276,9 @@ fn lost_announcements_matter_where_others_can_change_the_table() {
     }
 }
 
-/// A table that an agent made through this door and left.
-fn left_behind(door: FakeKernel, kernel: &FakeKernel, snapshot: &Snapshot) {
-    let mut enforcer = through(door, kernel);
+/// A table that an agent made through this applier and left.
+fn left_behind(applier: FakeKernel, kernel: &FakeKernel, snapshot: &Snapshot) {
+    let mut enforcer = through(applier, kernel);
     enforcer.take(snapshot.changes().collect());
     enforcer.flush().expect("in force");
     kernel.close();
@@ -389,7 +390,7 @@ fn a_table_that_is_gone_is_restored_from_disk_and_from_records() {
             assert_eq!(kernel.guard(), None);
         };
         check(&kernel);
-        // It is lost again while the sources are silent: through this door, anybody can do that.
+        // It is lost again while the sources are silent: through this applier, anybody can do that.
         assert!(!listen(&mut enforcer, &kernel));
         kernel.meddle(|table| *table = None);
         assert!(listen(&mut enforcer, &kernel));
@@ -471,7 +472,7 @@ fn big_fills_come_before_the_switch() {
     let applied = kernel.applied();
     assert!(applied > 3, "the fill of 12,000 elements was one transaction");
     // The sets and rules of a table that is there are replaced at once: nothing may be missing in between.
-    enforcer.doubt();
+    enforcer.invalidate();
     enforcer.flush().expect("applied");
     assert_eq!(kernel.table(), Some(scratch(&many)));
     assert!(kernel.applied() <= applied + 2, "what was there was replaced in parts");
@@ -492,7 +493,7 @@ fn big_fills_come_before_the_switch() {
 
 #[test]
 fn the_fake_refuses_what_nf_tables_refuses() {
-    use policy_agent::kernel::doors::Door;
+    use policy_agent::kernel::applier::Applier;
     let address = policy_ruleset::SetKind::Ranges(policy_core::sets::Family::V4);
     let ip = |text: &str| text.parse().expect("an address");
     let range = |low, high| policy_ruleset::Element::Range(ip(low), ip(high));

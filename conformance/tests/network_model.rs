@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use conformance::engine;
 use conformance::lab::packets::{self, Payload, mark};
 use conformance::lab::{self, Agents, Ears, Fabric, Namespace, Network, Packets, fixture, send};
-use policy_agent::kernel::doors::{Door, NetlinkDoor};
+use policy_agent::kernel::applier::{Applier, NetlinkApplier};
 use policy_core::compile::{Compiler, Options};
 use policy_core::manifest::Syntax;
 use policy_ruleset::{DenyLog, Transaction, render};
@@ -222,7 +222,9 @@ fn neighbours_on_one_bridge_find_each_other() {
         is_heard_at(other, one, (ip(addresses[1]), packet), is_expected)
     };
     assert!(heard((135, 64), true), "without rules");
-    node.run(move || NetlinkDoor::open().expect("a socket").apply(&all, None).map_err(|e| e.to_string()).expect("it is taken"));
+    node.run(move || {
+        NetlinkApplier::open().expect("a socket").apply(&all, None).map_err(|e| e.to_string()).expect("it is taken")
+    });
     for pod in [one, other] {
         pod.command("ip", &["neighbour", "flush", "dev", "eth0"]);
     }
@@ -317,7 +319,7 @@ fn errors_are_bounded_for_each_workload() {
         // It costs another workload none of its own.
         let one = lab.crossing(stranger, &third, vec![error(&third, stranger, outside, 77)]);
         assert_eq!(marks(&one), BTreeSet::from([77]), "an error that {third} needs");
-        // About no connection, none passes.
+        // Description no connection, none passes.
         let about = packets::packet(ip(victim), 1, ip(outside), Payload::Udp(2), 78);
         let stray = vec![(ip(victim), packets::error(ip(stranger), ip(victim), &about))];
         assert_eq!(lab.crossing(stranger, victim, stray), BTreeMap::new());
@@ -435,7 +437,7 @@ fn sources_are_written_as_nft_writes_them() {
     if !lab::is_available(&TOOLS) {
         return;
     }
-    use policy_agent::kernel::doors::NftDoor;
+    use policy_agent::kernel::applier::NftApplier;
     use policy_core::plan::InterfaceName;
     let snapshot = engine::load_text(
         &(fixture::manifests()
@@ -463,8 +465,8 @@ fn sources_are_written_as_nft_writes_them() {
     for step in steps {
         let (one, other) = (step.clone(), step);
         namespaces[0]
-            .run(move || NetlinkDoor::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string()).expect("taken"));
-        namespaces[1].run(move || NftDoor.apply(&other, None).map_err(|e| e.to_string()).expect("taken"));
+            .run(move || NetlinkApplier::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string()).expect("taken"));
+        namespaces[1].run(move || NftApplier.apply(&other, None).map_err(|e| e.to_string()).expect("taken"));
         let [netlink, nft] = [0, 1].map(|n: usize| namespaces[n].command("nft", &["list", "table", "inet", "netpol"]));
         assert_eq!(netlink, nft);
     }

@@ -15,7 +15,7 @@ use policy_core::graph::{AllowGraph, Decision, GroupId, NamedAtom, PeerSetId};
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_core::model::{Change, Direction};
 use policy_core::sets::PortSet;
-use policy_core::verdict::{Survey, Unit};
+use policy_core::verdict::{ConnectivityMatrix, WorkloadPods};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -44,7 +44,7 @@ fn engine_agrees_with_oracle(cluster: &Cluster) -> Result<(), TestCaseError> {
     let protocols = cluster.protocols();
     for source in &addresses {
         for destination in &addresses {
-            let (from, to) = (graph.party(*source), graph.party(*destination));
+            let (from, to) = (graph.endpoint(*source), graph.endpoint(*destination));
             let (egress, ingress) = graph.ports_between(&from, &to, from.is_same_endpoint(&to));
             let ports = egress.intersection(&ingress);
             for protocol in &protocols {
@@ -78,7 +78,7 @@ fn explanations_agree_with_verdicts() {
         let asked = PortSet::all();
         for source in &cluster.addresses() {
             for destination in &cluster.addresses() {
-                let (from, to) = (graph.party(*source), graph.party(*destination));
+                let (from, to) = (graph.endpoint(*source), graph.endpoint(*destination));
                 let is_same = from.is_same_endpoint(&to);
                 let (egress, ingress) = graph.ports_between(&from, &to, is_same);
                 let sides = graph.explain(&from, &to, is_same, &asked, ["a", "b"]);
@@ -108,16 +108,17 @@ fn survey_agrees_with_pairs() {
         let graph = engine::compile(snapshot.changes());
         let pods: Vec<_> = snapshot.pods.keys().filter_map(|key| graph.pod(&key.namespace, &key.name)).collect();
         // Units of two pods, so that cells are merged and told apart.
-        let units: Vec<Unit> = pods.chunks(2).map(|pods| Unit { pods: pods.to_vec(), has_replicas: false }).collect();
-        let survey = Survey::new(&graph, units.clone());
+        let units: Vec<WorkloadPods> =
+            pods.chunks(2).map(|pods| WorkloadPods { pods: pods.to_vec(), has_replicas: false }).collect();
+        let survey = ConnectivityMatrix::new(&graph, units.clone());
         for (i, from) in units.iter().enumerate() {
             for (j, to) in units.iter().enumerate() {
                 let mut all = None::<PortSet>;
                 let mut some = PortSet::none();
                 for a in &from.pods {
                     for b in to.pods.iter().filter(|b| *b != a) {
-                        for source in graph.parties_of(*a) {
-                            for destination in &graph.parties_of(*b) {
+                        for source in graph.endpoints_of(*a) {
+                            for destination in &graph.endpoints_of(*b) {
                                 // An end without a known address takes part in flows of either family.
                                 let destination = &destination.clone().in_family(source.family());
                                 let source = source.clone().in_family(destination.family());
@@ -146,21 +147,21 @@ fn survey_agrees_with_pairs() {
 
 fn external_agrees(
     graph: &AllowGraph,
-    survey: &Survey<'_>,
+    survey: &ConnectivityMatrix<'_>,
     index: usize,
-    unit: &Unit,
+    unit: &WorkloadPods,
     direction: Direction,
     addresses: &[IpAddr],
 ) -> Result<(), TestCaseError> {
     let parts = survey.external(index, direction);
     for address in addresses {
-        let outside = graph.party(*address);
+        let outside = graph.endpoint(*address);
         if !outside.is_external() {
             continue;
         }
         let mut all = None::<PortSet>;
         for pod in &unit.pods {
-            let ends = graph.parties_of(*pod).into_iter().map(|p| p.in_family(outside.family()));
+            let ends = graph.endpoints_of(*pod).into_iter().map(|p| p.in_family(outside.family()));
             for end in &ends.filter(|p| p.family() == outside.family()).collect::<Vec<_>>() {
                 let (egress, ingress) = match direction {
                     Direction::Egress => graph.ports_between(end, &outside, false),
@@ -407,7 +408,7 @@ fn order_of_objects_does_not_matter() {
         let pairs = cluster.addresses();
         for (source, destination) in pairs.iter().zip(pairs.iter().rev()) {
             let explain = |graph: &AllowGraph| {
-                let (from, to) = (graph.party(*source), graph.party(*destination));
+                let (from, to) = (graph.endpoint(*source), graph.endpoint(*destination));
                 let sides = graph.explain(&from, &to, false, &PortSet::all(), ["a", "b"]);
                 // Lines differ with the order, nothing else does.
                 let text = format!(
@@ -475,7 +476,7 @@ fn broken_policies_fail_closed() {
         for source in &addresses {
             for destination in &addresses {
                 let ports = |graph: &AllowGraph| {
-                    let (from, to) = (graph.party(*source), graph.party(*destination));
+                    let (from, to) = (graph.endpoint(*source), graph.endpoint(*destination));
                     let (egress, ingress) = graph.ports_between(&from, &to, from.is_same_endpoint(&to));
                     egress.intersection(&ingress)
                 };

@@ -27,12 +27,12 @@ use std::time::{Duration, Instant, SystemTime};
 use netpol_cni::protocol::{Answer, Task, code};
 use policy_core::model::Quarantine;
 
+use crate::admin::metrics::{Metrics, seconds};
 use crate::connections::Order;
+use crate::denials::explain;
 use crate::enforcer::{Done, Enforcer, Held, Kind};
-use crate::explain;
-use crate::metrics::{Metrics, seconds};
 use crate::sandboxes::Sandboxes;
-use crate::source::{Extent, News, Problems, Pulse, Source};
+use crate::source::{HealthCheck, Problems, Source, SourceUpdate, SyncState};
 
 use explanations::Explanations;
 use plugins::Plugins;
@@ -88,7 +88,7 @@ pub struct Agent {
     applier: &'static str,
     clock: Clock,
     source: String,
-    pulse: Pulse,
+    pulse: HealthCheck,
     sandboxes: Sandboxes,
     plugins: Plugins,
     explanations: Explanations,
@@ -167,7 +167,7 @@ impl Agent {
         self.start(source.as_ref())?;
         std::thread::Builder::new()
             .name("source".to_owned())
-            .spawn(move || source.run(&mut |news| mailbox.send(Event::News(news)).is_ok()))?;
+            .spawn(move || source.run(&mut |news| mailbox.send(Event::SourceUpdate(news)).is_ok()))?;
         loop {
             self.inbox.wait(self.until_next());
             if !self.round() {
@@ -246,7 +246,7 @@ impl Agent {
     /// Whether the event makes a flush necessary.
     fn handle(&mut self, event: Event) -> bool {
         match event {
-            Event::News(news) => return self.take_news(news),
+            Event::SourceUpdate(news) => return self.take_news(news),
             Event::Touched(generation) => {
                 if !self.enforcer.touched(generation) {
                     return false;
@@ -276,13 +276,13 @@ impl Agent {
         false
     }
 
-    fn take_news(&mut self, news: News) -> bool {
+    fn take_news(&mut self, news: SourceUpdate) -> bool {
         // Rules of an earlier run are worth more than a part of what should be; a part is worth more than none.
         self.has_all = self.has_all
             || match news.extent {
-                Extent::Growing => false,
-                Extent::Readable => !self.enforcer.holds_earlier(),
-                Extent::All => true,
+                SyncState::Listing => false,
+                SyncState::Partial => !self.enforcer.holds_earlier(),
+                SyncState::Synced => true,
             };
         self.news_taken += 1;
         self.problems.take(news.problems);
@@ -349,7 +349,7 @@ impl Agent {
             self.must_hold |= !self.has_all;
             if self.is_in_force && !self.is_as_left() {
                 tracing::warn!("the table is not as it was left; it is replaced");
-                self.enforcer.doubt();
+                self.enforcer.invalidate();
                 return true;
             }
         }

@@ -46,8 +46,8 @@ pub(crate) enum Command {
     /// Remove the table: nothing is isolated any more
     Cleanup {
         /// How to talk to the kernel
-        #[arg(long, value_enum, default_value_t = Applier::Netlink)]
-        applier: Applier,
+        #[arg(long, value_enum, default_value_t = ApplierKind::Netlink)]
+        applier: ApplierKind,
         /// The socket of the agent; the last ruleset beside it is removed too
         #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
         socket: PathBuf,
@@ -163,7 +163,7 @@ pub(crate) struct Settings {
     pub pod: Option<String>,
     /// How to talk to the kernel [default: netlink]
     #[arg(long, env = "NETPOL_APPLIER", value_enum)]
-    pub applier: Option<Applier>,
+    pub applier: Option<ApplierKind>,
     /// Whether others are kept from changing the table while the agent runs; needs the applier netlink and Linux 6.9
     /// [default: on]
     #[arg(long, env = "NETPOL_PROTECT_TABLE", value_enum, value_name = "SWITCH")]
@@ -199,7 +199,7 @@ pub(crate) struct Settings {
 
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Applier {
+pub(crate) enum ApplierKind {
     /// One nf_tables batch; needs no nft on the node
     #[default]
     Netlink,

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 pub(crate) use netpol_cni::protocol::SOCKET;
-use policy_agent::install::Chain;
+use policy_agent::chain::install::Chain;
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::ObjectKey;
 use policy_input::cluster::Access;
 use policy_ruleset::DenyLog;
 
-use crate::args::{Applier, DenyLogging, LogFormat, OwnNode, Protection, Settings};
+use crate::args::{ApplierKind, DenyLogging, LogFormat, OwnNode, Protection, Settings};
 
 const LISTEN: &str = "127.0.0.1:9180";
 const LINES: u32 = 20;
@@ -33,7 +33,7 @@ pub(crate) enum Objects {
 pub(crate) struct Config {
     pub node: String,
     pub objects: Objects,
-    pub applier: Applier,
+    pub applier: ApplierKind,
     pub protection: Protection,
     pub own_node_egress: OwnNodeEgress,
     pub deny_log: Option<DenyLog>,
@@ -139,7 +139,7 @@ mod tests {
             ..Settings::default()
         };
         let config = Config::new(&flags).unwrap();
-        assert_eq!((config.node.as_str(), config.listen, config.applier), ("flag", None, Applier::Nft));
+        assert_eq!((config.node.as_str(), config.listen, config.applier), ("flag", None, ApplierKind::Nft));
         assert_eq!((config.deny_log, config.socket.as_deref()), (None, Some(Path::new(SOCKET))));
 
         for (text, address) in

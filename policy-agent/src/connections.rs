@@ -29,8 +29,8 @@ use policy_core::sets::{Protocol, Transport};
 use policy_core::verdict::{Flow, Verdict};
 use policy_ruleset::Element;
 
+use crate::admin::metrics::Metrics;
 use crate::agent::{Event, Mailbox};
-use crate::metrics::Metrics;
 
 pub use cutter::Cutter;
 pub use kernel::Conntrack;

@@ -4,12 +4,14 @@
 //! step, which is always right: the whole table is written again, and no packet passes meanwhile.
 //!
 //! - `earlier`: what an earlier agent left in the kernel or on disk, until the sources have told everything.
+//! - `cut`: what the kernel remembers of connections that were cut.
+//! - `saved`: the last ruleset on disk, for an agent that finds the table gone.
 //! - `saving`: when what is in force is kept on disk.
 
-mod earlier;
-mod saving;
-
 mod cut;
+mod earlier;
+pub mod saved;
+mod saving;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,11 +26,11 @@ use policy_ruleset::{Options, Ruleset, Transaction, render};
 
 pub use self::earlier::Held;
 use crate::connections::{Order, Scope};
+use crate::enforcer::saved::Saver;
 use crate::interfaces::{Interface, Interfaces};
 use crate::kernel::Kernel;
-use crate::kernel::doors::{ApplyError, Door, Target};
+use crate::kernel::applier::{Applier, ApplyError, Target};
 use crate::kernel::monitor::Between;
-use crate::saved::Saver;
 use saving::{SAVE_LATER, SAVE_SOON};
 
 /// The weight of a transaction that is put in force in parts. The kernel takes no other transaction of anybody meanwhile.
@@ -100,7 +102,7 @@ pub struct Enforcer {
     compiler: Compiler,
     compile_options: compile::Options,
     options: Options,
-    door: Box<dyn Door>,
+    applier: Box<dyn Applier>,
     kernel: Box<dyn Kernel>,
     /// What is in force, sets of pods without their elements.
     ruleset: Ruleset,
@@ -120,7 +122,7 @@ pub struct Enforcer {
     next_kind: Kind,
     /// To whom the addresses on this node belong.
     claims: cut::Claims,
-    /// Whether the table belongs to our door: then nobody else can change it, whatever is announced.
+    /// Whether the table belongs to our applier: then nobody else can change it, whatever is announced.
     is_owned: bool,
     /// Whether the guard is in the kernel, or may be.
     has_guard: bool,
@@ -140,12 +142,12 @@ pub struct Enforcer {
 impl Enforcer {
     /// An enforcer that has put nothing in force.
     #[must_use]
-    pub fn new(compiler: compile::Options, options: Options, door: Box<dyn Door>, kernel: Box<dyn Kernel>) -> Self {
+    pub fn new(compiler: compile::Options, options: Options, applier: Box<dyn Applier>, kernel: Box<dyn Kernel>) -> Self {
         Self {
             compiler: Compiler::new(compiler.clone()),
             compile_options: compiler,
             options,
-            door,
+            applier,
             kernel,
             ruleset: Ruleset::default(),
             generation: None,
@@ -228,7 +230,7 @@ impl Enforcer {
     }
 
     /// Says that the table may be different from what was put there. The next flush replaces it.
-    pub fn doubt(&mut self) {
+    pub fn invalidate(&mut self) {
         if self.generation.take().is_some() {
             self.next_kind = Kind::Repair;
         }
@@ -250,7 +252,7 @@ impl Enforcer {
         let is_settled = self.is_owned || generation.is_some_and(|generation| self.is_settled(generation));
         if !is_settled {
             self.is_disturbed = true;
-            self.doubt();
+            self.invalidate();
         }
         !is_settled
     }
@@ -435,9 +437,9 @@ impl Enforcer {
             // What nobody else can change needs no proof that it was not changed, if others are faster than we are.
             let bound = (tried < TRIES || !self.is_owned).then_some(current);
             let result = match step {
-                Step::Table(transaction) => self.door.apply(transaction, bound),
-                Step::Guard(transaction) => self.door.apply_to_guard(transaction, bound),
-                Step::Fill(to, is_present, contents) => self.door.fill(*to, *is_present, contents, bound),
+                Step::Table(transaction) => self.applier.apply(transaction, bound),
+                Step::Guard(transaction) => self.applier.apply_to_guard(transaction, bound),
+                Step::Fill(to, is_present, contents) => self.applier.fill(*to, *is_present, contents, bound),
             };
             match result {
                 Ok(()) if bound.is_none() => {
@@ -466,7 +468,7 @@ impl Enforcer {
     /// Finds out which generation ours is.
     fn applied(&mut self, before: u32, target: Target) -> Result<u32, Failure> {
         let after = before.wrapping_add(1).max(1);
-        let own = if self.door.is_bound_to_generation() {
+        let own = if self.applier.is_bound_to_generation() {
             after
         } else {
             let now = self.kernel.generation()?;
@@ -482,7 +484,7 @@ impl Enforcer {
         if self.own.len() > 1024 {
             self.own.pop_front();
         }
-        self.is_owned |= target == Target::Table && self.door.is_protecting();
+        self.is_owned |= target == Target::Table && self.applier.is_protecting();
         self.generation = Some(own);
         Ok(own)
     }

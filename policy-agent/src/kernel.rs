@@ -1,22 +1,22 @@
 //! The kernel's table: putting transactions in force, and noticing when somebody else changes it.
 //!
 //! - `netlink`: the socket.
-//! - `doors`: the two ways to apply a transaction.
+//! - `appliers`: the two ways to apply a transaction.
 //! - `monitor`: what others do to the ruleset.
-//! - `table`: what is in our table: whose it is, and its counters.
+//! - `reader`: what is in our table: whose it is, and its counters.
 //! - `fake`: a kernel for tests, with nf_tables' own rules about references.
 
-pub mod doors;
+pub mod applier;
 pub mod fake;
 pub mod monitor;
 pub(crate) mod netlink;
-pub mod table;
+pub mod reader;
 
 use std::io;
 use std::time::Duration;
 
 use monitor::{Between, Monitor};
-use table::Reader;
+use reader::Reader;
 
 /// The second table that netpol may make (S6.2); it is there only for a moment.
 pub const GUARD: &str = "netpol-guard";

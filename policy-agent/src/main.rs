@@ -1,8 +1,8 @@
 //! `policy-agent`: enforces NetworkPolicies for the pods of one node.
 
 mod args;
+mod client;
 mod config;
-mod local;
 mod run;
 
 use std::process::ExitCode;
@@ -23,8 +23,8 @@ fn main() -> ExitCode {
             let access = Access { kubeconfig: kubeconfig.clone(), context: context.clone() };
             run::report(access, instance.clone(), logging)
         }
-        Some(Command::Status { socket, output }) => local::status(socket, *output),
-        Some(Command::ExplainChain { name, socket }) => local::explain(socket, name),
+        Some(Command::Status { socket, output }) => client::status(socket, *output),
+        Some(Command::ExplainChain { name, socket }) => client::explain(socket, name),
     };
     match result {
         Ok(code) => code,

@@ -7,23 +7,23 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use policy_agent::admin::metrics::Metrics;
 use policy_agent::admin::{counters, http, socket};
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
+use policy_agent::chain::conflist::PLUGIN;
+use policy_agent::chain::install::{Chain, InstallError, Kept, Outcome, copy_plugin};
+use policy_agent::chain::removal::Removal;
 use policy_agent::connections::{self, Conntrack};
-use policy_agent::denied;
+use policy_agent::denials::nflog;
 use policy_agent::enforcer::Enforcer;
-use policy_agent::install::conflist::PLUGIN;
-use policy_agent::install::{Chain, InstallError, Kept, Outcome, copy_plugin};
+use policy_agent::enforcer::saved::{Saver, Store};
 use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
+use policy_agent::kernel::applier::{Applier, NetlinkApplier, NftApplier};
 use policy_agent::kernel::monitor::Monitor;
-use policy_agent::kernel::table::Reader;
-use policy_agent::metrics::Metrics;
-use policy_agent::removal::Removal;
-use policy_agent::reporter;
+use policy_agent::kernel::reader::Reader;
+use policy_agent::report;
 use policy_agent::sandboxes::Sandboxes;
-use policy_agent::saved::{Saver, Store};
 use policy_agent::source::Source;
 use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
@@ -35,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Applier, CniArgs, LogFormat, LoggingArgs, Protection, Settings};
+use crate::args::{ApplierKind, CniArgs, LogFormat, LoggingArgs, Protection, Settings};
 use crate::config::{Config, Objects};
 
 const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
@@ -59,16 +59,16 @@ fn start_logging(log: &str, format: LogFormat) -> Result<(ErrorCounter, WorkerGu
     Ok((dropped, guard))
 }
 
-fn door(applier: Applier, protection: Protection) -> Result<(Box<dyn Door>, &'static str)> {
-    Ok(match applier {
-        Applier::Netlink => {
-            let door = NetlinkDoor::open().context("cannot open a netlink socket")?;
-            (Box::new(if protection == Protection::On { door.protecting() } else { door }), "netlink")
+fn open_applier(kind: ApplierKind, protection: Protection) -> Result<(Box<dyn Applier>, &'static str)> {
+    Ok(match kind {
+        ApplierKind::Netlink => {
+            let applier = NetlinkApplier::open().context("cannot open a netlink socket")?;
+            (Box::new(if protection == Protection::On { applier.protecting() } else { applier }), "netlink")
         }
-        Applier::Nft => {
+        ApplierKind::Nft => {
             let version = std::process::Command::new("nft").arg("--version").output();
             version.context("cannot run `nft`; install nftables, or use `--applier netlink`, which needs no nft")?;
-            (Box::new(NftDoor), "nft")
+            (Box::new(NftApplier), "nft")
         }
     })
 }
@@ -79,7 +79,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let (dropped, _guard) = start_logging(&config.log, config.log_format)?;
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
-    let (door, applier) = door(config.applier, config.protection)?;
+    let (applier, applier_name) = open_applier(config.applier, config.protection)?;
     let (mailbox, inbox) = queue();
     let touched = mailbox.clone();
     let monitor = Monitor::start(move |generation| {
@@ -88,7 +88,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     .context("cannot listen to changes of the ruleset")?;
     if let Some(deny_log) = config.deny_log {
         let samples = mailbox.clone();
-        let result = denied::start(deny_log.group, config.deny_log_lines, move |sample| {
+        let result = nflog::start(deny_log.group, config.deny_log_lines, move |sample| {
             let _ = samples.send(Event::Denied(sample));
         });
         // Enforcement does not depend on it.
@@ -98,7 +98,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     }
     let options = policy_ruleset::Options { own_node_egress: config.own_node_egress, deny_log: config.deny_log };
     let scope = compile::Options { node: Some(config.node.clone()), own_node_egress: config.own_node_egress };
-    let mut enforcer = Enforcer::new(scope, options, door, Box::new(RealKernel::new(reader, monitor)));
+    let mut enforcer = Enforcer::new(scope, options, applier, Box::new(RealKernel::new(reader, monitor)));
     if let Some(socket) = &config.socket {
         enforcer = enforcer.with_saver(Saver::start(Store::beside(socket, &config.node))?);
     }
@@ -114,7 +114,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         metrics: metrics.clone(),
         published: published.clone(),
         node: config.node.clone(),
-        applier,
+        applier: applier_name,
         sandboxes: Sandboxes::new(config.node.clone(), records),
         clock: Box::new(Instant::now),
     };
@@ -134,8 +134,8 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let kept = config.chain.map(Kept::new);
     runtime.spawn(watch_for_end(removal(&config.objects, config.pod, kept.as_ref(), &mailbox), mailbox.clone()));
 
-    tracing::info!(node = config.node, applier, version = env!("CARGO_PKG_VERSION"), "starting");
-    for warning in policy_agent::warnings::of_node() {
+    tracing::info!(node = config.node, applier = applier_name, version = env!("CARGO_PKG_VERSION"), "starting");
+    for warning in policy_agent::admin::warnings::of_node() {
         tracing::warn!("{warning}");
     }
     if let Some(kept) = kept {
@@ -184,7 +184,7 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     let source = Box::new(Kubernetes::new(access, String::new()));
     let is_over = runtime.block_on(async {
         let client = kube::Client::try_from(config)?;
-        let reporting = tokio::spawn(reporter::run(source, client, instance));
+        let reporting = tokio::spawn(report::run(source, client, instance));
         tokio::select! {
             () = stopped() => anyhow::Ok(false),
             _ = reporting => Ok(true),
@@ -272,20 +272,20 @@ pub(crate) fn uninstall(place: &CniArgs, stay: bool) -> Result<ExitCode> {
 }
 
 /// Removes the table.
-pub(crate) fn cleanup(applier: Applier, socket: &Path) -> Result<ExitCode> {
+pub(crate) fn cleanup(applier: ApplierKind, socket: &Path) -> Result<ExitCode> {
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
     // Otherwise the next agent would take the table for lost.
     let store = Store::beside(socket, "");
     store.remove().with_context(|| format!("cannot remove `{}`", store.path().display()))?;
     if reader.is_guard_present()? {
-        door(applier, Protection::Off)?.0.apply_to_guard(&Transaction::remove(), None)?;
+        open_applier(applier, Protection::Off)?.0.apply_to_guard(&Transaction::remove(), None)?;
     }
     if !reader.is_present()? {
         println!("there is no table `inet {}`; nothing to remove", policy_ruleset::TABLE);
         return Ok(ExitCode::SUCCESS);
     }
-    door(applier, Protection::Off)?.0.apply(&Transaction::remove(), None)?;
+    open_applier(applier, Protection::Off)?.0.apply(&Transaction::remove(), None)?;
     println!("removed the table `inet {}`: nothing is isolated any more", policy_ruleset::TABLE);
     Ok(ExitCode::SUCCESS)
 }

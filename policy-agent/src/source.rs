@@ -5,7 +5,7 @@
 //! - `problems`: what is wrong with objects and files, in differences.
 //! - `beat`: the heartbeat of a source that looks by itself.
 
-mod beat;
+mod heartbeat;
 pub mod kubernetes;
 pub mod manifests;
 mod problems;
@@ -20,7 +20,7 @@ use policy_core::model::{Change, ObjectKey};
 
 /// What a source tells the agent.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct SourceUpdate {
     /// What became different.
     pub changes: Vec<Change>,
     /// How what is wrong with objects and files became different.
@@ -28,25 +28,25 @@ pub struct News {
     /// What is wrong with each policy of which that became different; nothing, when it was solved.
     pub faulty: BTreeMap<ObjectKey, Vec<String>>,
     /// How much has been told, with this.
-    pub extent: Extent,
+    pub extent: SyncState,
 }
 
 /// How much of what there is has been told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub enum Extent {
+pub enum SyncState {
     /// The source is still reading: what was told is not to be put in force.
     #[default]
-    Growing,
+    Listing,
     /// Everything that can be read. Objects may be missing of which nothing is known, and what is in force from an earlier run
     /// is kept until they are there.
-    Readable,
+    Partial,
     /// Everything.
-    All,
+    Synced,
 }
 
 /// How old what is known of one kind of objects may be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Freshness {
+pub struct KindHealth {
     /// The kind, in the plural: `pods`.
     pub kind: &'static str,
     /// Since when nothing was heard that should have been; `None` while all is well.
@@ -56,7 +56,7 @@ pub struct Freshness {
 }
 
 /// Asks a source, which runs elsewhere, how fresh its knowledge is.
-pub type Pulse = Box<dyn Fn() -> Vec<Freshness> + Send>;
+pub type HealthCheck = Box<dyn Fn() -> Vec<KindHealth> + Send>;
 
 /// A place where objects come from.
 pub trait Source: Send {
@@ -64,13 +64,13 @@ pub trait Source: Send {
     fn describe(&self) -> String;
 
     /// How to ask how fresh its knowledge is while it runs.
-    fn pulse(&self) -> Pulse {
+    fn pulse(&self) -> HealthCheck {
         Box::new(Vec::new)
     }
 
     /// Tells everything there is, then what changes, until `tell` returns false. Nothing reaches the kernel before the first
-    /// news that is not [`Extent::Growing`].
-    fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool);
+    /// news that is not [`SyncState::Listing`].
+    fn run(self: Box<Self>, tell: &mut dyn FnMut(SourceUpdate) -> bool);
 }
 
 /// `file:line:column: object: path: message (S1.20)`

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+/// In place of a path: the live cluster.
+pub(crate) const LIVE: &str = "cluster";
+
 /// Can A talk to B under Kubernetes NetworkPolicies, and why.
 #[derive(Parser, Debug)]
 #[command(name = "netpol", version, about, long_about = LONG_ABOUT, after_long_help = EXIT_CODES, max_term_width = 100)]
@@ -31,7 +34,7 @@ impl Args {
         let is_live = is_kubectl || self.cluster.context.is_some() || self.cluster.kubeconfig.is_some();
         if let Some(input) = self.command.input_mut() {
             if input.paths.is_empty() {
-                input.paths.push(if is_live { crate::cluster::NAME } else { "." }.into());
+                input.paths.push(if is_live { LIVE } else { "." }.into());
             }
             input.cluster = self.cluster.clone();
         }

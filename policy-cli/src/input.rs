@@ -1,19 +1,21 @@
-//! Finds and reads files.
+//! Finds and reads files, and the live cluster.
+//!
+//! - `cluster`: the live cluster.
+
+pub(crate) mod cluster;
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use policy_core::diagnostic::{Diagnostic, Kind, Severity};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_input::files::{content, manifests_below, regular_content};
 
-use crate::args::InputArgs;
-use crate::cluster;
-use crate::report::Excerpts;
+use crate::args::{InputArgs, LIVE};
+use crate::output::diagnostics::Excerpts;
+use crate::output::progress::progress;
 
 /// What the files said.
 pub(crate) struct Input {
@@ -30,7 +32,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     // What is named may be a pipe; what merely lies in a folder is not waited for.
     let mut in_folders = BTreeSet::new();
     for path in &args.paths {
-        if path == Path::new("-") || path == Path::new(cluster::NAME) {
+        if path == Path::new("-") || path == Path::new(LIVE) {
             files.push(path.clone());
         } else if path.is_dir() {
             let found = manifests_below(path)?;
@@ -57,7 +59,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     for file in &files {
         let name = shown(file);
         progress.set_message(name.clone());
-        if file == Path::new(cluster::NAME) {
+        if file == Path::new(LIVE) {
             let live = cluster::read(&args.cluster)?;
             live.tell();
             // What a cluster holds was accepted by its API server, perhaps long ago.
@@ -110,24 +112,4 @@ fn forget_lines(snapshot: &mut Snapshot) {
 fn shown(path: &Path) -> String {
     let text = path.display().to_string();
     text.strip_prefix("./").map(str::to_owned).unwrap_or(text)
-}
-
-/// A bar that appears after a second, on a terminal only.
-pub(crate) fn progress(files: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(files as u64), ProgressDrawTarget::hidden());
-    if !std::io::stderr().is_terminal() {
-        return bar;
-    }
-    if let Ok(style) = ProgressStyle::with_template("reading {pos}/{len} files {wide_msg}") {
-        bar.set_style(style);
-    }
-    let late = bar.clone();
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(1));
-        if !late.is_finished() {
-            late.set_draw_target(ProgressDrawTarget::stderr());
-            late.enable_steady_tick(Duration::from_millis(250));
-        }
-    });
-    bar
 }

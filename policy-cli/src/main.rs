@@ -4,18 +4,10 @@
 //! 1 denied or only partly allowed, 2 bad usage or bad input.
 
 mod args;
-mod can;
-mod cluster;
-mod connection;
-mod ends;
+mod commands;
 mod input;
-mod list;
 mod output;
-mod reach;
-mod render;
-mod report;
-mod validate;
-mod world;
+mod questions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
+use commands::{can, list, reach, render, snapshot, validate, who};
 
 /// What a command says to the shell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,11 +42,11 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Can(can) => can::run(can),
         Command::List(list) => list::run(list),
-        Command::Who(who) => reach::who(who),
-        Command::Reach(reach) => reach::reach(reach),
+        Command::Who(who) => who::run(who),
+        Command::Reach(reach) => reach::run(reach),
         Command::Validate(validate) => validate::run(validate),
         Command::Render(render) => render::run(render),
-        Command::Snapshot => cluster::snapshot(&args.cluster),
+        Command::Snapshot => snapshot::run(&args.cluster),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "netpol", &mut script);
@@ -62,7 +55,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
         Command::Man => {
             let mut page = Vec::new();
-            output::man_pages(&Args::command(), &mut page)?;
+            output::man::man_pages(&Args::command(), &mut page)?;
             output::raw(&page)?;
             Ok(Outcome::Yes)
         }

@@ -1,10 +1,21 @@
 //! Printing.
+//!
+//! - `answer`: an answer as text.
+//! - `diagnostics`: findings about the input, with the lines that they are about.
+//! - `man`: the manual page.
+//! - `progress`: a bar for what takes longer than a second.
+//! - `rows`: lists of connections, in every format.
+
+pub(crate) mod answer;
+pub(crate) mod diagnostics;
+pub(crate) mod man;
+pub(crate) mod progress;
+pub(crate) mod rows;
 
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use clap::Command;
 use policy_core::sets::AddressSet;
 use serde::Serialize;
 
@@ -42,16 +53,6 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
 /// The blocks of a set as text.
 pub(crate) fn cidr_texts(addresses: &AddressSet) -> Vec<String> {
     addresses.to_cidrs().iter().map(ToString::to_string).collect()
-}
-
-/// The manual page of the command and of its subcommands, as one roff document.
-pub(crate) fn man_pages(command: &Command, out: &mut Vec<u8>) -> Result<()> {
-    clap_mangen::Man::new(command.clone()).render(out)?;
-    for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
-        let name = format!("netpol-{}", sub.get_name());
-        clap_mangen::Man::new(sub.clone().name(name)).render(out)?;
-    }
-    Ok(())
 }
 
 /// Whether the reader of standard output has gone.

@@ -8,11 +8,11 @@
 mod connections;
 mod explain;
 mod judge;
+mod matrix;
 mod miss;
-mod survey;
 
 pub use connections::Connections;
 pub use explain::{PolicyRef, RuleExplanation, RuleRef, SideExplanation};
-pub use judge::{Cause, Flow, Party, Verdict};
+pub use judge::{Cause, Endpoint, Flow, Verdict};
+pub use matrix::{ConnectivityMatrix, ExternalPorts, PairPorts, WorkloadPods};
 pub use miss::NearMiss;
-pub use survey::{ExternalPorts, PairPorts, Survey, Unit};

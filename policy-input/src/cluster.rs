@@ -1,7 +1,7 @@
 //! How to reach an API server, and which parts of its objects decide about network traffic.
 //!
 //! - [`Access`]: from a kubeconfig, or the service account of a pod.
-//! - [`Shape`]: reading JSON by halves.
+//! - [`FieldMask`]: reading JSON by halves.
 //! - [`read`]: everything that an answer needs, once.
 //! - [`full_text`]: what went wrong, with what is behind it.
 
@@ -10,7 +10,7 @@ pub mod read;
 mod shape;
 
 pub use access::Access;
-pub use shape::Shape;
+pub use shape::FieldMask;
 
 /// An error with its causes, each said once: kube's errors repeat some of theirs, and leave others to be asked for.
 #[must_use]

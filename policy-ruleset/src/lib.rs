@@ -27,7 +27,7 @@ mod transaction;
 pub use names::workload_name;
 pub use port_peers::PortPeers;
 pub use render::{DenyLog, Options, render};
-pub use ruleset::{About, Chain, Contents, Element, GroupAbout, Hook, Ruleset, Set, SetKind};
+pub use ruleset::{Chain, Contents, Description, Element, GroupDescription, Hook, Ruleset, Set, SetKind};
 pub use transaction::{Op, Transaction};
 
 /// The one table that netpol owns (S6.2).

@@ -84,7 +84,7 @@ impl Names {
         let slugs = plan.groups.iter().map(names::group_name);
         let groups = slugs.zip(&texts).map(|(slug, text)| (slug, hash(text))).collect();
 
-        let crowded = crowded::Contained::new(plan, layout);
+        let crowded = crowded::CrowdedSets::new(plan, layout);
         let texts: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, peers.to_string())).collect();
         // Sets of equal blocks are one set, so all of these have names of one kind.
         let hashes = names::hashes(texts.values().chain(&crowded.blocks).map(String::as_str));

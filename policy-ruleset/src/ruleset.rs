@@ -20,21 +20,21 @@ pub struct Ruleset {
     /// Chains with their rules.
     pub chains: BTreeMap<String, Chain>,
     /// What each of them stands for.
-    pub about: BTreeMap<String, About>,
+    pub about: BTreeMap<String, Description>,
 }
 
 /// What a set or a chain stands for, for people.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct About {
+pub struct Description {
     /// In words.
     pub text: String,
     /// For chains of a group: the group. Its chains share it.
-    pub group: Option<Arc<GroupAbout>>,
+    pub group: Option<Arc<GroupDescription>>,
 }
 
 /// What the chains of a group and direction stand for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GroupAbout {
+pub struct GroupDescription {
     /// The direction.
     pub direction: Direction,
     /// The group, as `namespace/app`.
@@ -45,7 +45,7 @@ pub struct GroupAbout {
     pub policies: Vec<ObjectKey>,
 }
 
-impl About {
+impl Description {
     /// Something that stands for no pod in particular.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), group: None }

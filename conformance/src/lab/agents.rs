@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use policy_agent::admin::metrics::Metrics;
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, Question, queue};
 use policy_agent::connections::{self, Conntrack};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::doors::NetlinkDoor;
+use policy_agent::kernel::applier::NetlinkApplier;
 use policy_agent::kernel::monitor::Monitor;
-use policy_agent::kernel::table::Reader;
-use policy_agent::metrics::Metrics;
+use policy_agent::kernel::reader::Reader;
 use policy_agent::sandboxes::Sandboxes;
-use policy_agent::source::{Extent, News, Source};
+use policy_agent::source::{Source, SourceUpdate, SyncState};
 use policy_core::compile;
 use policy_core::manifest::Snapshot;
 use policy_core::model::Change;
@@ -32,20 +32,20 @@ pub struct Agents {
 }
 
 struct Handle {
-    news: Sender<News>,
+    news: Sender<SourceUpdate>,
     events: Mailbox,
     metrics: Metrics,
 }
 
 /// What a test says.
-struct Told(Receiver<News>);
+struct Told(Receiver<SourceUpdate>);
 
 impl Source for Told {
     fn describe(&self) -> String {
         "a test".to_owned()
     }
 
-    fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+    fn run(self: Box<Self>, tell: &mut dyn FnMut(SourceUpdate) -> bool) {
         for news in self.0 {
             if !tell(news) {
                 return;
@@ -67,11 +67,11 @@ fn start(node: &str) -> Handle {
         let _ = seen.send(Event::Interfaces(list));
     };
     Watch::start(see).expect("anyone may read links and routes");
-    let door = Box::new(NetlinkDoor::open().expect("netlink"));
+    let applier = Box::new(NetlinkApplier::open().expect("netlink"));
     let scope = compile::Options { node: Some(node.to_owned()), ..compile::Options::default() };
     let options = Options { deny_log: Some(DenyLog::DEFAULT), ..Options::default() };
     let kernel = Box::new(RealKernel::new(Reader::open().expect("netlink"), monitor));
-    let enforcer = Enforcer::new(scope, options, door, kernel);
+    let enforcer = Enforcer::new(scope, options, applier, kernel);
     let metrics = Metrics::new().expect("valid names");
     let (orders, ordered) = channel();
     let conntrack = Conntrack::open().expect("netlink");
@@ -112,7 +112,11 @@ impl Agents {
     /// When one of them does not get there.
     pub fn tell(&mut self, snapshot: Snapshot) {
         for handle in self.by_node.values() {
-            let news = News { changes: self.snapshot.difference(&snapshot), extent: Extent::All, ..News::default() };
+            let news = SourceUpdate {
+                changes: self.snapshot.difference(&snapshot),
+                extent: SyncState::Synced,
+                ..SourceUpdate::default()
+            };
             handle.news.send(news).expect("the agent runs");
         }
         self.snapshot = snapshot;
@@ -125,7 +129,7 @@ impl Agents {
     /// When one of them does not get there.
     pub fn change(&mut self, changes: &[Change]) {
         for handle in self.by_node.values() {
-            let news = News { changes: changes.to_vec(), extent: Extent::All, ..News::default() };
+            let news = SourceUpdate { changes: changes.to_vec(), extent: SyncState::Synced, ..SourceUpdate::default() };
             handle.news.send(news).expect("the agent runs");
         }
         self.wait();

@@ -134,7 +134,7 @@ pub fn measure(
         // And a graph of all nodes exempts none of them in front of what is in quarantine (S3.11).
         let is_shared = [source, destination].iter().any(|a| graph.claimants(*a).len() > 1 || held.contains_key(a));
         // What a pod sends to itself does not leave it.
-        let is_same = graph.party(source).is_same_endpoint(&graph.party(destination));
+        let is_same = graph.endpoint(source).is_same_endpoint(&graph.endpoint(destination));
         if !is_visible(from, to, source, destination) || is_same || (has_node && is_shared) {
             continue;
         }

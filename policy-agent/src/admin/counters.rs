@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::admin::metrics::Metrics;
 use crate::agent::{Groups, Published};
-use crate::kernel::table::Reader;
-use crate::metrics::Metrics;
+use crate::kernel::reader::Reader;
 
 /// How often the counters are read.
 const PERIOD: Duration = Duration::from_secs(5);

@@ -20,8 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::admin::metrics::Metrics;
 use crate::agent::{Published, SILENCE};
-use crate::metrics::Metrics;
 
 /// Connections of others at a time.
 const MOST_CONNECTIONS: usize = 64;

@@ -11,8 +11,8 @@ use policy_core::graph::AllowGraph;
 use policy_ruleset::Ruleset;
 
 use super::Clock;
-use crate::denied::Sample;
-use crate::explain::{self, Denial};
+use crate::denials::explain::{self, Denial};
+use crate::denials::nflog::Sample;
 
 /// The loop's time over the time for explanations.
 const SHARE: f64 = 100.0;

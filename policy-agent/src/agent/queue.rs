@@ -1,7 +1,7 @@
 //! The queue between the enforcement thread and everything else.
 //!
 //! Each kind of event has a place of its own, and a bound: what loses when there is too much of it is decided here, kind by kind,
-//! so that no kind can push another out. News of objects is never lost: its source waits. Announcements of the kernel become "some
+//! so that no kind can push another out. SourceUpdate of objects is never lost: its source waits. Announcements of the kernel become "some
 //! were lost", which is always right. Requests and questions are refused, and samples are dropped.
 
 use std::collections::VecDeque;
@@ -13,11 +13,11 @@ use netpol_cni::protocol::{Answer, Task};
 use policy_ruleset::Element;
 
 use crate::connections::Tuple;
-use crate::denied::Sample;
+use crate::denials::nflog::Sample;
 use crate::interfaces::Interface;
-use crate::source::News;
+use crate::source::SourceUpdate;
 
-/// News that may wait; a source with more waits itself.
+/// SourceUpdate that may wait; a source with more waits itself.
 const MOST_NEWS: usize = 1024;
 /// Generations that may wait; more count as lost announcements. Each part of a large transaction of ours is one.
 const MOST_GENERATIONS: usize = 4096;
@@ -31,7 +31,7 @@ const MOST_SAMPLES: usize = 64;
 /// An input of the loop.
 pub enum Event {
     /// A source has news.
-    News(News),
+    SourceUpdate(SourceUpdate),
     /// A generation changed our table; `None` when announcements were lost.
     Touched(Option<u32>),
     /// A packet was denied.
@@ -118,7 +118,7 @@ struct Waiting {
     generations: VecDeque<u32>,
     has_lost_generations: bool,
     tasks: VecDeque<(Task, Asker)>,
-    news: VecDeque<News>,
+    news: VecDeque<SourceUpdate>,
     /// Whether the next of tasks and news is one of the tasks.
     is_task_next: bool,
     chain: Option<Option<String>>,
@@ -171,7 +171,7 @@ impl Waiting {
         // In turns, so that neither kind keeps the other waiting.
         self.is_task_next = !self.is_task_next;
         let task = |waiting: &mut Self| waiting.tasks.pop_front().map(|(task, asker)| Event::Sandbox(task, asker));
-        let news = |waiting: &mut Self| waiting.news.pop_front().map(Event::News);
+        let news = |waiting: &mut Self| waiting.news.pop_front().map(Event::SourceUpdate);
         if self.is_task_next { task(self).or_else(|| news(self)) } else { news(self).or_else(|| task(self)) }
     }
 }
@@ -227,7 +227,7 @@ impl Mailbox {
     /// When too many events of its kind wait, or the agent has stopped.
     pub fn send(&self, event: Event) -> Result<(), Refused> {
         let mut waiting = self.shared.lock();
-        if matches!(event, Event::News(_)) {
+        if matches!(event, Event::SourceUpdate(_)) {
             while waiting.news.len() >= MOST_NEWS && !waiting.is_closed {
                 waiting = self.shared.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
@@ -236,7 +236,7 @@ impl Mailbox {
             return Err(Refused::Stopped);
         }
         match event {
-            Event::News(news) => waiting.news.push_back(news),
+            Event::SourceUpdate(news) => waiting.news.push_back(news),
             Event::Touched(Some(generation)) if waiting.generations.len() < MOST_GENERATIONS => {
                 waiting.generations.push_back(generation);
             }
@@ -275,7 +275,7 @@ impl Inbox {
     /// The next event that may change what should be in force: what asks for nothing but an answer is not among them.
     pub(super) fn take(&self) -> Option<Event> {
         let event = self.shared.lock().take();
-        if matches!(event, Some(Event::News(_))) {
+        if matches!(event, Some(Event::SourceUpdate(_))) {
             self.shared.room.notify_all();
         }
         event
@@ -339,9 +339,9 @@ mod tests {
         let add = || mailbox.send(Event::Sandbox(Task::Status, Asker::new(answer.clone(), || true)));
         assert_eq!((0..2000).filter(|_| add().is_err()).count(), 2000 - MOST_TASKS);
         for _ in 0..3 {
-            mailbox.send(Event::News(News::default())).unwrap();
+            mailbox.send(Event::SourceUpdate(SourceUpdate::default())).unwrap();
         }
-        let taken: Vec<bool> = (0..6).map(|_| matches!(inbox.take(), Some(Event::News(_)))).collect();
+        let taken: Vec<bool> = (0..6).map(|_| matches!(inbox.take(), Some(Event::SourceUpdate(_)))).collect();
         assert_eq!(taken.iter().filter(|is_news| **is_news).count(), 3, "{taken:?}: in turns");
         mailbox.send(Event::Touched(None)).unwrap();
         assert!(matches!(inbox.take(), Some(Event::Touched(None))), "the kernel comes first");
@@ -352,8 +352,9 @@ mod tests {
     #[test]
     fn a_source_waits_for_room_and_loses_nothing() {
         let (mailbox, inbox) = queue();
-        let source =
-            std::thread::spawn(move || (0..3 * MOST_NEWS).filter(|_| mailbox.send(Event::News(News::default())).is_ok()).count());
+        let source = std::thread::spawn(move || {
+            (0..3 * MOST_NEWS).filter(|_| mailbox.send(Event::SourceUpdate(SourceUpdate::default())).is_ok()).count()
+        });
         let mut taken = 0;
         while taken < 3 * MOST_NEWS {
             inbox.wait(Duration::from_secs(10));
@@ -370,7 +371,7 @@ mod tests {
         let source = {
             let mailbox = mailbox.clone();
             std::thread::spawn(move || {
-                std::iter::repeat_with(|| mailbox.send(Event::News(News::default()))).find_map(Result::err)
+                std::iter::repeat_with(|| mailbox.send(Event::SourceUpdate(SourceUpdate::default()))).find_map(Result::err)
             })
         };
         drop(inbox);

@@ -6,10 +6,10 @@ use policy_core::graph::{GroupId, TooLarge};
 use policy_core::model::Direction;
 
 use super::Agent;
-use crate::metrics::seconds;
-use crate::source::Freshness;
-use crate::status::{self, Status};
-use crate::warnings;
+use crate::admin::metrics::seconds;
+use crate::admin::status::{self, Status};
+use crate::admin::warnings;
+use crate::source::KindHealth;
 
 /// Groups that are too large, and policies of each, that warnings name.
 const OVERSIZED_SHOWN: usize = 5;
@@ -28,7 +28,7 @@ impl Agent {
         for (kind, count) in self.objects() {
             self.metrics.objects.with_label_values(&[kind]).set(size(count));
         }
-        for Freshness { kind, stale_for, .. } in (self.pulse)() {
+        for KindHealth { kind, stale_for, .. } in (self.pulse)() {
             self.metrics.source_stale.with_label_values(&[kind]).set(seconds(stale_for.unwrap_or_default()));
         }
         let (all, quarantined) = self.sandboxes.counts();
@@ -99,7 +99,7 @@ impl Agent {
 
     /// What may have changed unseen.
     fn stale(&self) -> Vec<String> {
-        let line = |fresh: Freshness| {
+        let line = |fresh: KindHealth| {
             let age = fresh.stale_for?.as_secs();
             let why = fresh.trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
             Some(format!("stale: nothing was heard of {} for {age} s; what was known before stays in force{why}", fresh.kind))

@@ -14,10 +14,10 @@ use policy_core::verdict::Flow;
 use policy_ruleset::{DenyLog, Options};
 
 use super::*;
+use crate::admin::status::Status;
 use crate::connections::{Scope, Tuple};
-use crate::denied::Sample;
+use crate::denials::nflog::Sample;
 use crate::kernel::fake::{FakeKernel, Trouble};
-use crate::status::Status;
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME, namespace: x, uid: NAME, labels: {app: NAME}}\n\
     spec: {nodeName: n1, containers: [{name: c, image: i}]}\nstatus: {phase: Running, podIP: ADDRESS, podIPs: [{ip: ADDRESS}]}\n---\n";
@@ -103,7 +103,9 @@ impl Bench {
         let after = snapshot(text);
         let changes = self.before.difference(&after);
         self.before = after;
-        self.mailbox.send(Event::News(News { changes, extent: Extent::All, ..News::default() })).unwrap();
+        self.mailbox
+            .send(Event::SourceUpdate(SourceUpdate { changes, extent: SyncState::Synced, ..SourceUpdate::default() }))
+            .unwrap();
     }
 
     fn is_isolated(&self, address: &str) -> bool {
@@ -191,8 +193,8 @@ fn news_is_in_force_only_when_all_before_it_is() {
     bench.kernel.expect(Trouble::Refuse);
     bench.kernel.expect(Trouble::Refuse);
     bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
-    // News without changes right behind it.
-    bench.mailbox.send(Event::News(News { extent: Extent::All, ..News::default() })).unwrap();
+    // SourceUpdate without changes right behind it.
+    bench.mailbox.send(Event::SourceUpdate(SourceUpdate { extent: SyncState::Synced, ..SourceUpdate::default() })).unwrap();
     assert!(bench.agent.round());
     let status = bench.status();
     assert_eq!((status.news_taken, status.news_in_force), (3, 1));
@@ -398,8 +400,8 @@ fn rules_of_an_earlier_run_are_worth_more_than_a_part_and_less_than_all() {
     let mut bench = Bench::on(earlier, Duration::ZERO);
     bench.agent.adopt().unwrap();
     assert!(bench.status().held.unwrap().contains("an earlier run"));
-    let part = |extent| Event::News(News { extent, ..News::default() });
-    bench.mailbox.send(part(Extent::Readable)).unwrap();
+    let part = |extent| Event::SourceUpdate(SourceUpdate { extent, ..SourceUpdate::default() });
+    bench.mailbox.send(part(SyncState::Partial)).unwrap();
     assert!(bench.agent.round());
     assert_eq!((bench.agent.is_in_force, bench.kernel.table()), (false, right));
     // Lost, and nothing was saved: that is said, and what can be read is better than nothing.
@@ -407,10 +409,10 @@ fn rules_of_an_earlier_run_are_worth_more_than_a_part_and_less_than_all() {
     bench.mailbox.send(Event::Touched(None)).unwrap();
     let status = bench.status();
     assert!(status.held.unwrap().contains("no table") && !status.is_in_sync);
-    bench.mailbox.send(part(Extent::Growing)).unwrap();
+    bench.mailbox.send(part(SyncState::Listing)).unwrap();
     assert!(bench.agent.round());
     assert!(!bench.agent.is_in_force);
-    bench.mailbox.send(part(Extent::Readable)).unwrap();
+    bench.mailbox.send(part(SyncState::Partial)).unwrap();
     assert!(bench.agent.round());
     assert!(bench.agent.is_in_force && bench.status().held.is_none());
 }

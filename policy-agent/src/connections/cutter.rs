@@ -9,7 +9,7 @@ use policy_ruleset::cut;
 use super::agenda::{Agenda, FIRST_RETRY, SECOND_LOOK, Work};
 use super::records::Records;
 use super::{BATCH, Clock, Connections, Enforcement, Entry, KnownAddresses, Order, Scope};
-use crate::metrics::{Metrics, seconds};
+use crate::admin::metrics::{Metrics, seconds};
 
 /// Entries that could not be deleted and are tried again one by one; more of them are looked for again.
 const MOST_STUBBORN: usize = 4096;

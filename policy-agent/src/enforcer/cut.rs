@@ -12,7 +12,7 @@ use policy_ruleset::{Element, Transaction, cut};
 
 use super::{Enforcer, Failure, Kind};
 use crate::connections::Tuple;
-use crate::kernel::doors::ApplyError;
+use crate::kernel::applier::ApplyError;
 
 /// Which connections a judgement terminates.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Enforcer {
                 Err(error)
             }
             Err(Failure::Touched) => {
-                self.doubt();
+                self.invalidate();
                 Err(ApplyError::Contended)
             }
         }
@@ -247,7 +247,7 @@ mod tests {
         // Lifting isolation takes nothing away.
         assert_eq!(test.tell(&policy("a", "[]")).unwrap().lost, Scope::none());
         // What is doubtful is looked at as a whole.
-        test.enforcer.doubt();
+        test.enforcer.invalidate();
         assert_eq!(test.tell(&both).unwrap().lost, Scope::All);
         test.kernel.expect(Trouble::Refuse);
         assert_eq!(test.tell(&policy("a", "[]")).unwrap().lost, Scope::All);
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(judged.unwrap().is_doomed, [true, false]);
         let element = udp(1).reverse().unwrap();
         assert_eq!(test.held("was-cut4"), [element].into());
-        test.enforcer.doubt();
+        test.enforcer.invalidate();
         test.tell(&policy("a", "[]"));
         assert_eq!(test.held("was-cut4"), [element].into());
         assert_eq!(test.enforcer.release(&[element]).unwrap(), 0);
@@ -296,7 +296,7 @@ mod tests {
     fn nothing_is_judged_while_the_table_is_not_in_force() {
         let mut test = Test::new();
         test.tell(&policy("a", "[]"));
-        test.enforcer.doubt();
+        test.enforcer.invalidate();
         assert!(test.enforcer.judge_and_hold(&[udp(1)]).is_err());
     }
 }

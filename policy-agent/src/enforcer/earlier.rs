@@ -12,8 +12,8 @@ use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Op, Ruleset, Transaction, render};
 
 use super::{ApplyError, Enforcer, Failure, Step, TRIES};
-use crate::kernel::doors::Target;
-use crate::saved::{Saved, Saver};
+use crate::enforcer::saved::{Saved, Saver};
+use crate::kernel::applier::Target;
 
 /// What the kernel answers to flags that a table cannot get any more.
 const UNPROTECTED: i32 = nix::errno::Errno::EOPNOTSUPP as i32;
@@ -160,7 +160,7 @@ impl Enforcer {
 
     /// Takes the table as it is.
     fn keep(&mut self, generation: u32) -> Result<Held, Failure> {
-        if self.door.is_protecting() && !self.is_owned {
+        if self.applier.is_protecting() && !self.is_owned {
             match self.apply_step(&Step::Table(&Transaction { ops: vec![Op::KeepTable] }), generation) {
                 Ok(_) => {}
                 // It was made without protection. The first ruleset of this agent changes that.

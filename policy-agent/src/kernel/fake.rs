@@ -1,8 +1,8 @@
 //! A kernel for tests, with nf_tables' own rules about references.
 //!
-//! It takes transactions as a [`Door`] and tells about itself as a [`Kernel`], so that the enforcer cannot tell it from the
+//! It takes transactions as a [`Applier`] and tells about itself as a [`Kernel`], so that the enforcer cannot tell it from the
 //! real one. It can be told to refuse, to lose its answer, to interrupt listings, to drop announcements with and without a word, and
-//! to let somebody else change things meanwhile. Doors belong to sockets: a table with an owner is nobody else's.
+//! to let somebody else change things meanwhile. Appliers belong to sockets: a table with an owner is nobody else's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -16,7 +16,7 @@ use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Element, Hook, Op, Transaction, cut};
 
 use super::Kernel;
-use super::doors::{ApplyError, Door, Target};
+use super::applier::{Applier, ApplyError, Target};
 use super::monitor::Between;
 use super::monitor::announcements::Announcements;
 
@@ -37,10 +37,10 @@ enum Owner {
     /// It was made without protection, and cannot be protected any more.
     #[default]
     Anybody,
-    /// It was protected by a door that is closed.
+    /// It was protected by an applier that is closed.
     Orphan,
-    /// A door.
-    Door(usize),
+    /// An applier.
+    Applier(usize),
 }
 
 /// Something that goes wrong with the next transaction.
@@ -85,40 +85,40 @@ struct State {
     was_open: bool,
     /// Transactions that took effect.
     applied: usize,
-    doors: usize,
+    appliers: usize,
 }
 
-/// The fake. Clones are the same kernel through the same door.
+/// The fake. Clones are the same kernel through the same applier.
 #[derive(Clone, Default)]
 pub struct FakeKernel {
     state: Arc<Mutex<State>>,
     is_unbound: bool,
-    /// The number of a door that protects its tables.
-    door: Option<usize>,
+    /// The number of an applier that protects its tables.
+    applier: Option<usize>,
 }
 
 impl FakeKernel {
-    /// A kernel without a table, through a door that does not protect.
+    /// A kernel without a table, through an applier that does not protect.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same kernel through a door that cannot ask for a generation, as that of `nft`.
+    /// The same kernel through an applier that cannot ask for a generation, as that of `nft`.
     #[must_use]
     pub fn unbound(&self) -> Self {
-        Self { state: self.state.clone(), is_unbound: true, door: None }
+        Self { state: self.state.clone(), is_unbound: true, applier: None }
     }
 
-    /// The same kernel through a new door that makes its tables its own.
+    /// The same kernel through a new applier that makes its tables its own.
     #[must_use]
     pub fn protecting(&self) -> Self {
         let mut state = self.lock();
-        state.doors += 1;
-        Self { state: self.state.clone(), is_unbound: false, door: Some(state.doors) }
+        state.appliers += 1;
+        Self { state: self.state.clone(), is_unbound: false, applier: Some(state.appliers) }
     }
 
-    /// Closes all doors: their tables stay, and belong to nobody.
+    /// Closes all appliers: their tables stay, and belong to nobody.
     pub fn close(&self) {
         let mut state = self.lock();
         let orphaned = |owner| if owner == Owner::Anybody { owner } else { Owner::Orphan };
@@ -141,10 +141,10 @@ impl FakeKernel {
         self.lock().guard.clone()
     }
 
-    /// Whether the table belongs to a door.
+    /// Whether the table belongs to an applier.
     #[must_use]
     pub fn is_owned(&self) -> bool {
-        matches!(self.lock().owners.0, Owner::Door(_))
+        matches!(self.lock().owners.0, Owner::Applier(_))
     }
 
     /// Whether there was a moment without table and guard after there had been one of them.
@@ -188,7 +188,7 @@ impl FakeKernel {
     /// Somebody else changes the table, which nobody may own.
     ///
     /// # Panics
-    /// When a door owns the table.
+    /// When an applier owns the table.
     pub fn meddle(&self, change: impl FnOnce(&mut Option<Table>)) {
         assert!(!self.is_owned(), "nf_tables refuses this to everybody but the owner");
         let mut state = self.lock();
@@ -196,18 +196,18 @@ impl FakeKernel {
         state.announce(true);
     }
 
-    /// As [`Door::apply`], for a table.
+    /// As [`Applier::apply`], for a table.
     fn take(&mut self, target: Target, ops: &[Op], generation: Option<u32>) -> Result<(), ApplyError> {
         let mut state = self.lock();
         let lost = || ApplyError::Unknown(io::ErrorKind::TimedOut.into());
-        let is_owned = matches!(state.owners.0, Owner::Door(_));
+        let is_owned = matches!(state.owners.0, Owner::Applier(_));
         match state.troubles.pop_front() {
             Some(Trouble::Refuse) => {
                 let source = Errno::ENOMEM.into();
                 return Err(ApplyError::Refused { step: "do anything".to_owned(), source, is_table: false });
             }
             Some(Trouble::LoseAnswer) => {
-                state.commit(target, ops, self.door)?;
+                state.commit(target, ops, self.applier)?;
                 return Err(lost());
             }
             Some(Trouble::LoseRequest) => return Err(lost()),
@@ -236,7 +236,7 @@ impl FakeKernel {
         }
         match generation {
             Some(wanted) if !self.is_unbound && wanted != state.generation => Err(ApplyError::GenerationMoved(wanted)),
-            _ => state.commit(target, ops, self.door),
+            _ => state.commit(target, ops, self.applier),
         }
     }
 }
@@ -269,14 +269,14 @@ impl State {
         });
     }
 
-    fn commit(&mut self, target: Target, ops: &[Op], door: Option<usize>) -> Result<(), ApplyError> {
+    fn commit(&mut self, target: Target, ops: &[Op], applier: Option<usize>) -> Result<(), ApplyError> {
         let (place, owner) = match target {
             Target::Table => (&self.table, self.owners.0),
             Target::Guard => (&self.guard, self.owners.1),
         };
         let (mut table, mut owner) = (place.clone(), owner);
         for op in ops {
-            own(&table, &mut owner, op, door).and_then(|()| step(&mut table, op)).map_err(|error| ApplyError::Refused {
+            own(&table, &mut owner, op, applier).and_then(|()| step(&mut table, op)).map_err(|error| ApplyError::Refused {
                 step: format!("{op:?}"),
                 source: error.into(),
                 is_table: matches!(op, Op::AddTable | Op::KeepTable),
@@ -297,19 +297,19 @@ impl State {
     }
 }
 
-/// What the flags of a table allow a door to do.
-fn own(table: &Option<Table>, owner: &mut Owner, op: &Op, door: Option<usize>) -> Result<(), Errno> {
-    match (table.is_some(), *owner, door) {
-        (true, Owner::Door(own), door) if door != Some(own) => return Err(Errno::EPERM),
+/// What the flags of a table allow an applier to do.
+fn own(table: &Option<Table>, owner: &mut Owner, op: &Op, applier: Option<usize>) -> Result<(), Errno> {
+    match (table.is_some(), *owner, applier) {
+        (true, Owner::Applier(own), applier) if applier != Some(own) => return Err(Errno::EPERM),
         (true, Owner::Anybody, Some(_)) if matches!(op, Op::AddTable | Op::KeepTable) => return Err(Errno::EOPNOTSUPP),
-        (false, _, door) if *op == Op::AddTable => *owner = door.map_or(Owner::Anybody, Owner::Door),
-        (true, Owner::Orphan, Some(door)) if matches!(op, Op::AddTable | Op::KeepTable) => *owner = Owner::Door(door),
+        (false, _, applier) if *op == Op::AddTable => *owner = applier.map_or(Owner::Anybody, Owner::Applier),
+        (true, Owner::Orphan, Some(applier)) if matches!(op, Op::AddTable | Op::KeepTable) => *owner = Owner::Applier(applier),
         _ => {}
     }
     Ok(())
 }
 
-impl Door for FakeKernel {
+impl Applier for FakeKernel {
     fn apply(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
         self.take(Target::Table, &transaction.ops, generation)
     }
@@ -319,7 +319,7 @@ impl Door for FakeKernel {
     }
 
     fn is_protecting(&self) -> bool {
-        self.door.is_some()
+        self.applier.is_some()
     }
 
     fn apply_to_guard(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {

@@ -8,7 +8,7 @@
 //! - `store`: what is known, and what an event changes about it.
 //! - `heard`: how long ago each watch heard anything.
 
-mod heard;
+mod health;
 mod object;
 mod store;
 
@@ -25,10 +25,10 @@ use policy_input::cluster::{Access, full_text};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::heard::Heard;
+use self::health::WatchHealth;
 use self::object::{Kind, Object, Watched, key_of};
 use self::store::Store;
-use super::{Extent, News, Pulse, Source};
+use super::{HealthCheck, Source, SourceUpdate, SyncState};
 
 /// The API server ends watches after this time, so that connections spread over its replicas again.
 const WATCH: Duration = Duration::from_secs(290);
@@ -48,11 +48,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub struct Kubernetes {
     access: Access,
     node: String,
-    heard: Heard,
+    heard: WatchHealth,
 }
 
 /// What a watch says.
-enum Said {
+enum WatchEvent {
     Begin,
     There(String, Value),
     Gone(String),
@@ -65,13 +65,13 @@ enum Said {
     Trouble(String),
 }
 
-type Watch = BoxStream<'static, (Kind, Said)>;
+type Watch = BoxStream<'static, (Kind, WatchEvent)>;
 
 impl Kubernetes {
     /// The API as this node sees it.
     #[must_use]
     pub fn new(access: Access, node: String) -> Self {
-        Self { access, node, heard: Heard::new() }
+        Self { access, node, heard: WatchHealth::new() }
     }
 
     async fn connect(&self) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
@@ -82,7 +82,7 @@ impl Kubernetes {
         Ok(ClientBuilder::try_from(config)?.with_layer(&self.heard).build())
     }
 
-    async fn watch(&self, tell: &mut dyn FnMut(News) -> bool) {
+    async fn watch(&self, tell: &mut dyn FnMut(SourceUpdate) -> bool) {
         let client = loop {
             match self.connect().await {
                 Ok(client) => break client,
@@ -110,12 +110,12 @@ impl Source for Kubernetes {
         "the Kubernetes API".to_owned()
     }
 
-    fn pulse(&self) -> Pulse {
+    fn pulse(&self) -> HealthCheck {
         let heard = self.heard.clone();
         Box::new(move || heard.freshness())
     }
 
-    fn run(self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+    fn run(self: Box<Self>, tell: &mut dyn FnMut(SourceUpdate) -> bool) {
         let _ending = self.heard.until_dropped();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.watch(tell)),
@@ -127,7 +127,7 @@ impl Source for Kubernetes {
 /// The watches that run, and what they have said.
 struct Session {
     client: Client,
-    heard: Heard,
+    heard: WatchHealth,
     node: String,
     store: Store,
     watches: SelectAll<Watch>,
@@ -159,7 +159,7 @@ impl Listing {
 }
 
 impl Session {
-    fn new(client: Client, heard: Heard, node: String) -> Self {
+    fn new(client: Client, heard: WatchHealth, node: String) -> Self {
         let mut session = Self {
             client,
             heard,
@@ -275,19 +275,19 @@ impl Session {
         }
     }
 
-    fn take(&mut self, kind: Kind, said: Said) {
+    fn take(&mut self, kind: Kind, said: WatchEvent) {
         match &said {
-            Said::Begin => self.expect(kind, Duration::ZERO),
-            Said::There(..) | Said::Gone(_) => self.expect_more(kind, STUCK),
+            WatchEvent::Begin => self.expect(kind, Duration::ZERO),
+            WatchEvent::There(..) | WatchEvent::Gone(_) => self.expect_more(kind, STUCK),
             // It is tried again after a pause, and a connection that is silent ends by itself.
-            Said::Trouble(_) if self.is_listing(kind) => self.expect(kind, 2 * SILENCE),
+            WatchEvent::Trouble(_) if self.is_listing(kind) => self.expect(kind, 2 * SILENCE),
             _ => {}
         }
         match said {
-            Said::Begin => self.store.begin(kind),
-            Said::There(key, value) => self.store.apply(kind, &key, &value),
-            Said::Gone(key) => self.store.remove(kind, &key),
-            Said::End => {
+            WatchEvent::Begin => self.store.begin(kind),
+            WatchEvent::There(key, value) => self.store.apply(kind, &key, &value),
+            WatchEvent::Gone(key) => self.store.remove(kind, &key),
+            WatchEvent::End => {
                 self.store.end(kind);
                 if let (Some(listing), Some(is_stuck)) =
                     (self.listing.get_mut(kind as usize), self.is_stuck.get_mut(kind as usize))
@@ -299,16 +299,16 @@ impl Session {
                     self.begin(next, Duration::ZERO);
                 }
             }
-            Said::Trouble(what) => {
+            WatchEvent::Trouble(what) => {
                 tracing::warn!(kind = kind.plural(), what, "the watch of the API server failed, and is tried again");
                 self.heard.trouble(kind, what);
             }
-            Said::CannotStream => {
+            WatchEvent::CannotStream => {
                 tracing::info!(kind = kind.plural(), "the API server cannot list by watching; a list is asked for");
                 self.can_stream = false;
                 self.begin(kind, Duration::ZERO);
             }
-            Said::Lost(what) => {
+            WatchEvent::Lost(what) => {
                 tracing::warn!(kind = kind.plural(), what, "the watch of the API server cannot go on, and lists again");
                 self.heard.trouble(kind, what);
                 self.begin(kind, pause());
@@ -324,11 +324,11 @@ impl Session {
     }
 
     /// What there is to tell.
-    fn news(&mut self) -> Option<News> {
+    fn news(&mut self) -> Option<SourceUpdate> {
         let is_complete = self.is_complete();
         let is_first = is_complete && !std::mem::replace(&mut self.was_complete, is_complete);
-        let mut news = self.store.news().or_else(|| is_first.then(News::default))?;
-        news.extent = if is_complete { Extent::All } else { Extent::Growing };
+        let mut news = self.store.news().or_else(|| is_first.then(SourceUpdate::default))?;
+        news.extent = if is_complete { SyncState::Synced } else { SyncState::Listing };
         Some(news)
     }
 }
@@ -339,12 +339,12 @@ fn pause() -> Duration {
     Duration::from_millis(1000 + random % 1000)
 }
 
-fn said<K: Watched>(event: Result<Event<Object<K>>, watcher::Error>) -> Said {
+fn said<K: Watched>(event: Result<Event<Object<K>>, watcher::Error>) -> WatchEvent {
     match event {
-        Ok(Event::Init) => Said::Begin,
-        Ok(Event::InitApply(object) | Event::Apply(object)) => Said::There(key_of(object.meta()), object.value),
-        Ok(Event::Delete(object)) => Said::Gone(key_of(object.meta())),
-        Ok(Event::InitDone) => Said::End,
+        Ok(Event::Init) => WatchEvent::Begin,
+        Ok(Event::InitApply(object) | Event::Apply(object)) => WatchEvent::There(key_of(object.meta()), object.value),
+        Ok(Event::Delete(object)) => WatchEvent::Gone(key_of(object.meta())),
+        Ok(Event::InitDone) => WatchEvent::End,
         Err(error) => {
             let code = match &error {
                 watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
@@ -352,11 +352,11 @@ fn said<K: Watched>(event: Result<Event<Object<K>>, watcher::Error>) -> Said {
             };
             let text = full_text(&error);
             match code {
-                400 | 422 if text.contains("sendInitialEvents") => Said::CannotStream,
-                410 => Said::Lost(text),
+                400 | 422 if text.contains("sendInitialEvents") => WatchEvent::CannotStream,
+                410 => WatchEvent::Lost(text),
                 // The API server was restored from a backup, and is behind what was seen before.
-                _ if text.contains("Too large resource version") => Said::Lost(text),
-                _ => Said::Trouble(text),
+                _ if text.contains("Too large resource version") => WatchEvent::Lost(text),
+                _ => WatchEvent::Trouble(text),
             }
         }
     }
@@ -416,7 +416,7 @@ mod tests {
             async move { Ok::<_, Infallible>(Response::new(body)) }
         });
         let start = Instant::now();
-        let mut session = Session::new(Client::new(service, "default"), Heard::new(), "n1".to_owned());
+        let mut session = Session::new(Client::new(service, "default"), WatchHealth::new(), "n1".to_owned());
         while !session.is_complete() {
             assert!(start.elapsed() < Duration::from_secs(1000), "it never ends");
             session.next().await;

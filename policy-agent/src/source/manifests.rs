@@ -23,8 +23,8 @@ use policy_input::files::Scan;
 
 use self::file::{Content, File};
 use self::stamp::{Stamp, stamp};
-use super::beat::Beat;
-use super::{Extent, News, ProblemsDelta, Pulse, Source, describe};
+use super::heartbeat::Heartbeat;
+use super::{HealthCheck, ProblemsDelta, Source, SourceUpdate, SyncState, describe};
 
 /// How often the folder is looked at.
 const EVERY: Duration = Duration::from_millis(150);
@@ -58,7 +58,7 @@ pub struct Manifests {
     told: BTreeSet<String>,
     snapshot: Snapshot,
     has_told: bool,
-    beat: Beat,
+    beat: Heartbeat,
 }
 
 /// What a look saw.
@@ -122,12 +122,12 @@ impl Manifests {
             told: BTreeSet::new(),
             snapshot: Snapshot::default(),
             has_told: false,
-            beat: Beat::new("manifests", QUIET, Instant::now()),
+            beat: Heartbeat::new("manifests", QUIET, Instant::now()),
         }
     }
 
     /// Looks at the folder; `None` when there is nothing to tell.
-    fn look(&mut self) -> Option<News> {
+    fn look(&mut self) -> Option<SourceUpdate> {
         self.looks = self.looks.saturating_add(1);
         let now = Look::new(policy_input::files::scan(&self.folder));
         let troubles = now.scan.troubles.iter().map(|(_, error)| error.to_string()).collect();
@@ -239,7 +239,7 @@ impl Manifests {
     }
 
     /// The difference to what was told before.
-    fn news(&mut self) -> News {
+    fn news(&mut self) -> SourceUpdate {
         self.has_told = true;
         // Objects that an old API server took are still there, so they are read as it did (S1.19).
         let mut loader = Loader::new(Syntax::Legacy);
@@ -257,10 +257,10 @@ impl Manifests {
             problems.insert(format!("there are no manifests in `{}`", self.folder.display()));
         }
         let is_complete = self.troubles.is_empty() && !self.files.is_empty() && !self.files.values().any(File::is_lost);
-        let extent = if is_complete { Extent::All } else { Extent::Readable };
+        let extent = if is_complete { SyncState::Synced } else { SyncState::Partial };
         let delta = ProblemsDelta::between(&self.told, &problems);
         self.told = problems;
-        News { changes, problems: delta, extent, ..News::default() }
+        SourceUpdate { changes, problems: delta, extent, ..SourceUpdate::default() }
     }
 }
 
@@ -304,12 +304,12 @@ impl Source for Manifests {
         format!("manifests in {}", self.folder.display())
     }
 
-    fn pulse(&self) -> Pulse {
+    fn pulse(&self) -> HealthCheck {
         let beat = self.beat.clone();
         Box::new(move || vec![beat.freshness(Instant::now())])
     }
 
-    fn run(mut self: Box<Self>, tell: &mut dyn FnMut(News) -> bool) {
+    fn run(mut self: Box<Self>, tell: &mut dyn FnMut(SourceUpdate) -> bool) {
         let _ending = self.beat.until_dropped();
         loop {
             let start = Instant::now();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{EdgeRef, VisitMap, Visitable};
 
-use super::survey::{PairPorts, Survey};
+use super::matrix::{ConnectivityMatrix, PairPorts};
 
 /// Units as nodes, allowed connections as edges.
 pub struct Connections {
@@ -15,7 +15,7 @@ pub struct Connections {
 impl Connections {
     /// Every connection of a survey that at least some pods can make. Cost: units squared.
     #[must_use]
-    pub fn new(survey: &Survey<'_>) -> Self {
+    pub fn new(survey: &ConnectivityMatrix<'_>) -> Self {
         let mut graph = DiGraph::with_capacity(survey.len(), survey.len());
         let nodes: Vec<NodeIndex> = (0..survey.len()).map(|unit| graph.add_node(unit)).collect();
         for (from, source) in nodes.iter().enumerate() {

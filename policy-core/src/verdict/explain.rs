@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::judge::{Cause, Party, is_in_blocks};
+use super::judge::{Cause, Endpoint, is_in_blocks};
 use super::miss::{NearMiss, nearest_miss};
 use crate::graph::{AllowGraph, GroupId, PeerRecord, PodId, PolicyId, RuleRecord, Scope, TermId};
 use crate::model::{Direction, Origin, PortEntry, Ports, Requirement};
@@ -83,7 +83,7 @@ pub(crate) struct Question<'a> {
     pub graph: &'a AllowGraph,
     pub group: GroupId,
     pub direction: Direction,
-    pub other: &'a Party,
+    pub other: &'a Endpoint,
     pub asked: &'a PortSet,
     /// What the other end is called.
     pub name: &'a str,
@@ -96,8 +96,8 @@ impl AllowGraph {
     #[must_use]
     pub fn explain(
         &self,
-        source: &Party,
-        destination: &Party,
+        source: &Endpoint,
+        destination: &Endpoint,
         is_same: bool,
         asked: &PortSet,
         names: [&str; 2],
@@ -111,9 +111,9 @@ impl AllowGraph {
 
     fn explain_side(
         &self,
-        subject: &Party,
+        subject: &Endpoint,
         direction: Direction,
-        other: &Party,
+        other: &Endpoint,
         is_same: bool,
         asked: &PortSet,
         name: &str,
@@ -138,7 +138,7 @@ impl AllowGraph {
         }
         // With several claimants, the one that denies is the one to explain.
         let denies = |pod: &&PodId| {
-            let alone = Party { pods: [**pod].into_iter().collect(), ..subject.clone() };
+            let alone = Endpoint { pods: [**pod].into_iter().collect(), ..subject.clone() };
             self.side_ports(&alone, direction, other).intersection(asked) != *asked
         };
         let Some(pod) = subject.pods.iter().find(denies).or(subject.pods.first()).copied() else { return side };
@@ -178,7 +178,7 @@ impl AllowGraph {
     ///
     /// Cost: linear in all policies.
     #[must_use]
-    pub fn not_isolating(&self, subject: &Party, direction: Direction, name: &str) -> Vec<(PolicyRef, String)> {
+    pub fn not_isolating(&self, subject: &Endpoint, direction: Direction, name: &str) -> Vec<(PolicyRef, String)> {
         let Some((pod, group)) = subject.pods.first().and_then(|pod| Some((*pod, self.group_of(*pod)?))) else {
             return Vec::new();
         };
@@ -423,7 +423,7 @@ impl AllowGraph {
     /// Whether the verdict depends on an address that is not known: some block of the side's rules holds part of the
     /// family of an end without a known address, and nothing else allows the asked ports.
     #[must_use]
-    pub fn depends_on_unknown_address(&self, subject: &Party, direction: Direction, other: &Party) -> bool {
+    pub fn depends_on_unknown_address(&self, subject: &Endpoint, direction: Direction, other: &Endpoint) -> bool {
         other.address.is_none()
             && subject.pods.iter().filter_map(|pod| self.group_of(*pod)).any(|group| {
                 self.isolating(group, direction).iter().any(|policy| {

@@ -24,7 +24,7 @@ pub struct Flow {
 
 /// One end of a flow, identified by S2.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Party {
+pub struct Endpoint {
     /// The endpoints that claim the address; several are S2.5.
     pub(crate) pods: SmallVec<[PodId; 1]>,
     /// The address; `None` for a pod that a manifest will make.
@@ -36,7 +36,7 @@ pub struct Party {
     pub(crate) is_node: bool,
 }
 
-impl Party {
+impl Endpoint {
     /// Somebody who is no pod and no node, at this address.
     #[must_use]
     pub fn outside(address: IpAddr) -> Self {
@@ -159,17 +159,17 @@ impl Verdict {
 impl AllowGraph {
     /// Who an address is (S2).
     #[must_use]
-    pub fn party(&self, address: IpAddr) -> Party {
+    pub fn endpoint(&self, address: IpAddr) -> Endpoint {
         let pods = self.claimants(address);
         let nodes = if pods.is_empty() { self.nodes_at(address) } else { SmallVec::new() };
-        Party { pods, address: Some(address), family: Family::of(address), is_node: !nodes.is_empty(), nodes }
+        Endpoint { pods, address: Some(address), family: Family::of(address), is_node: !nodes.is_empty(), nodes }
     }
 
     /// A process of this node, at one of its addresses; `None` as address when it is not known.
     #[must_use]
-    pub fn node_party(&self, node: &str, address: Option<IpAddr>) -> Party {
+    pub fn node_endpoint(&self, node: &str, address: Option<IpAddr>) -> Endpoint {
         let nodes = self.nodes.find(node).into_iter().collect();
-        Party { pods: SmallVec::new(), address, family: address.map_or(Family::V4, Family::of), nodes, is_node: true }
+        Endpoint { pods: SmallVec::new(), address, family: address.map_or(Family::V4, Family::of), nodes, is_node: true }
     }
 
     /// Every address of a block that an endpoint or a node has; sorted.
@@ -183,13 +183,13 @@ impl AllowGraph {
         out
     }
 
-    /// The party at a pod's address. A hostNetwork pod is its node, also where an endpoint claims the same address.
-    fn party_at(&self, pod: PodId, address: IpAddr) -> Party {
+    /// The endpoint at a pod's address. A hostNetwork pod is its node, also where an endpoint claims the same address.
+    fn party_at(&self, pod: PodId, address: IpAddr) -> Endpoint {
         let record = self.pods.get(pod);
         if record.template.is_some() {
-            return self.party(address);
+            return self.endpoint(address);
         }
-        Party {
+        Endpoint {
             pods: SmallVec::new(),
             address: Some(address),
             family: Family::of(address),
@@ -201,13 +201,13 @@ impl AllowGraph {
     /// A pod as an end of a flow, once for each of its addresses. A pod that a manifest will make is one IPv4 end without a
     /// known address. Empty when the pod is neither an endpoint nor on the host network.
     #[must_use]
-    pub fn parties_of(&self, pod: PodId) -> Vec<Party> {
+    pub fn endpoints_of(&self, pod: PodId) -> Vec<Endpoint> {
         let record = self.pods.get(pod);
         if !record.addresses.is_empty() {
             return record.addresses.iter().map(|address| self.party_at(pod, *address)).collect();
         }
         if record.template.is_some() {
-            return vec![Party {
+            return vec![Endpoint {
                 pods: smallvec![pod],
                 address: None,
                 family: Family::V4,
@@ -216,7 +216,7 @@ impl AllowGraph {
             }];
         }
         if record.is_host_network {
-            return vec![Party {
+            return vec![Endpoint {
                 pods: SmallVec::new(),
                 address: None,
                 family: Family::V4,
@@ -230,7 +230,7 @@ impl AllowGraph {
     /// The verdict on one flow. Cost: two address look-ups and one search per side; no allocation.
     #[must_use]
     pub fn verdict(&self, flow: &Flow) -> Verdict {
-        let (source, destination) = (self.party(flow.source), self.party(flow.destination));
+        let (source, destination) = (self.endpoint(flow.source), self.endpoint(flow.destination));
         let is_same = source.is_same_endpoint(&destination);
         self.judge(&source, &destination, is_same, flow.protocol)
     }
@@ -239,12 +239,12 @@ impl AllowGraph {
     /// Service; others that claim to be such are not the pod's own, and are judged like those between any two ends (S2.15).
     #[must_use]
     pub fn verdict_untranslated(&self, flow: &Flow) -> Verdict {
-        self.judge(&self.party(flow.source), &self.party(flow.destination), false, flow.protocol)
+        self.judge(&self.endpoint(flow.source), &self.endpoint(flow.destination), false, flow.protocol)
     }
 
     /// The verdict between two ends. `is_same` says whether both are one pod; two replicas of one workload are not.
     #[must_use]
-    pub fn judge(&self, source: &Party, destination: &Party, is_same: bool, protocol: Protocol) -> Verdict {
+    pub fn judge(&self, source: &Endpoint, destination: &Endpoint, is_same: bool, protocol: Protocol) -> Verdict {
         if is_same {
             return Verdict { egress: Cause::SamePod, ingress: Cause::SamePod };
         }
@@ -254,7 +254,7 @@ impl AllowGraph {
         }
     }
 
-    fn side(&self, subject: &Party, direction: Direction, other: &Party, protocol: Protocol) -> Cause {
+    fn side(&self, subject: &Endpoint, direction: Direction, other: &Endpoint, protocol: Protocol) -> Cause {
         if let Some(cause) = self.quarantine_side(subject, direction, other) {
             return cause;
         }
@@ -269,7 +269,7 @@ impl AllowGraph {
         cause
     }
 
-    fn pod_side(&self, subject: PodId, direction: Direction, other: &Party, protocol: Protocol) -> Cause {
+    fn pod_side(&self, subject: PodId, direction: Direction, other: &Endpoint, protocol: Protocol) -> Cause {
         if self.is_exempt(subject, direction, other) {
             return Cause::OwnNode;
         }
@@ -300,7 +300,7 @@ impl AllowGraph {
     }
 
     /// What becomes of an end of which it is not known whose address it is (S3.11); `None` for all others.
-    pub(crate) fn quarantine_side(&self, subject: &Party, direction: Direction, other: &Party) -> Option<Cause> {
+    pub(crate) fn quarantine_side(&self, subject: &Endpoint, direction: Direction, other: &Endpoint) -> Option<Cause> {
         let is_held = subject.address.is_some_and(|address| self.quarantine.values().any(|held| held.contains(&address)));
         let is_own_node = self.only_node.is_some_and(|node| other.nodes.contains(&node));
         let is_exempt = is_own_node && direction == Direction::Ingress;
@@ -308,13 +308,13 @@ impl AllowGraph {
     }
 
     /// Whether the other end is the subject's own node, and policies have no say about it (S2.11, S2.13).
-    pub(crate) fn is_exempt(&self, subject: PodId, direction: Direction, other: &Party) -> bool {
+    pub(crate) fn is_exempt(&self, subject: PodId, direction: Direction, other: &Endpoint) -> bool {
         let is_exempt = direction == Direction::Ingress || self.own_node_egress == OwnNodeEgress::Allow;
         is_exempt && self.pods.get(subject).node.is_some_and(|node| other.nodes.contains(&node))
     }
 
     /// Whether every claimant of the other end names this port so (S1.54, S2.5).
-    fn has_port(&self, other: &Party, port: (crate::graph::Symbol, Transport, u16)) -> bool {
+    fn has_port(&self, other: &Endpoint, port: (crate::graph::Symbol, Transport, u16)) -> bool {
         !other.pods.is_empty()
             && other.pods.iter().all(|pod| {
                 self.group_of(*pod).is_some_and(|group| self.ports.key(self.groups.key(group).ports).binary_search(&port).is_ok())
@@ -322,19 +322,19 @@ impl AllowGraph {
     }
 
     /// Whether a peer set holds an end.
-    pub(crate) fn holds(&self, set: PeerSetId, party: &Party) -> bool {
+    pub(crate) fn holds(&self, set: PeerSetId, endpoint: &Endpoint) -> bool {
         let content = self.peer_sets.key(set);
-        is_in_blocks(&content.blocks, party) || self.is_in_terms(&content.terms, party)
+        is_in_blocks(&content.blocks, endpoint) || self.is_in_terms(&content.terms, endpoint)
     }
 
-    fn is_in_terms(&self, terms: &[crate::graph::TermId], party: &Party) -> bool {
-        let Some(first) = party.pods.first().and_then(|pod| self.group_of(*pod)) else { return false };
+    fn is_in_terms(&self, terms: &[crate::graph::TermId], endpoint: &Endpoint) -> bool {
+        let Some(first) = endpoint.pods.first().and_then(|pod| self.group_of(*pod)) else { return false };
         if terms.is_empty() {
             return false;
         }
         let all_in = |term: crate::graph::TermId| {
             let groups = &self.terms.data(term).groups;
-            party.pods.iter().all(|pod| self.group_of(*pod).is_some_and(|group| groups.contains(group)))
+            endpoint.pods.iter().all(|pod| self.group_of(*pod).is_some_and(|group| groups.contains(group)))
         };
         let own = &self.groups.data(first).terms;
         if own.len() < terms.len() {
@@ -346,14 +346,14 @@ impl AllowGraph {
 
     /// What policies of the source, and policies of the destination, let through between two ends.
     #[must_use]
-    pub fn ports_between(&self, source: &Party, destination: &Party, is_same: bool) -> (PortSet, PortSet) {
+    pub fn ports_between(&self, source: &Endpoint, destination: &Endpoint, is_same: bool) -> (PortSet, PortSet) {
         if is_same {
             return (PortSet::all(), PortSet::all());
         }
         (self.side_ports(source, Direction::Egress, destination), self.side_ports(destination, Direction::Ingress, source))
     }
 
-    pub(crate) fn side_ports(&self, subject: &Party, direction: Direction, other: &Party) -> PortSet {
+    pub(crate) fn side_ports(&self, subject: &Endpoint, direction: Direction, other: &Endpoint) -> PortSet {
         match self.quarantine_side(subject, direction, other) {
             Some(Cause::Quarantined) => return PortSet::none(),
             Some(_) => return PortSet::all(),
@@ -367,14 +367,14 @@ impl AllowGraph {
         ports.unwrap_or_else(PortSet::all)
     }
 
-    fn pod_ports(&self, subject: PodId, direction: Direction, other: &Party) -> PortSet {
+    fn pod_ports(&self, subject: PodId, direction: Direction, other: &Endpoint) -> PortSet {
         if self.is_exempt(subject, direction, other) || !self.is_in_scope(subject) {
             return PortSet::all();
         }
         self.group_of(subject).map_or_else(PortSet::none, |group| self.group_ports(group, direction, other))
     }
 
-    pub(crate) fn group_ports(&self, group: GroupId, direction: Direction, other: &Party) -> PortSet {
+    pub(crate) fn group_ports(&self, group: GroupId, direction: Direction, other: &Endpoint) -> PortSet {
         match self.decision(group, direction) {
             None => PortSet::none(),
             Some(Decision::Open) => PortSet::all(),
@@ -398,10 +398,10 @@ impl AllowGraph {
 }
 
 /// An unknown address is in a block only if the block is the whole family.
-pub(crate) fn is_in_blocks(blocks: &AddressSet, party: &Party) -> bool {
-    match party.address {
+pub(crate) fn is_in_blocks(blocks: &AddressSet, endpoint: &Endpoint) -> bool {
+    match endpoint.address {
         Some(address) => blocks.contains(address),
-        None => blocks.covers(party.family),
+        None => blocks.covers(endpoint.family),
     }
 }
 

@@ -7,7 +7,7 @@ use kube::Client;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use super::{Shape, full_text};
+use super::{FieldMask, full_text};
 
 /// Objects asked for at once, as kubectl does.
 const PAGE: usize = 500;
@@ -33,50 +33,63 @@ enum Need {
     Should,
 }
 
-const METADATA: Shape<'_> = Shape::Fields(&[
-    ("name", Shape::Whole),
-    ("namespace", Shape::Whole),
-    ("uid", Shape::Whole),
-    ("labels", Shape::Whole),
-    ("ownerReferences", Shape::Whole),
-    ("deletionTimestamp", Shape::Whole),
+const METADATA: FieldMask<'_> = FieldMask::Fields(&[
+    ("name", FieldMask::Whole),
+    ("namespace", FieldMask::Whole),
+    ("uid", FieldMask::Whole),
+    ("labels", FieldMask::Whole),
+    ("ownerReferences", FieldMask::Whole),
+    ("deletionTimestamp", FieldMask::Whole),
     (
         "annotations",
-        Shape::Fields(&[("kubernetes.io/config.mirror", Shape::Whole), ("service.kubernetes.io/topology-mode", Shape::Whole)]),
+        FieldMask::Fields(&[
+            ("kubernetes.io/config.mirror", FieldMask::Whole),
+            ("service.kubernetes.io/topology-mode", FieldMask::Whole),
+        ]),
     ),
 ]);
-const CONTAINER: Shape<'_> = Shape::Fields(&[("name", Shape::Whole), ("ports", Shape::Whole), ("restartPolicy", Shape::Whole)]);
-const POD_SPEC: Shape<'_> = Shape::Fields(&[
-    ("nodeName", Shape::Whole),
-    ("hostNetwork", Shape::Whole),
-    ("containers", Shape::Elements(&CONTAINER)),
-    ("initContainers", Shape::Elements(&CONTAINER)),
+const CONTAINER: FieldMask<'_> =
+    FieldMask::Fields(&[("name", FieldMask::Whole), ("ports", FieldMask::Whole), ("restartPolicy", FieldMask::Whole)]);
+const POD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
+    ("nodeName", FieldMask::Whole),
+    ("hostNetwork", FieldMask::Whole),
+    ("containers", FieldMask::Elements(&CONTAINER)),
+    ("initContainers", FieldMask::Elements(&CONTAINER)),
 ]);
-const POD_STATUS: Shape<'_> = Shape::Fields(&[
-    ("phase", Shape::Whole),
-    ("podIP", Shape::Whole),
-    ("podIPs", Shape::Whole),
-    ("conditions", Shape::Elements(&Shape::Fields(&[("type", Shape::Whole), ("status", Shape::Whole)]))),
+const POD_STATUS: FieldMask<'_> = FieldMask::Fields(&[
+    ("phase", FieldMask::Whole),
+    ("podIP", FieldMask::Whole),
+    ("podIPs", FieldMask::Whole),
+    ("conditions", FieldMask::Elements(&FieldMask::Fields(&[("type", FieldMask::Whole), ("status", FieldMask::Whole)]))),
 ]);
-const TEMPLATE: Shape<'_> = Shape::Fields(&[("metadata", METADATA), ("spec", POD_SPEC)]);
-const WORKLOAD_SPEC: Shape<'_> = Shape::Fields(&[
-    ("replicas", Shape::Whole),
-    ("parallelism", Shape::Whole),
-    ("selector", Shape::Whole),
+const TEMPLATE: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", POD_SPEC)]);
+const WORKLOAD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
+    ("replicas", FieldMask::Whole),
+    ("parallelism", FieldMask::Whole),
+    ("selector", FieldMask::Whole),
     ("template", TEMPLATE),
-    ("jobTemplate", Shape::Fields(&[("spec", Shape::Fields(&[("parallelism", Shape::Whole), ("template", TEMPLATE)]))])),
+    (
+        "jobTemplate",
+        FieldMask::Fields(&[("spec", FieldMask::Fields(&[("parallelism", FieldMask::Whole), ("template", TEMPLATE)]))]),
+    ),
 ]);
-const POD: Shape<'_> = Shape::Fields(&[("metadata", METADATA), ("spec", POD_SPEC), ("status", POD_STATUS)]);
-const NAMESPACE: Shape<'_> = Shape::Fields(&[("metadata", METADATA)]);
-const NODE: Shape<'_> = Shape::Fields(&[("metadata", METADATA), ("status", Shape::Fields(&[("addresses", Shape::Whole)]))]);
-const WORKLOAD: Shape<'_> = Shape::Fields(&[("metadata", METADATA), ("spec", WORKLOAD_SPEC)]);
-const SPECIFIED: Shape<'_> = Shape::Fields(&[("metadata", METADATA), ("spec", Shape::Whole)]);
-const SLICE: Shape<'_> =
-    Shape::Fields(&[("metadata", METADATA), ("addressType", Shape::Whole), ("endpoints", Shape::Whole), ("ports", Shape::Whole)]);
-const SERVICE: Shape<'_> = Shape::Fields(&[("metadata", METADATA), ("spec", Shape::Whole), ("status", Shape::Whole)]);
+const POD: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", POD_SPEC), ("status", POD_STATUS)]);
+const NAMESPACE: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA)]);
+const NODE: FieldMask<'_> =
+    FieldMask::Fields(&[("metadata", METADATA), ("status", FieldMask::Fields(&[("addresses", FieldMask::Whole)]))]);
+const WORKLOAD: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", WORKLOAD_SPEC)]);
+const SPECIFIED: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", FieldMask::Whole)]);
+const SLICE: FieldMask<'_> = FieldMask::Fields(&[
+    ("metadata", METADATA),
+    ("addressType", FieldMask::Whole),
+    ("endpoints", FieldMask::Whole),
+    ("ports", FieldMask::Whole),
+]);
+const SERVICE: FieldMask<'_> =
+    FieldMask::Fields(&[("metadata", METADATA), ("spec", FieldMask::Whole), ("status", FieldMask::Whole)]);
 
 /// What is read of every cluster, in the order in which it is written.
-const KINDS: [(&str, &str, &str, Shape<'_>, Need); 14] = [
+const KINDS: [(&str, &str, &str, FieldMask<'_>, Need); 14] = [
     ("v1", "Namespace", "namespaces", NAMESPACE, Need::Must),
     ("v1", "Node", "nodes", NODE, Need::Should),
     ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", SPECIFIED, Need::Must),
@@ -171,7 +184,7 @@ pub async fn read(client: &Client, is_foreign: &dyn Fn(&str, &str) -> bool) -> R
 }
 
 async fn get(client: &Client, path: &str) -> Result<Value, kube::Error> {
-    parse(&text(client, path).await?, Shape::Whole)
+    parse(&text(client, path).await?, FieldMask::Whole)
 }
 
 async fn text(client: &Client, path: &str) -> Result<String, kube::Error> {
@@ -179,14 +192,16 @@ async fn text(client: &Client, path: &str) -> Result<String, kube::Error> {
     client.request_text(request).await
 }
 
-fn parse(text: &str, shape: Shape<'_>) -> Result<Value, kube::Error> {
+fn parse(text: &str, shape: FieldMask<'_>) -> Result<Value, kube::Error> {
     shape.deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(kube::Error::SerdeError)
 }
 
 /// All objects of a kind, page by page.
-async fn list(client: &Client, resource: &Resource, shape: Shape<'_>) -> Result<Vec<Value>, kube::Error> {
-    let page_of =
-        Shape::Fields(&[("metadata", Shape::Fields(&[("continue", Shape::Whole)])), ("items", Shape::Elements(&shape))]);
+async fn list(client: &Client, resource: &Resource, shape: FieldMask<'_>) -> Result<Vec<Value>, kube::Error> {
+    let page_of = FieldMask::Fields(&[
+        ("metadata", FieldMask::Fields(&[("continue", FieldMask::Whole)])),
+        ("items", FieldMask::Elements(&shape)),
+    ]);
     let path = resource.path();
     let mut objects = Vec::new();
     let mut query = format!("?limit={PAGE}");

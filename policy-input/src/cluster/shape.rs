@@ -10,16 +10,16 @@ use serde_json::{Map, Value};
 
 /// Which part of a value is kept.
 #[derive(Clone, Copy, Debug)]
-pub enum Shape<'s> {
+pub enum FieldMask<'s> {
     /// All of it.
     Whole,
     /// Of an object, these fields; whatever else it is, all of it.
-    Fields(&'s [(&'s str, Shape<'s>)]),
+    Fields(&'s [(&'s str, FieldMask<'s>)]),
     /// Of each element of a list, this part; whatever else it is, all of it.
-    Elements(&'s Shape<'s>),
+    Elements(&'s FieldMask<'s>),
 }
 
-impl<'de> DeserializeSeed<'de> for Shape<'_> {
+impl<'de> DeserializeSeed<'de> for FieldMask<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -27,7 +27,7 @@ impl<'de> DeserializeSeed<'de> for Shape<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Shape<'_> {
+impl<'de> Visitor<'de> for FieldMask<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_kept_as_it_is() {
-        const PORT: Shape<'_> = Shape::Fields(&[("name", Shape::Whole)]);
-        const SHAPE: Shape<'_> = Shape::Fields(&[("a", Shape::Whole), ("ports", Shape::Elements(&PORT))]);
+        const PORT: FieldMask<'_> = FieldMask::Fields(&[("name", FieldMask::Whole)]);
+        const SHAPE: FieldMask<'_> = FieldMask::Fields(&[("a", FieldMask::Whole), ("ports", FieldMask::Elements(&PORT))]);
         let read = |text: &str| {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             SHAPE.deserialize(&mut deserializer).unwrap().to_string()

@@ -17,7 +17,7 @@ use crate::rule::{
     IPV4_OPTIONS, concat, counter, ct_state, ct_status, equal, goto, goto_verdict, jump, meta, not_equal, number,
     opens_no_connection, option_exists, payload, prefix, rule, set, text, verdict_map,
 };
-use crate::ruleset::{About, Chain, Hook, Ruleset};
+use crate::ruleset::{Chain, Description, Hook, Ruleset};
 
 /// ICMPv6 of routers and neighbours, 133–137 (S1.63): with hop limit 255, which no router can forge.
 const NEIGHBOURS: [&str; 5] =
@@ -56,7 +56,7 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
 }
 
 pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule<'static>>, about: &str) {
-    out.about.insert(name.to_owned(), About::text(about));
+    out.about.insert(name.to_owned(), Description::text(about));
     out.chains.insert(name.to_owned(), Chain { hook, rules });
 }
 

@@ -27,7 +27,7 @@ use crate::json::element;
 use crate::names;
 use crate::port_peers::PortPeers;
 use crate::rule::{concat, equal, goto, masked, meta, payload, rule, text};
-use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
+use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
 
 /// Ports that the text of a chain names.
 const PORTS_NAMED: usize = 10;
@@ -60,14 +60,14 @@ pub(crate) struct Parts {
 
 /// What names are made of: equal contents have equal hashes.
 #[derive(Default)]
-pub(crate) struct Contained {
+pub(crate) struct CrowdedSets {
     /// Texts of address blocks that have a set of their own.
     pub blocks: BTreeSet<String>,
     /// The hashes of everything else, in full length.
     sides: BTreeMap<Leader, Parts>,
 }
 
-impl Contained {
+impl CrowdedSets {
     pub(crate) fn new(plan: &NodePlan, layout: &Layout) -> Self {
         let mut out = Self::default();
         for (place, group) in plan.groups.iter().enumerate() {
@@ -145,7 +145,7 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
 }
 
 fn insert(out: &mut Ruleset, name: String, kind: SetKind, contents: Contents, about: String) {
-    out.about.insert(name.clone(), About::text(about));
+    out.about.insert(name.clone(), Description::text(about));
     out.sets.insert(name, Set { kind, contents });
 }
 

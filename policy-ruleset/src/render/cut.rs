@@ -9,7 +9,7 @@ use super::sets;
 use crate::MARKER;
 use crate::cut::{flows_name, pairs_name};
 use crate::rule::{concat, counter, equal, jump, meta, payload, rule, text, update};
-use crate::ruleset::{About, Chain, Contents, Ruleset, Set, SetKind};
+use crate::ruleset::{Chain, Contents, Description, Ruleset, Set, SetKind};
 
 /// The chain that looks packets up that may open a connection of an isolated pod.
 const CHAIN: &str = "was-cut";
@@ -18,7 +18,7 @@ const CHAIN: &str = "was-cut";
 pub(super) fn add(out: &mut Ruleset) {
     for family in families(out) {
         let mut add = |name: String, kind: SetKind, about: &str| {
-            out.about.insert(name.clone(), About::text(about));
+            out.about.insert(name.clone(), Description::text(about));
             out.sets.insert(name, Set { kind, contents: Contents::Dynamic });
         };
         let about = "packets that would bring back a connection that was cut, while either end still sends (S3.9)";
@@ -27,8 +27,10 @@ pub(super) fn add(out: &mut Ruleset) {
     }
     let rules = rules(out);
     if !rules.is_empty() {
-        out.about
-            .insert(CHAIN.to_owned(), About::text("packets that would bring back a connection that was cut are dropped (S3.9)"));
+        out.about.insert(
+            CHAIN.to_owned(),
+            Description::text("packets that would bring back a connection that was cut are dropped (S3.9)"),
+        );
         out.chains.insert(CHAIN.to_owned(), Chain { hook: None, rules });
     }
 }

@@ -14,7 +14,7 @@ use policy_core::sets::{Family, Transport};
 use super::{DenyLog, Names, Node, Options, errors, sets};
 use crate::names;
 use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
-use crate::ruleset::{About, Chain, GroupAbout, Ruleset};
+use crate::ruleset::{Chain, Description, GroupDescription, Ruleset};
 
 /// Policies that a text names.
 const NAMED: usize = 5;
@@ -41,7 +41,7 @@ pub(crate) fn add(node: &Node<'_>, (place, group): (usize, &GroupPlan), out: &mu
         };
         let pods = groups.iter().filter_map(|place| node.plan.groups.get(*place));
         let pods = pods.flat_map(|group| group.pods.iter().map(|pod| format!("{}/{pod}", group.namespace))).collect();
-        let about = Arc::new(GroupAbout { direction, name, pods, policies: side.policies.clone() });
+        let about = Arc::new(GroupDescription { direction, name, pods, policies: side.policies.clone() });
         let headline = headline(&about);
         let chain = chain_name(node.names, place, direction);
         Builder { node: *node, group, direction, place, side, about, headline, chain }.add(leader.is_some(), out);
@@ -54,7 +54,7 @@ pub(super) struct Builder<'a> {
     pub(super) direction: Direction,
     pub(super) place: usize,
     pub(super) side: &'a Isolation,
-    about: Arc<GroupAbout>,
+    about: Arc<GroupDescription>,
     pub(super) headline: String,
     pub(super) chain: String,
 }
@@ -149,7 +149,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: String, out: &mut Ruleset) {
-        out.about.insert(name.clone(), About { text, group: Some(self.about.clone()) });
+        out.about.insert(name.clone(), Description { text, group: Some(self.about.clone()) });
         out.chains.insert(name, Chain { hook: None, rules });
     }
 
@@ -240,7 +240,7 @@ pub(super) fn ports_text(atom: &Atom) -> String {
 }
 
 /// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.
-fn headline(about: &GroupAbout) -> String {
+fn headline(about: &GroupDescription) -> String {
     let pods = match about.pods.as_slice() {
         [one] => format!("pod {}", one.rsplit('/').next().unwrap_or(one)),
         many => format!("{} pods", many.len()),

@@ -8,7 +8,7 @@ use policy_core::plan::{GroupPlan, Isolation, NodePlan};
 use policy_core::sets::{AddressSet, Family};
 
 use super::{Node, crowded};
-use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
+use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
 
 /// `4` or `6`, as names end.
 pub(crate) fn digit(family: Family) -> char {
@@ -78,7 +78,10 @@ fn add_quarantined(plan: &NodePlan, family: Family, out: &mut Ruleset) {
     let addresses: BTreeSet<Element> = addresses.collect();
     if !addresses.is_empty() {
         let name = quarantine_name(family);
-        out.about.insert(name.clone(), About::text("addresses on this node of which it is not known yet whose they are (S3.11)"));
+        out.about.insert(
+            name.clone(),
+            Description::text("addresses on this node of which it is not known yet whose they are (S3.11)"),
+        );
         out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(addresses) });
     }
 }
@@ -94,7 +97,7 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
             // change, and is looked up here after it, must be found.
             let held = plan.quarantined.iter().filter(|address| Family::of(**address) == family);
             elements.extend(held.map(|address| Element::Address(*address)));
-            out.about.insert(name.clone(), About::text(about));
+            out.about.insert(name.clone(), Description::text(about));
             out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(elements) });
         }
         is_used
@@ -109,7 +112,8 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
     }
     let pairs = plan.self_pairs.iter().filter(|(a, _)| Family::of(*a) == family).map(|(a, b)| Element::Pair(*a, *b));
     let pairs = Set { kind: SetKind::Pairs(family), contents: Contents::Fixed(pairs.collect()) };
-    out.about.insert(self_name(family), About::text("isolated pods and themselves: what a pod sends itself through a Service"));
+    out.about
+        .insert(self_name(family), Description::text("isolated pods and themselves: what a pod sends itself through a Service"));
     out.sets.insert(self_name(family), pairs);
 }
 
@@ -121,7 +125,7 @@ fn add_peers(node: &Node<'_>, side: &Isolation, family: Family, out: &mut Rulese
         let Some(named) = node.plan.named.get(atom) else { continue };
         let name = named_name(node.names.named(atom), family);
         let text = format!("where the port name {} ({}) leads at {}, {family}", named.name, named.transport, named.peers);
-        out.about.insert(name.clone(), About::text(text));
+        out.about.insert(name.clone(), Description::text(text));
         out.sets.insert(name, Set { kind: SetKind::Ports(family), contents: Contents::Named(*atom) });
     }
 }
@@ -132,7 +136,7 @@ fn add_peer_set(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Rulese
     if peers.blocks.touches(family) {
         let name = blocks_name(node.names.peers(id), family);
         let elements = ranges(&peers.blocks, family);
-        out.about.insert(name.clone(), About::text(blocks_text(&peers.blocks, family)));
+        out.about.insert(name.clone(), Description::text(blocks_text(&peers.blocks, family)));
         out.sets.insert(name, Set { kind: SetKind::Ranges(family), contents: Contents::Fixed(elements) });
     }
 }
@@ -141,7 +145,7 @@ fn add_peer_set(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Rulese
 pub(crate) fn add_pods(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Ruleset) {
     let Some(peers) = node.plan.peers.get(&id).filter(|peers| !peers.pods.is_empty()) else { return };
     let name = pods_name(node.names.peers(id), family);
-    out.about.insert(name.clone(), About::text(format!("{family}: {}", peers.pods.join("; "))));
+    out.about.insert(name.clone(), Description::text(format!("{family}: {}", peers.pods.join("; "))));
     out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Members(id) });
 }
 

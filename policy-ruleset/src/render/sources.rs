@@ -17,7 +17,7 @@ use policy_core::sets::Family;
 use super::base::{accept, address, insert, never_filtered};
 use super::{Options, group, sets};
 use crate::rule::{concat, equal, meta, number, payload, prefix, rule, text};
-use crate::ruleset::{About, Contents, Element, Ruleset, Set, SetKind};
+use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
 
 /// The chain that what comes from pods jumps to.
 pub(crate) const CHAIN: &str = "sources";
@@ -31,7 +31,7 @@ fn pairs(family: Family) -> String {
 }
 
 fn add_set(out: &mut Ruleset, name: &str, kind: SetKind, elements: BTreeSet<Element>, about: &str) {
-    out.about.insert(name.to_owned(), About::text(about));
+    out.about.insert(name.to_owned(), Description::text(about));
     out.sets.insert(name.to_owned(), Set { kind, contents: Contents::Fixed(elements) });
 }
 

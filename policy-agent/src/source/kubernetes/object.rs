@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::ClusterResourceScope;
-use policy_input::cluster::Shape;
+use policy_input::cluster::FieldMask;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 use serde_json::Value;
 
@@ -61,40 +61,43 @@ impl Kind {
         if self == Self::NetworkPolicy { "networking.k8s.io/v1" } else { "v1" }
     }
 
-    fn shape(self) -> Shape<'static> {
+    fn shape(self) -> FieldMask<'static> {
         match self {
-            Self::Namespace => Shape::Fields(&[("metadata", METADATA)]),
-            Self::Node => Shape::Fields(&[("metadata", NAMES), ("status", NODE_STATUS)]),
-            Self::NetworkPolicy => Shape::Fields(&[("metadata", NAMES), ("spec", Shape::Whole)]),
-            Self::Pod => Shape::Fields(&[("metadata", POD_METADATA), ("spec", POD_SPEC), ("status", POD_STATUS)]),
+            Self::Namespace => FieldMask::Fields(&[("metadata", METADATA)]),
+            Self::Node => FieldMask::Fields(&[("metadata", NAMES), ("status", NODE_STATUS)]),
+            Self::NetworkPolicy => FieldMask::Fields(&[("metadata", NAMES), ("spec", FieldMask::Whole)]),
+            Self::Pod => FieldMask::Fields(&[("metadata", POD_METADATA), ("spec", POD_SPEC), ("status", POD_STATUS)]),
         }
     }
 }
 
-const NAMES: Shape<'_> = Shape::Fields(&[("name", Shape::Whole), ("namespace", Shape::Whole), ("resourceVersion", Shape::Whole)]);
-const METADATA: Shape<'_> = Shape::Fields(&[
-    ("name", Shape::Whole),
-    ("namespace", Shape::Whole),
-    ("resourceVersion", Shape::Whole),
-    ("labels", Shape::Whole),
+const NAMES: FieldMask<'_> =
+    FieldMask::Fields(&[("name", FieldMask::Whole), ("namespace", FieldMask::Whole), ("resourceVersion", FieldMask::Whole)]);
+const METADATA: FieldMask<'_> = FieldMask::Fields(&[
+    ("name", FieldMask::Whole),
+    ("namespace", FieldMask::Whole),
+    ("resourceVersion", FieldMask::Whole),
+    ("labels", FieldMask::Whole),
 ]);
-const POD_METADATA: Shape<'_> = Shape::Fields(&[
-    ("name", Shape::Whole),
-    ("namespace", Shape::Whole),
-    ("resourceVersion", Shape::Whole),
-    ("labels", Shape::Whole),
-    ("uid", Shape::Whole),
-    ("annotations", Shape::Fields(&[(MIRROR, Shape::Whole)])),
+const POD_METADATA: FieldMask<'_> = FieldMask::Fields(&[
+    ("name", FieldMask::Whole),
+    ("namespace", FieldMask::Whole),
+    ("resourceVersion", FieldMask::Whole),
+    ("labels", FieldMask::Whole),
+    ("uid", FieldMask::Whole),
+    ("annotations", FieldMask::Fields(&[(MIRROR, FieldMask::Whole)])),
 ]);
-const NODE_STATUS: Shape<'_> = Shape::Fields(&[("addresses", Shape::Whole)]);
-const POD_STATUS: Shape<'_> = Shape::Fields(&[("phase", Shape::Whole), ("podIP", Shape::Whole), ("podIPs", Shape::Whole)]);
-const PORT: Shape<'_> = Shape::Fields(&[("name", Shape::Whole), ("containerPort", Shape::Whole), ("protocol", Shape::Whole)]);
-const CONTAINER: Shape<'_> = Shape::Fields(&[("ports", Shape::Elements(&PORT)), ("restartPolicy", Shape::Whole)]);
-const POD_SPEC: Shape<'_> = Shape::Fields(&[
-    ("nodeName", Shape::Whole),
-    ("hostNetwork", Shape::Whole),
-    ("containers", Shape::Elements(&CONTAINER)),
-    ("initContainers", Shape::Elements(&CONTAINER)),
+const NODE_STATUS: FieldMask<'_> = FieldMask::Fields(&[("addresses", FieldMask::Whole)]);
+const POD_STATUS: FieldMask<'_> =
+    FieldMask::Fields(&[("phase", FieldMask::Whole), ("podIP", FieldMask::Whole), ("podIPs", FieldMask::Whole)]);
+const PORT: FieldMask<'_> =
+    FieldMask::Fields(&[("name", FieldMask::Whole), ("containerPort", FieldMask::Whole), ("protocol", FieldMask::Whole)]);
+const CONTAINER: FieldMask<'_> = FieldMask::Fields(&[("ports", FieldMask::Elements(&PORT)), ("restartPolicy", FieldMask::Whole)]);
+const POD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
+    ("nodeName", FieldMask::Whole),
+    ("hostNetwork", FieldMask::Whole),
+    ("containers", FieldMask::Elements(&CONTAINER)),
+    ("initContainers", FieldMask::Elements(&CONTAINER)),
 ]);
 
 /// The annotation of a mirror pod: the kubelet's UID of the static pod behind it (S6.5).

@@ -11,7 +11,7 @@ use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Po
 use serde_json::Value;
 
 use super::object::{Kind, MIRROR};
-use crate::source::{News, ProblemsDelta, describe};
+use crate::source::{ProblemsDelta, SourceUpdate, describe};
 
 /// What is known of one kind.
 #[derive(Default)]
@@ -292,7 +292,7 @@ impl Store {
     }
 
     /// What there is to tell; `None` for nothing.
-    pub(crate) fn news(&mut self) -> Option<News> {
+    pub(crate) fn news(&mut self) -> Option<SourceUpdate> {
         let faulty = std::mem::take(&mut self.faulty).into_iter().map(|key| {
             let place = (Kind::NetworkPolicy, key.to_string());
             let texts = self.problems.get(&place).cloned().unwrap_or_default();
@@ -302,7 +302,7 @@ impl Store {
         let changes = std::mem::take(&mut self.changes);
         let problems = std::mem::take(&mut self.delta);
         let has_news = !changes.is_empty() || !problems.is_empty();
-        has_news.then(|| News { changes, problems, faulty, ..News::default() })
+        has_news.then(|| SourceUpdate { changes, problems, faulty, ..SourceUpdate::default() })
     }
 }
 
@@ -339,7 +339,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::source::News;
+    use crate::source::SourceUpdate;
 
     fn namespace(name: &str, team: &str) -> Value {
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"team": team}}})
@@ -445,7 +445,7 @@ mod tests {
     fn a_policy_that_cannot_be_read_isolates_and_is_reported() {
         let mut store = store();
         store.apply(Kind::NetworkPolicy, "x/p", &policy(json!({"podSelector": 7, "ingress": [{}]})));
-        let News { changes, problems, .. } = store.news().unwrap();
+        let SourceUpdate { changes, problems, .. } = store.news().unwrap();
         let [Change::Policy(policy_read)] = changes.as_slice() else { panic!("{changes:?}") };
         assert!(policy_read.target.is_everything(), "{policy_read:?}");
         assert!(problems.found.iter().any(|p| p.contains("NetworkPolicy x/p") && p.contains("podSelector")), "{problems:?}");
@@ -462,7 +462,7 @@ mod tests {
         let mut unknown = pod("a", "n1", "10.0.0.1");
         unknown["metadata"]["labels"] = json!({"app": 7});
         store.apply(Kind::Pod, "x/a", &unknown);
-        let News { changes, problems, .. } = store.news().unwrap();
+        let SourceUpdate { changes, problems, .. } = store.news().unwrap();
         assert!(
             matches!(changes.as_slice(), [Change::Pod(pod)] if pod.is_unknown && pod.held_addresses().len() == 1),
             "{changes:?}"

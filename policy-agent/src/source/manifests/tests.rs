@@ -20,7 +20,7 @@ struct Lab {
     parent: tempfile::TempDir,
     source: Manifests,
     problems: Problems,
-    extent: Extent,
+    extent: SyncState,
     changes: Vec<Change>,
 }
 
@@ -31,7 +31,7 @@ impl Lab {
         let folder = parent.path().join("manifests");
         std::fs::create_dir(&folder).unwrap();
         let source = Manifests::new(folder);
-        let mut lab = Self { parent, source, problems: Problems::default(), extent: Extent::Growing, changes: Vec::new() };
+        let mut lab = Self { parent, source, problems: Problems::default(), extent: SyncState::Listing, changes: Vec::new() };
         for (name, text) in files {
             lab.write(name, text);
         }
@@ -75,9 +75,9 @@ impl Lab {
     }
 
     /// A new agent that looks at the same folder.
-    fn restart(&mut self) -> Extent {
+    fn restart(&mut self) -> SyncState {
         self.source = Manifests::new(self.source.folder.clone());
-        (self.extent, self.problems) = (Extent::Growing, Problems::default());
+        (self.extent, self.problems) = (SyncState::Listing, Problems::default());
         (0..MANY).for_each(|_| self.look());
         self.extent
     }
@@ -94,7 +94,7 @@ fn a_broken_file_keeps_what_it_said() {
     lab.look();
     assert!(lab.changes.is_empty(), "one look is not enough");
     let first = lab.changes();
-    assert!(lab.extent == Extent::All && first.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
+    assert!(lab.extent == SyncState::Synced && first.iter().any(|c| matches!(c, Change::Policy(_))), "{first:?}");
     assert!(lab.changes().is_empty(), "nothing changed");
 
     lab.write("a.yaml", &GOOD.replace("podSelector: {}", "podSelector: {"));
@@ -126,25 +126,25 @@ fn a_file_is_not_read_by_halves() {
 #[test]
 fn what_never_was_good_is_not_everything() {
     let mut lab = Lab::new(&[("a.yaml", "apiVersion: [\n")]);
-    assert_eq!(lab.extent, Extent::Readable);
+    assert_eq!(lab.extent, SyncState::Partial);
     // A policy with a fault is known for what it is: it isolates, and allows nothing (S1.20).
     lab.write("a.yaml", &GOOD.replace("podSelector: {}", "podSelectors: {}"));
     lab.settle();
-    assert!(lab.extent == Extent::All && !lab.problems.is_empty());
+    assert!(lab.extent == SyncState::Synced && !lab.problems.is_empty());
     // A kind that is not known may be that of a policy.
     lab.write("a.yaml", &GOOD.replace("kind: NetworkPolicy", "kind: NetworkPolicyy"));
-    assert_eq!(lab.restart(), Extent::Readable);
+    assert_eq!(lab.restart(), SyncState::Partial);
     lab.write("a.yaml", &GOOD.replace("networking.k8s.io/v1", "networking.k8s.io/v2"));
-    assert_eq!(lab.restart(), Extent::Readable);
+    assert_eq!(lab.restart(), SyncState::Partial);
     // It is not known which namespace is meant, or which namespaces selectors match.
     lab.write("a.yaml", &GOOD.replace("namespace: x", "namespace: 7"));
-    assert_eq!(lab.restart(), Extent::Readable);
+    assert_eq!(lab.restart(), SyncState::Partial);
     lab.write("a.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {team: 7}}}");
-    assert_eq!(lab.restart(), Extent::Readable);
+    assert_eq!(lab.restart(), SyncState::Partial);
     std::fs::remove_file(lab.at("a.yaml")).unwrap();
-    assert!(lab.restart() == Extent::Readable && lab.problems.len() == 1);
+    assert!(lab.restart() == SyncState::Partial && lab.problems.len() == 1);
     std::fs::remove_dir(&lab.source.folder).unwrap();
-    assert!(lab.restart() == Extent::Readable && lab.problems.len() == 1);
+    assert!(lab.restart() == SyncState::Partial && lab.problems.len() == 1);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_link_to_nowhere_is_no_deletion() {
     std::fs::remove_file(&target).unwrap();
     lab.is_kept("a.yaml");
     // A new agent does not know what it said.
-    assert_eq!(lab.restart(), Extent::Readable);
+    assert_eq!(lab.restart(), SyncState::Partial);
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn an_emptied_file_keeps_what_it_said_until_it_says_that_there_is_nothing() {
         let mut lab = Lab::new(&[("a.yaml", GOOD), ("b.yaml", &policy("b"))]);
         lab.write("a.yaml", nothing);
         lab.is_kept("a.yaml: it says nothing");
-        assert_eq!(lab.restart(), Extent::Readable, "a new agent does not know what it said");
+        assert_eq!(lab.restart(), SyncState::Partial, "a new agent does not know what it said");
     }
     let mut lab = Lab::new(&[("a.yaml", GOOD)]);
     lab.write("a.yaml", "{apiVersion: v1, kind: List, items: []}\n");
     assert!(lab.changes().iter().any(|change| matches!(change, Change::PolicyRemoved(_))));
-    assert!(lab.problems.is_empty() && lab.extent == Extent::All);
-    assert!(lab.restart() == Extent::All && lab.problems.is_empty());
+    assert!(lab.problems.is_empty() && lab.extent == SyncState::Synced);
+    assert!(lab.restart() == SyncState::Synced && lab.problems.is_empty());
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn what_is_no_regular_file_is_named_and_holds_up_nothing() {
     lab.is_kept("there is a folder in place of the file");
     // A new agent starts with what it can read, and does not take the rest for nothing.
     make_fifo(&lab.at("x.yaml"));
-    assert_eq!(lab.restart(), Extent::Readable);
+    assert_eq!(lab.restart(), SyncState::Partial);
     assert!(!lab.problems.is_empty() && !lab.changes.is_empty());
 }
 
@@ -367,15 +367,15 @@ fn a_file_that_is_touched_all_the_time_is_read() {
 
     // A new agent starts all the same, and takes the file for what it is: unread.
     lab.source = Manifests::new(lab.source.folder.clone());
-    lab.extent = Extent::Growing;
+    lab.extent = SyncState::Listing;
     run(&mut lab, &policy_of_look);
     assert!(
-        lab.extent == Extent::Readable
+        lab.extent == SyncState::Partial
             && lab.changes.iter().any(|change| matches!(change, Change::Policy(p) if p.key.name == "b"))
     );
     lab.write("a.yaml", GOOD);
     lab.settle();
-    assert_eq!(lab.extent, Extent::All);
+    assert_eq!(lab.extent, SyncState::Synced);
 }
 
 fn policy_of_look(look: u32) -> String {
@@ -387,13 +387,13 @@ fn files_that_come_and_go_keep_nobody_from_starting() {
     let mut lab = Lab::new(&[]);
     lab.source = Manifests::new(lab.source.folder.clone());
     lab.write("b.yaml", &policy("b"));
-    lab.extent = Extent::Growing;
+    lab.extent = SyncState::Listing;
     for look in 0..MANY {
         lab.write(&format!("{look}.yaml"), GOOD);
         lab.look();
         std::fs::remove_file(lab.at(&format!("{look}.yaml"))).unwrap();
     }
-    assert_eq!(lab.extent, Extent::All);
+    assert_eq!(lab.extent, SyncState::Synced);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use policy_core::model::ObjectKey;
 use policy_input::cluster::{Access, full_text};
 
 use self::evidence::{Evidence, Observation, Owner, Verdict};
-use crate::install::Kept;
+use crate::chain::install::Kept;
 
 /// The API server ends the watch after this time; then the agent's pod is read again, because it may have another owner.
 const WATCH_SECONDS: u32 = 290;

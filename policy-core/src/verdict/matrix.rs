@@ -1,7 +1,7 @@
 //! Every connection between workloads, and with the address space outside of the cluster.
 //!
-//! Pods of one workload that no policy can tell apart are one *cell*: one template, and addresses that lie in the same address
-//! blocks of all policies. All-pairs work is cells squared, and each (decision, cell) is evaluated once.
+//! Pods of one workload that no policy can tell apart are one *class*: one template, and addresses that lie in the same address
+//! blocks of all policies. All-pairs work is classes squared, and each (decision, class) is evaluated once.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,14 +11,14 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use super::judge::Party;
+use super::judge::Endpoint;
 use crate::graph::{AllowGraph, Decision, DecisionId, GroupId, NodeId, PeerSetId, PodId, TemplateId};
 use crate::model::Direction;
 use crate::sets::{AddressSet, Family, PortSet};
 
 /// One row or column of a survey: the pods of a workload.
 #[derive(Clone, Debug)]
-pub struct Unit {
+pub struct WorkloadPods {
     /// Its pods.
     pub pods: Vec<PodId>,
     /// Whether each of them stands for more than one, so that it has peers of its own kind.
@@ -47,8 +47,8 @@ pub struct ExternalPorts {
 
 /// Pods of a unit that behave alike.
 #[derive(Clone, Debug)]
-struct Cell {
-    party: Party,
+struct EquivalenceClass {
+    endpoint: Endpoint,
     /// One of its pods.
     pod: PodId,
     /// The group, when exactly one endpoint has the address.
@@ -57,11 +57,11 @@ struct Cell {
     has_known_address: bool,
 }
 
-/// A cell with the places of its unit and of itself.
-type CellAt<'a> = (usize, usize, &'a Cell);
+/// A class with the places of its unit and of itself.
+type ClassAt<'a> = (usize, usize, &'a EquivalenceClass);
 
 #[derive(PartialEq, Eq, Hash)]
-struct CellKey {
+struct ClassKey {
     /// Not the group: explanations show labels that no policy asks for.
     template: Option<TemplateId>,
     family: Family,
@@ -81,7 +81,7 @@ const MOST_SIDES: usize = 4_000_000;
 struct Memo {
     sets: Vec<Rc<PortSet>>,
     ids: FxHashMap<Rc<PortSet>, SetId>,
-    /// By decision, and the unit and cell of the other end.
+    /// By decision, and the unit and class of the other end.
     sides: FxHashMap<(DecisionId, u32, u32), SetId>,
     intersections: FxHashMap<(SetId, SetId), SetId>,
 }
@@ -118,23 +118,23 @@ impl Memo {
 }
 
 /// A view of a graph for all-pairs questions.
-pub struct Survey<'g> {
+pub struct ConnectivityMatrix<'g> {
     graph: &'g AllowGraph,
-    cells: Vec<Vec<Cell>>,
+    classes: Vec<Vec<EquivalenceClass>>,
     /// Cells that are also told apart by node, for traffic from nodes (S2.11).
-    cells_by_node: Vec<Vec<Cell>>,
-    units: Vec<Unit>,
+    classes_by_node: Vec<Vec<EquivalenceClass>>,
+    units: Vec<WorkloadPods>,
     memo: RefCell<Memo>,
 }
 
-impl<'g> Survey<'g> {
+impl<'g> ConnectivityMatrix<'g> {
     /// Prepares the units. Cost: linear in their pods.
     #[must_use]
-    pub fn new(graph: &'g AllowGraph, units: Vec<Unit>) -> Self {
+    pub fn new(graph: &'g AllowGraph, units: Vec<WorkloadPods>) -> Self {
         let borders = borders(graph);
-        let all = |by_node| units.iter().map(|unit| cells(graph, unit, &borders, by_node)).collect();
-        let (cells, cells_by_node) = (all(false), all(true));
-        Self { graph, cells, cells_by_node, units, memo: RefCell::default() }
+        let all = |by_node| units.iter().map(|unit| classes(graph, unit, &borders, by_node)).collect();
+        let (classes, classes_by_node) = (all(false), all(true));
+        Self { graph, classes, classes_by_node, units, memo: RefCell::default() }
     }
 
     /// The number of units.
@@ -151,28 +151,28 @@ impl<'g> Survey<'g> {
 
     /// The units.
     #[must_use]
-    pub fn units(&self) -> &[Unit] {
+    pub fn units(&self) -> &[WorkloadPods] {
         &self.units
     }
 
     /// Pairs of ends that stand for every pair of pods of two units, with whether both ends are one pod. Ends of different
     /// families are not paired.
     #[must_use]
-    pub fn ends(&self, from: usize, to: usize) -> Vec<(Party, Party, bool)> {
+    pub fn ends(&self, from: usize, to: usize) -> Vec<(Endpoint, Endpoint, bool)> {
         let pairs = self.cell_pairs(from, to).into_iter();
         let pairs = pairs.filter_map(|(source, destination, is_same)| {
-            let (source, destination) = in_one_family(&source.2.party, &destination.2.party)?;
+            let (source, destination) = in_one_family(&source.2.endpoint, &destination.2.endpoint)?;
             Some((source.into_owned(), destination.into_owned(), is_same))
         });
         pairs.collect()
     }
 
-    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(CellAt<'_>, CellAt<'_>, bool)> {
+    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(ClassAt<'_>, ClassAt<'_>, bool)> {
         let has_replicas = |unit: usize| self.units.get(unit).is_some_and(|u| u.has_replicas);
         let is_alone = !has_replicas(from) && !has_replicas(to);
         let mut out = Vec::new();
-        for (i, source) in cells_of(&self.cells, from).iter().enumerate() {
-            let destinations = cells_of(if source.party.is_node() { &self.cells_by_node } else { &self.cells }, to);
+        for (i, source) in classes_of(&self.classes, from).iter().enumerate() {
+            let destinations = classes_of(if source.endpoint.is_node() { &self.classes_by_node } else { &self.classes }, to);
             for (j, destination) in destinations.iter().enumerate() {
                 let is_one_pod = source.pod == destination.pod && source.count == 1 && destination.count == 1;
                 out.push(((from, i, source), (to, j, destination), is_one_pod && is_alone));
@@ -200,11 +200,11 @@ impl<'g> Survey<'g> {
         Some(PairPorts { all, some })
     }
 
-    fn cell_pair(&self, from: CellAt<'_>, to: CellAt<'_>) -> Option<Rc<PortSet>> {
-        let (source, destination) = in_one_family(&from.2.party, &to.2.party)?;
+    fn cell_pair(&self, from: ClassAt<'_>, to: ClassAt<'_>) -> Option<Rc<PortSet>> {
+        let (source, destination) = in_one_family(&from.2.endpoint, &to.2.endpoint)?;
         let (source, destination) = (source.as_ref(), destination.as_ref());
         let is_plain =
-            from.2.party.address.is_some() == to.2.party.address.is_some() && !source.is_node() && !destination.is_node();
+            from.2.endpoint.address.is_some() == to.2.endpoint.address.is_some() && !source.is_node() && !destination.is_node();
         let (Some(source_group), Some(destination_group), true) = (from.2.group, to.2.group, is_plain) else {
             let (egress, ingress) = self.graph.ports_between(source, destination, false);
             return Some(Rc::new(egress.intersection(&ingress)));
@@ -214,14 +214,14 @@ impl<'g> Survey<'g> {
         Some(self.memo.borrow_mut().both(egress, ingress))
     }
 
-    fn side(&self, group: GroupId, direction: Direction, other: &Party, cell: (usize, usize)) -> SetId {
+    fn side(&self, group: GroupId, direction: Direction, other: &Endpoint, class: (usize, usize)) -> SetId {
         let decision = self.graph.groups.data(group).decisions.get(direction as usize).copied().flatten();
         let Some(decision) = decision else { return self.memo.borrow_mut().id(PortSet::none()) };
         if *self.graph.decisions.key(decision) == Decision::Open {
             return self.memo.borrow_mut().id(PortSet::all());
         }
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let key = (decision, small(cell.0), small(cell.1));
+        let key = (decision, small(class.0), small(class.1));
         if let Some(id) = self.memo.borrow().sides.get(&key) {
             return *id;
         }
@@ -240,12 +240,12 @@ impl<'g> Survey<'g> {
     /// Empty when the unit has no endpoints and no hostNetwork pods.
     #[must_use]
     pub fn external(&self, unit: usize, direction: Direction) -> Vec<ExternalPorts> {
-        let cells = self.cells.get(unit).map(Vec::as_slice).unwrap_or_default();
+        let classes = self.classes.get(unit).map(Vec::as_slice).unwrap_or_default();
         let mut out: Vec<ExternalPorts> = Vec::new();
         for family in [Family::V4, Family::V6] {
             let mut parts: Option<Vec<ExternalPorts>> = None;
-            for cell in cells.iter().filter(|c| !c.has_known_address || c.party.family == family) {
-                let classes = self.graph.outside(&cell.party, direction, family);
+            for class in classes.iter().filter(|c| !c.has_known_address || c.endpoint.family == family) {
+                let classes = self.graph.outside(&class.endpoint, direction, family);
                 parts = Some(match parts {
                     None => classes
                         .into_iter()
@@ -265,13 +265,13 @@ impl<'g> Survey<'g> {
     }
 }
 
-fn cells_of(list: &[Vec<Cell>], unit: usize) -> &[Cell] {
+fn classes_of(list: &[Vec<EquivalenceClass>], unit: usize) -> &[EquivalenceClass] {
     list.get(unit).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The ends as those of one flow; `None` when they share no family.
-fn in_one_family<'p>(source: &'p Party, destination: &'p Party) -> Option<(Cow<'p, Party>, Cow<'p, Party>)> {
-    fn adapt<'p>(end: &'p Party, other: &Party) -> Cow<'p, Party> {
+fn in_one_family<'p>(source: &'p Endpoint, destination: &'p Endpoint) -> Option<(Cow<'p, Endpoint>, Cow<'p, Endpoint>)> {
+    fn adapt<'p>(end: &'p Endpoint, other: &Endpoint) -> Cow<'p, Endpoint> {
         match (end.address, other.address) {
             (None, Some(_)) => Cow::Owned(end.clone().in_family(other.family)),
             _ => Cow::Borrowed(end),
@@ -284,7 +284,7 @@ fn in_one_family<'p>(source: &'p Party, destination: &'p Party) -> Option<(Cow<'
 impl AllowGraph {
     /// The addresses of one family that are no pod's and no node's, cut where what policies of `subject` let through changes.
     #[must_use]
-    pub fn outside(&self, subject: &Party, direction: Direction, family: Family) -> Vec<(AddressSet, PortSet)> {
+    pub fn outside(&self, subject: &Endpoint, direction: Direction, family: Family) -> Vec<(AddressSet, PortSet)> {
         let whole = AddressSet::family(family);
         let mut classes = vec![(whole.clone(), PortSet::all())];
         for pod in &subject.pods {
@@ -374,28 +374,34 @@ fn borders(graph: &AllowGraph) -> Borders {
     Borders { v4: v4.into_iter().collect(), v6: v6.into_iter().collect() }
 }
 
-fn cells(graph: &AllowGraph, unit: &Unit, borders: &Borders, by_node: bool) -> Vec<Cell> {
-    let mut out: Vec<Cell> = Vec::new();
-    let mut places: FxHashMap<CellKey, usize> = FxHashMap::default();
+fn classes(graph: &AllowGraph, unit: &WorkloadPods, borders: &Borders, by_node: bool) -> Vec<EquivalenceClass> {
+    let mut out: Vec<EquivalenceClass> = Vec::new();
+    let mut places: FxHashMap<ClassKey, usize> = FxHashMap::default();
     for pod in &unit.pods {
-        for party in graph.parties_of(*pod) {
-            let template = match party.pods.as_slice() {
+        for endpoint in graph.endpoints_of(*pod) {
+            let template = match endpoint.pods.as_slice() {
                 [one] => graph.pods.get(*one).template,
                 _ => None,
             };
             let group = template.map(|template| graph.templates.data(template).group);
-            let class = match party.address {
+            let class = match endpoint.address {
                 Some(IpAddr::V4(a)) if group.is_some() => Ok(borders.v4.partition_point(|b| *b <= a.to_bits())),
                 Some(IpAddr::V6(a)) if group.is_some() => Ok(borders.v6.partition_point(|b| *b <= a.to_bits())),
                 address => Err(address),
             };
-            let node = graph.pods.get(*pod).node.filter(|_| by_node || party.is_node());
-            let key = CellKey { template, family: party.family, class, node };
+            let node = graph.pods.get(*pod).node.filter(|_| by_node || endpoint.is_node());
+            let key = ClassKey { template, family: endpoint.family, class, node };
             match places.get(&key).and_then(|place| out.get_mut(*place)) {
-                Some(cell) => cell.count += 1,
+                Some(class) => class.count += 1,
                 None => {
                     places.insert(key, out.len());
-                    out.push(Cell { pod: *pod, group, count: 1, has_known_address: party.address.is_some(), party });
+                    out.push(EquivalenceClass {
+                        pod: *pod,
+                        group,
+                        count: 1,
+                        has_known_address: endpoint.address.is_some(),
+                        endpoint,
+                    });
                 }
             }
         }

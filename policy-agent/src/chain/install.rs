@@ -2,12 +2,6 @@
 //!
 //! Runtimes use the first configuration of a folder by name. That file belongs to somebody else, who may write it again at any
 //! time: so it is watched, and the plugin put back. A file is replaced in one step, and nothing but the plugin's entry changes.
-//!
-//! - `conflist`: the text of such a file, with the plugin and without.
-//! - `replace`: a file replaced in one step, and only what was read of it.
-
-pub mod conflist;
-mod replace;
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,8 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
-use self::conflist::{ConflistError, PLUGIN};
-use self::replace::{Replaced, Seen, write_new};
+use super::conflist::{self, ConflistError, PLUGIN};
+use super::replace::{self, Replaced, Seen, write_new};
 
 /// Lists of our own end in this. They come before the file that they are made from: `10-a-netpol.conflist`, `10-a.conf`.
 const OWN: &str = "-netpol.conflist";

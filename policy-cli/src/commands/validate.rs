@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::args::{AnswerFormat, ValidateArgs};
+use crate::input;
+use crate::output::diagnostics;
 use crate::output::{GREEN, RED, json, print};
-use crate::world::ambiguous_addresses;
-use crate::{input, report};
+use crate::questions::evaluation::ambiguous_addresses;
 
 /// The findings, as `-o json` prints them. Fields are only ever added.
 #[derive(Serialize)]
@@ -34,12 +35,12 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
     let mut compiler = Compiler::new(Options::default());
     snapshot.changes().for_each(|change| compiler.apply(change));
     let ambiguous = ambiguous_addresses(compiler.graph());
-    let diagnostics: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(&ambiguous).collect();
-    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+    let all: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(&ambiguous).collect();
+    let errors = all.iter().filter(|d| d.is_error()).count();
     let findings = Findings {
         valid: errors == 0,
         errors,
-        warnings: diagnostics.len() - errors,
+        warnings: all.len() - errors,
         read: BTreeMap::from([
             ("namespaces", snapshot.namespaces.len()),
             ("networkpolicies", snapshot.policies.len()),
@@ -59,12 +60,12 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
                 )
             })
             .collect(),
-        diagnostics,
+        diagnostics: all,
     };
     match args.output {
         AnswerFormat::Json => json(&findings)?,
         AnswerFormat::Text => {
-            report::print(findings.diagnostics.iter().copied(), &input.excerpts);
+            diagnostics::print(findings.diagnostics.iter().copied(), &input.excerpts);
             print(&summary(&findings, input.files))?;
         }
     }

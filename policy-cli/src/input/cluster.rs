@@ -1,18 +1,11 @@
-//! The live cluster as input, and as a file for later.
+//! The live cluster as input.
 //!
 //! Only with the feature `cluster`, because the API client takes minutes to build.
 
-use std::io::{IsTerminal, Write};
+use anyhow::Result;
 
-use anyhow::{Result, bail};
-use flate2::{Compression, write::GzEncoder};
-
-use crate::Outcome;
 use crate::args::ClusterArgs;
-use crate::input::progress;
 
-/// In place of a path: the live cluster.
-pub(crate) const NAME: &str = "cluster";
 /// In place of a file, where it is said where something stands.
 pub(crate) const PLACE: &str = "the live cluster";
 
@@ -58,7 +51,7 @@ pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
 
 #[cfg(not(feature = "cluster"))]
 pub(crate) fn read(_: &ClusterArgs) -> Result<Live> {
-    bail!(
+    anyhow::bail!(
         "this netpol was built without the feature `cluster`, and cannot read one; build it with `--features cluster`, or pipe a \
          dump into it: kubectl get ns,no,po,netpol -A -o yaml | netpol … -f -"
     )
@@ -71,27 +64,4 @@ impl Live {
             anstream::eprintln!("note: could not read {missing}; what depends on it may be judged wrongly");
         }
     }
-}
-
-/// `netpol snapshot`: everything that decides, compressed, to standard output.
-pub(crate) fn snapshot(args: &ClusterArgs) -> Result<Outcome> {
-    let out = std::io::stdout();
-    if out.is_terminal() {
-        bail!("a snapshot is compressed; send it to a file: netpol snapshot > cluster.yaml.gz");
-    }
-    let progress = progress(1);
-    progress.set_message("the cluster");
-    let live = read(args)?;
-    progress.finish_and_clear();
-    live.tell();
-    // Whole, or not at all: a reader that finds the end of a gzip stream has all of it.
-    let mut encoder = GzEncoder::new(out.lock(), Compression::default());
-    encoder.write_all(&live.text)?;
-    encoder.finish()?.flush()?;
-    anstream::eprintln!(
-        "saved {} objects, {} KiB before compression; no Secrets are among them",
-        live.objects,
-        live.text.len() >> 10
-    );
-    Ok(Outcome::Yes)
 }

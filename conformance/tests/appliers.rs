@@ -8,7 +8,7 @@ use conformance::case::{folder, is_verdicts, manifests, read_all};
 use conformance::engine;
 use conformance::generate::{cluster, mostly_as_before};
 use conformance::lab::{self, Namespace};
-use policy_agent::kernel::doors::{Door, NetlinkDoor, NftDoor};
+use policy_agent::kernel::applier::{Applier, NetlinkApplier, NftApplier};
 use policy_core::compile::{Compiler, Options};
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_ruleset::{DenyLog, Transaction, render};
@@ -19,12 +19,12 @@ const OPTIONS: policy_ruleset::Options =
     policy_ruleset::Options { own_node_egress: policy_core::graph::OwnNodeEgress::Enforce, deny_log: Some(DenyLog::DEFAULT) };
 
 /// Two kernels, each with its own way in.
-struct Doors {
+struct Appliers {
     netlink: Namespace,
     nft: Namespace,
 }
 
-impl Doors {
+impl Appliers {
     fn new() -> Self {
         Self { netlink: Namespace::new("netlink"), nft: Namespace::new("nft") }
     }
@@ -32,9 +32,9 @@ impl Doors {
     fn apply(&self, transaction: &Transaction) {
         let (one, other) = (transaction.clone(), transaction.clone());
         self.netlink
-            .run(move || NetlinkDoor::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string()))
+            .run(move || NetlinkApplier::open().expect("a socket").apply(&one, None).map_err(|e| e.to_string()))
             .unwrap_or_else(|e| panic!("netlink: {e}"));
-        self.nft.run(move || NftDoor.apply(&other, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
+        self.nft.run(move || NftApplier.apply(&other, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
     }
 
     fn listed(&self) -> [String; 2] {
@@ -64,7 +64,7 @@ fn corpus_is_the_same_through_both() {
     if !lab::is_available(&["nft", "ip"]) {
         return;
     }
-    let doors = Doors::new();
+    let appliers = Appliers::new();
     let mut checked = 0;
     let cases = read_all(&folder());
     for section in cases.iter().flat_map(|case| &case.sections).filter(|section| is_verdicts(section)) {
@@ -72,12 +72,12 @@ fn corpus_is_the_same_through_both() {
         for node in ["n1", "n2", "n3"] {
             let compiler = compiler(&snapshot, node);
             let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
-            doors.apply(&Transaction::replace(&ruleset, compiler.graph()));
-            let [netlink, nft] = doors.listed();
+            appliers.apply(&Transaction::replace(&ruleset, compiler.graph()));
+            let [netlink, nft] = appliers.listed();
             assert_eq!(netlink, nft);
             // What is printed for people loads as the same table.
-            doors.nft.command_with("nft", &["-f", "-"], &ruleset.filled(compiler.graph()).to_text());
-            assert_eq!(blocks(&list(&doors.nft)), blocks(&nft));
+            appliers.nft.command_with("nft", &["-f", "-"], &ruleset.filled(compiler.graph()).to_text());
+            assert_eq!(blocks(&list(&appliers.nft)), blocks(&nft));
             checked += 1;
         }
     }
@@ -89,7 +89,7 @@ fn sequences_are_the_same_through_both() {
     if !lab::is_available(&["nft", "ip"]) {
         return;
     }
-    let doors = Doors::new();
+    let appliers = Appliers::new();
     let fresh = Namespace::new("from scratch");
     let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
     let states = (prop::collection::vec(cluster(), 2..6), prop::collection::vec(prop::bool::weighted(0.2), 23));
@@ -102,29 +102,29 @@ fn sequences_are_the_same_through_both() {
         let mut compiler = Compiler::new(Options { node: Some("n1".to_owned()), ..Options::default() });
         let mut before = Snapshot::default();
         let mut ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
-        doors.apply(&Transaction::replace(&ruleset, compiler.graph()));
+        appliers.apply(&Transaction::replace(&ruleset, compiler.graph()));
         for state in &states {
             let snapshot = engine::load(&state.objects, Syntax::Legacy);
             before.difference(&snapshot).into_iter().for_each(|change| compiler.apply(change));
             let delta = compiler.flush();
             let next = if delta.is_structural { render(&compiler.graph().node_plan(), &OPTIONS) } else { ruleset.clone() };
             prop_assert_eq!(&next, &render(&compiler.graph().node_plan(), &OPTIONS), "something changed unannounced");
-            doors.apply(&Transaction::update(&ruleset, &next, &delta, compiler.graph()));
-            let [netlink, nft] = doors.listed();
+            appliers.apply(&Transaction::update(&ruleset, &next, &delta, compiler.graph()));
+            let [netlink, nft] = appliers.listed();
             prop_assert_eq!(&netlink, &nft);
             let all = Transaction::replace(&next, compiler.graph());
-            fresh.run(move || NftDoor.apply(&all, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
+            fresh.run(move || NftApplier.apply(&all, None).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("nft: {e}"));
             let scratch = list(&fresh);
             prop_assert_eq!(blocks(&netlink), blocks(&scratch), "step by step is from scratch");
             // The same once more over what is there, with something in it that is nobody's.
-            for namespace in [&doors.netlink, &doors.nft] {
+            for namespace in [&appliers.netlink, &appliers.nft] {
                 let foreign = "add chain inet netpol foreign { type filter hook input priority 5; }\nadd set inet netpol alien { type mark; }\n";
                 namespace.command_with("nft", &["-f", "-"], foreign);
             }
             let chains = next.chains.keys().cloned().chain(["foreign".to_owned()]).collect();
             let sets = next.sets.keys().cloned().chain(["alien".to_owned()]).collect();
-            doors.apply(&Transaction::rebuild(&next, compiler.graph(), &chains, &sets));
-            let [netlink, nft] = doors.listed();
+            appliers.apply(&Transaction::rebuild(&next, compiler.graph(), &chains, &sets));
+            let [netlink, nft] = appliers.listed();
             prop_assert_eq!(blocks(&netlink), blocks(&scratch), "rebuilt is from scratch");
             prop_assert_eq!(&netlink, &nft);
             (before, ruleset) = (snapshot, next);

@@ -6,8 +6,11 @@ use std::fmt::Write;
 use anyhow::Result;
 use policy_core::sets::PortSet;
 
-use super::{Peer, Row};
-use crate::output::{BOLD, DIM};
+use super::{BOLD, DIM, YELLOW, json, print, raw};
+use crate::args::ListFormat;
+use crate::questions::caveats::foreign_caveats;
+use crate::questions::evaluation::Evaluation;
+use crate::questions::rows::{Peer, Row};
 
 /// `TCP 80; UDP 53`, with what only some pods may in brackets.
 fn ports(row: &Row) -> String {
@@ -173,4 +176,20 @@ pub(super) fn mermaid(rows: &[Row]) -> String {
 fn edges<'a>(rows: &'a [Row], ids: &'a [(&'a Peer, String)]) -> impl Iterator<Item = (&'a Row, &'a str, &'a str)> {
     let index: BTreeMap<&Peer, &str> = ids.iter().map(|(peer, id)| (*peer, id.as_str())).collect();
     rows.iter().filter_map(move |row| Some((row, *index.get(&row.src)?, *index.get(&row.dst)?)))
+}
+
+/// Prints rows in a format, and on standard error what they do not say.
+pub(crate) fn show(evaluation: &Evaluation, rows: &[Row], format: ListFormat) -> Result<()> {
+    let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
+    for caveat in foreign_caveats(evaluation, &namespaces) {
+        anstream::eprintln!("{YELLOW}caveat{YELLOW:#}: {caveat}");
+    }
+    match format {
+        ListFormat::Text => print(&text(rows)),
+        ListFormat::Json => json(rows),
+        ListFormat::Csv => raw(&csv(rows)?),
+        ListFormat::Md => raw(markdown(rows).as_bytes()),
+        ListFormat::Dot => raw(dot(rows).as_bytes()),
+        ListFormat::Mermaid => raw(mermaid(rows).as_bytes()),
+    }
 }

@@ -14,7 +14,7 @@ use kube::{Api, Client, Resource};
 use policy_core::model::{Change, ObjectKey, Pod, Policy};
 use policy_lint::effect::{Effects, Finding, Knowledge, Reason};
 
-use crate::source::{Extent, News, Source};
+use crate::source::{Source, SourceUpdate, SyncState};
 
 /// A finding must have been true for this long: pods and policies of one rollout come one after the other.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ impl Findings {
     }
 
     /// Takes what a source tells.
-    pub fn take(&mut self, news: News) {
+    pub fn take(&mut self, news: SourceUpdate) {
         for change in news.changes {
             match change {
                 Change::Policy(policy) => drop(self.policies.insert(policy.key.clone(), policy)),
@@ -108,7 +108,7 @@ impl Findings {
             }
             self.has_changed = true;
         }
-        self.is_complete |= news.extent == Extent::All;
+        self.is_complete |= news.extent == SyncState::Synced;
     }
 
     /// What is true at the moment.
@@ -247,7 +247,7 @@ async fn remember(client: &Client, findings: &mut Findings) -> Result<(), kube::
 }
 
 /// Takes what is told within a moment; false when nobody tells any more.
-fn hear(told: &Receiver<News>, findings: &mut Findings) -> bool {
+fn hear(told: &Receiver<SourceUpdate>, findings: &mut Findings) -> bool {
     let deadline = Instant::now() + LOOK;
     loop {
         match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     fn told(findings: &mut Findings, changes: Vec<Change>) {
-        findings.take(News { changes, extent: Extent::All, ..News::default() });
+        findings.take(SourceUpdate { changes, extent: SyncState::Synced, ..SourceUpdate::default() });
     }
 
     fn reasons(notices: &[Notice]) -> Vec<(String, &'static str)> {
@@ -300,7 +300,7 @@ mod tests {
     fn what_stays_true_is_said_once_an_hour() {
         let start = Instant::now();
         let mut findings = Findings::new(start);
-        findings.take(News { changes: vec![policy("a", "web")], ..News::default() });
+        findings.take(SourceUpdate { changes: vec![policy("a", "web")], ..SourceUpdate::default() });
         assert!(findings.due(start + SETTLE * 2).is_empty(), "not everything is known");
         told(&mut findings, vec![policy("b", "80")]);
         let begin = start + SETTLE * 2;
@@ -366,7 +366,7 @@ mod tests {
         let mut findings = Findings::new(start);
         let fault = "NetworkPolicy x/p: spec.podSelector: found 7, expected an object (S1.20)".to_owned();
         let faulty = BTreeMap::from([(ObjectKey::new("x", "p"), vec![fault])]);
-        findings.take(News { faulty, extent: Extent::All, ..News::default() });
+        findings.take(SourceUpdate { faulty, extent: SyncState::Synced, ..SourceUpdate::default() });
         findings.due(start);
         let said = findings.due(start + SETTLE);
         assert_eq!(reasons(&said), [("p".to_owned(), "InvalidPolicy")]);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::install::Chain;
+use crate::chain::install::Chain;
 
 /// What an API server says of the agent's pod and of its DaemonSet.
 #[derive(Default)]

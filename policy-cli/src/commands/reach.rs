@@ -1,54 +1,32 @@
-//! `netpol who` and `netpol reach`: one end, everything on the other.
+//! `netpol reach`: everything that one end can reach, directly or through others.
 
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use policy_core::sets::PortSet;
-use policy_core::verdict::{Connections, PairPorts, Survey, Unit};
+use policy_core::verdict::{Connections, ConnectivityMatrix, PairPorts, WorkloadPods};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::args::{ListFormat, ReachArgs, WhoArgs};
-use crate::ends::{self, End};
-use crate::list::{Row, rows, show};
+use crate::args::{ListFormat, ReachArgs};
+use crate::output::rows::show;
 use crate::output::{BOLD, json, print};
-use crate::world::{self, World};
-
-/// Everything that can reach an end, on at least the asked ports.
-pub(crate) fn who(args: &WhoArgs) -> Result<Outcome> {
-    let Some(world) = world::load(&args.input)? else { return Ok(Outcome::BadInput) };
-    let to = ends::parse(&args.to, &world.namespace, &world)?;
-    let ports = ends::ports(&args.ports.ports, Some(&to), &world)?;
-    let rows = narrowed(rows(&world, None, Some(&to)), ports.as_ref());
-    show(&world, &rows, args.output)?;
-    Ok(outcome(&world))
-}
+use crate::questions::ends::{self, End};
+use crate::questions::evaluation::{self, Evaluation};
+use crate::questions::rows::{narrowed, rows};
 
 /// Everything that an end can reach, on at least the asked ports.
-pub(crate) fn reach(args: &ReachArgs) -> Result<Outcome> {
-    let Some(world) = world::load(&args.input)? else { return Ok(Outcome::BadInput) };
-    let from = ends::parse(&args.from, &world.namespace, &world)?;
-    let ports = ends::ports(&args.ports.ports, None, &world)?;
+pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
+    let Some(evaluation) = evaluation::load(&args.input)? else { return Ok(Outcome::BadInput) };
+    let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
+    let ports = ends::ports(&args.ports.ports, None, &evaluation)?;
     if args.hops {
-        hops(&world, &from, ports.as_ref(), args.output)?;
+        hops(&evaluation, &from, ports.as_ref(), args.output)?;
     } else {
-        let rows = narrowed(rows(&world, Some(&from), None), ports.as_ref());
-        show(&world, &rows, args.output)?;
+        let rows = narrowed(rows(&evaluation, Some(&from), None), ports.as_ref());
+        show(&evaluation, &rows, args.output)?;
     }
-    Ok(outcome(&world))
-}
-
-fn outcome(world: &World) -> Outcome {
-    if world.has_errors { Outcome::BadInput } else { Outcome::Yes }
-}
-
-/// The rows that allow all asked ports to at least some pods, cut down to those ports.
-fn narrowed(rows: Vec<Row>, ports: Option<&PortSet>) -> Vec<Row> {
-    let Some(asked) = ports else { return rows };
-    rows.into_iter()
-        .filter(|row| asked.difference(&row.some()).is_empty())
-        .map(|row| Row { allowed: row.allowed.intersection(asked), partly: row.partly.intersection(asked), ..row })
-        .collect()
+    Ok(evaluation.outcome())
 }
 
 /// A workload that can be reached through others.
@@ -60,16 +38,16 @@ struct Hop {
     path: Vec<String>,
 }
 
-fn hops(world: &World, from: &End, ports: Option<&PortSet>, format: ListFormat) -> Result<()> {
+fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: ListFormat) -> Result<()> {
     let End::Workload { namespace, owner } = from else {
         bail!("`--hops` starts at a workload, and {} is none", from.name());
     };
-    let (keys, units): (Vec<_>, Vec<Unit>) = world.units().into_iter().unzip();
+    let (keys, units): (Vec<_>, Vec<WorkloadPods>) = evaluation.units().into_iter().unzip();
     let Some(start) = keys.iter().position(|(ns, o)| ns == namespace && o == owner) else {
         bail!("{} has no traffic", from.name());
     };
-    let survey = Survey::new(&world.graph, units);
-    let connections = Connections::new(&survey);
+    let matrix = ConnectivityMatrix::new(&evaluation.graph, units);
+    let connections = Connections::new(&matrix);
     let is_wanted = |pair: &PairPorts| ports.is_none_or(|asked| asked.difference(&pair.some).is_empty());
     let reached = connections.reachable(start, is_wanted);
     let name = |unit: usize| {

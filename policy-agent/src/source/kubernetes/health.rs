@@ -16,13 +16,13 @@ use kube::client::Body;
 use tower::{BoxError, Layer, Service};
 
 use super::object::Kind;
-use crate::source::Freshness;
-use crate::source::beat::ENDED;
+use crate::source::KindHealth;
+use crate::source::heartbeat::ENDED;
 
 /// Bookmarks come every 60 to 75 seconds. Without any for this long, something is wrong.
 const QUIET: Duration = Duration::from_secs(150);
 
-struct Ear {
+struct LastContact {
     /// When something came, or when listening began.
     heard: Instant,
     /// What went wrong since.
@@ -31,17 +31,17 @@ struct Ear {
 
 /// When each kind was last heard of.
 #[derive(Clone)]
-pub(crate) struct Heard {
-    ears: Arc<Mutex<[Ear; 4]>>,
+pub(crate) struct WatchHealth {
+    ears: Arc<Mutex<[LastContact; 4]>>,
 }
 
-impl Heard {
+impl WatchHealth {
     pub(crate) fn new() -> Self {
-        let ears = Kind::ALL.map(|_| Ear { heard: Instant::now(), trouble: None });
+        let ears = Kind::ALL.map(|_| LastContact { heard: Instant::now(), trouble: None });
         Self { ears: Arc::new(Mutex::new(ears)) }
     }
 
-    fn with(&self, kind: Kind, change: impl FnOnce(&mut Ear)) {
+    fn with(&self, kind: Kind, change: impl FnOnce(&mut LastContact)) {
         let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ear) = ears.get_mut(kind as usize) {
             change(ear);
@@ -49,7 +49,7 @@ impl Heard {
     }
 
     fn note(&self, kind: Kind) {
-        self.with(kind, |ear| *ear = Ear { heard: Instant::now(), trouble: None });
+        self.with(kind, |ear| *ear = LastContact { heard: Instant::now(), trouble: None });
     }
 
     /// Something went wrong; nothing was heard.
@@ -63,22 +63,22 @@ impl Heard {
     }
 
     /// How fresh the knowledge of each kind is.
-    pub(crate) fn freshness(&self) -> Vec<Freshness> {
+    pub(crate) fn freshness(&self) -> Vec<KindHealth> {
         self.freshness_at(Instant::now())
     }
 
-    fn freshness_at(&self, now: Instant) -> Vec<Freshness> {
+    fn freshness_at(&self, now: Instant) -> Vec<KindHealth> {
         let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |(kind, ear): (Kind, &Ear)| {
+        let fresh = |(kind, ear): (Kind, &LastContact)| {
             let silence = now.saturating_duration_since(ear.heard);
             let is_stale = ear.trouble.is_some() || silence > QUIET;
-            Freshness { kind: kind.plural(), stale_for: is_stale.then_some(silence), trouble: ear.trouble.clone() }
+            KindHealth { kind: kind.plural(), stale_for: is_stale.then_some(silence), trouble: ear.trouble.clone() }
         };
         Kind::ALL.into_iter().zip(ears.iter()).map(fresh).collect()
     }
 }
 
-pub(crate) struct Ending(Heard);
+pub(crate) struct Ending(WatchHealth);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -88,7 +88,7 @@ impl Drop for Ending {
     }
 }
 
-impl<S> Layer<S> for Heard {
+impl<S> Layer<S> for WatchHealth {
     type Service = Listening<S>;
 
     fn layer(&self, inner: S) -> Listening<S> {
@@ -99,7 +99,7 @@ impl<S> Layer<S> for Heard {
 /// A client that notices what it hears.
 pub(crate) struct Listening<S> {
     inner: S,
-    heard: Heard,
+    heard: WatchHealth,
 }
 
 impl<S, B> Service<Request<Body>> for Listening<S>
@@ -143,17 +143,17 @@ where
 mod tests {
     use super::*;
 
-    fn stale_at(heard: &Heard, now: Instant) -> Vec<&'static str> {
+    fn stale_at(heard: &WatchHealth, now: Instant) -> Vec<&'static str> {
         heard.freshness_at(now).into_iter().filter(|fresh| fresh.stale_for.is_some()).map(|fresh| fresh.kind).collect()
     }
 
-    fn stale(heard: &Heard) -> Vec<&'static str> {
+    fn stale(heard: &WatchHealth) -> Vec<&'static str> {
         stale_at(heard, Instant::now())
     }
 
     #[test]
     fn each_watch_is_stale_by_itself_until_it_hears_something() {
-        let heard = Heard::new();
+        let heard = WatchHealth::new();
         assert!(stale(&heard).is_empty());
         for kind in Kind::ALL {
             heard.trouble(kind, "refused".to_owned());
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_source_that_ends_is_stale_in_every_kind() {
-        let heard = Heard::new();
+        let heard = WatchHealth::new();
         drop(heard.until_dropped());
         let ended = heard.freshness();
         assert!(ended.iter().all(|fresh| fresh.stale_for.is_some() && fresh.trouble.as_deref() == Some(ENDED)), "{ended:?}");

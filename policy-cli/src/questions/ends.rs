@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use policy_core::manifest::{Replicas, nearest};
 use policy_core::model::{ObjectKey, WorkloadKey};
 use policy_core::sets::{AddressSet, PortSet, Protocol, Transport};
-use policy_core::verdict::Unit;
+use policy_core::verdict::WorkloadPods;
 
-use crate::world::World;
+use super::evaluation::Evaluation;
 
 /// One end of a question.
 #[derive(Clone, Debug)]
@@ -52,13 +52,13 @@ impl End {
     }
 
     /// The pods that are meant, when the end is pods.
-    pub(crate) fn unit(&self, world: &World) -> Option<Unit> {
+    pub(crate) fn unit(&self, evaluation: &Evaluation) -> Option<WorkloadPods> {
         match self {
             Self::Workload { namespace, owner } => {
-                let workload = world.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?;
-                Some(world.unit(&workload.pods, workload.replicas))
+                let workload = evaluation.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?;
+                Some(evaluation.unit(&workload.pods, workload.replicas))
             }
-            Self::Pod(key) => Some(world.unit(std::slice::from_ref(key), Replicas::One)),
+            Self::Pod(key) => Some(evaluation.unit(std::slice::from_ref(key), Replicas::One)),
             Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => None,
         }
     }
@@ -94,7 +94,7 @@ fn kind(word: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// When nothing of this name is in the input, or more than one thing is; the message names what is near.
-pub(crate) fn parse(text: &str, default_namespace: &str, world: &World) -> Result<End> {
+pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation) -> Result<End> {
     if text == "external" {
         return Ok(End::External);
     }
@@ -106,35 +106,35 @@ pub(crate) fn parse(text: &str, default_namespace: &str, world: &World) -> Resul
     }
     let parts: Vec<&str> = text.split('/').collect();
     match parts.as_slice() {
-        [name] => find(world, default_namespace, None, name),
-        ["node" | "no" | "nodes", name] => node(world, name),
+        [name] => find(evaluation, default_namespace, None, name),
+        ["node" | "no" | "nodes", name] => node(evaluation, name),
         [first, name] => match kind(first) {
-            Some(kind) => find(world, default_namespace, Some(kind), name),
-            None => find(world, first, None, name),
+            Some(kind) => find(evaluation, default_namespace, Some(kind), name),
+            None => find(evaluation, first, None, name),
         },
         [namespace, word, name] => match kind(word) {
             Some("Node") | None => {
                 bail!("`{word}` in `{text}` is no kind of workload; expected pod, deploy, sts, ds, job, cronjob, rs or rc")
             }
-            Some(kind) => find(world, namespace, Some(kind), name),
+            Some(kind) => find(evaluation, namespace, Some(kind), name),
         },
         _ => bail!("cannot read `{text}`; expected ns/name, kind/name, ns/kind/name, an address, a CIDR or `external`"),
     }
 }
 
-fn node(world: &World, name: &str) -> Result<End> {
-    let is_there = world.snapshot.nodes.contains_key(name)
-        || world.snapshot.pods.values().any(|p| p.placement == policy_core::model::Placement::Node(name.to_owned()));
+fn node(evaluation: &Evaluation, name: &str) -> Result<End> {
+    let is_there = evaluation.snapshot.nodes.contains_key(name)
+        || evaluation.snapshot.pods.values().any(|p| p.placement == policy_core::model::Placement::Node(name.to_owned()));
     if is_there {
         return Ok(End::Node(name.to_owned()));
     }
-    let hint = nearest(name, world.snapshot.nodes.keys().map(String::as_str)).map(|n| format!("; did you mean `node/{n}`?"));
+    let hint = nearest(name, evaluation.snapshot.nodes.keys().map(String::as_str)).map(|n| format!("; did you mean `node/{n}`?"));
     bail!("there is no node `{name}` in the input{}", hint.unwrap_or_default())
 }
 
-fn find(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> Result<End> {
+fn find(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Result<End> {
     let is_wanted = |k: &str| kind.is_none_or(|kind| kind == k);
-    let mut found: Vec<End> = world
+    let mut found: Vec<End> = evaluation
         .snapshot
         .workloads
         .keys()
@@ -143,12 +143,12 @@ fn find(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> Resul
         .collect();
     let key = ObjectKey::new(namespace, name);
     let is_own_workload = found.iter().any(|end| matches!(end, End::Workload { owner, .. } if owner.kind == "Pod"));
-    if is_wanted("Pod") && !is_own_workload && world.snapshot.pods.contains_key(&key) {
+    if is_wanted("Pod") && !is_own_workload && evaluation.snapshot.pods.contains_key(&key) {
         found.push(End::Pod(key));
     }
     match found.as_slice() {
-        [] => Err(unknown(world, namespace, kind, name)),
-        [end] => ends_somewhere(world, end).map(|()| end.clone()),
+        [] => Err(unknown(evaluation, namespace, kind, name)),
+        [end] => ends_somewhere(evaluation, end).map(|()| end.clone()),
         several => {
             let kinds: Vec<String> = several
                 .iter()
@@ -163,30 +163,35 @@ fn find(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> Resul
 }
 
 /// A workload without a single endpoint cannot be an end of a connection.
-fn ends_somewhere(world: &World, end: &End) -> Result<()> {
-    let Some(unit) = end.unit(world) else { return Ok(()) };
-    if unit.pods.iter().any(|pod| !world.graph.parties_of(*pod).is_empty()) {
+fn ends_somewhere(evaluation: &Evaluation, end: &End) -> Result<()> {
+    let Some(unit) = end.unit(evaluation) else { return Ok(()) };
+    if unit.pods.iter().any(|pod| !evaluation.graph.endpoints_of(*pod).is_empty()) {
         return Ok(());
     }
     let pods: Vec<&ObjectKey> = match end {
-        End::Workload { namespace, owner } => {
-            world.snapshot.workloads.get(&(namespace.clone(), owner.clone())).map(|w| w.pods.iter().collect()).unwrap_or_default()
-        }
+        End::Workload { namespace, owner } => evaluation
+            .snapshot
+            .workloads
+            .get(&(namespace.clone(), owner.clone()))
+            .map(|w| w.pods.iter().collect())
+            .unwrap_or_default(),
         End::Pod(key) => vec![key],
         _ => Vec::new(),
     };
-    let reason = pods.first().and_then(|key| world.snapshot.pods.get(key)).and_then(|pod| pod.not_endpoint_because());
+    let reason = pods.first().and_then(|key| evaluation.snapshot.pods.get(key)).and_then(|pod| pod.not_endpoint_because());
     Err(anyhow!("`{}` has no traffic: its pod {}", end.name(), reason.unwrap_or("is not there")))
 }
 
-fn unknown(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> anyhow::Error {
+fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> anyhow::Error {
     let what = match kind {
         Some(kind) => format!("{kind} `{name}` in namespace `{namespace}`"),
         None => format!("pod or workload `{name}` in namespace `{namespace}`"),
     };
     let mut names: BTreeSet<(&str, &str)> =
-        world.snapshot.workloads.keys().map(|(ns, o)| (ns.as_str(), o.name.as_str())).collect();
-    names.extend(world.snapshot.pods.keys().filter(|k| !k.name.contains('/')).map(|k| (k.namespace.as_str(), k.name.as_str())));
+        evaluation.snapshot.workloads.keys().map(|(ns, o)| (ns.as_str(), o.name.as_str())).collect();
+    names.extend(
+        evaluation.snapshot.pods.keys().filter(|k| !k.name.contains('/')).map(|k| (k.namespace.as_str(), k.name.as_str())),
+    );
     let elsewhere: Vec<String> = names.iter().filter(|(_, n)| *n == name).map(|(ns, n)| format!("`{ns}/{n}`")).collect();
     if !elsewhere.is_empty() {
         return anyhow!("there is no {what}; did you mean {}?", elsewhere.join(" or "));
@@ -211,18 +216,18 @@ fn unknown(world: &World, namespace: &str, kind: Option<&str>, name: &str) -> an
 }
 
 /// Reads the ports of a question; `None` when no port was given. Names are looked up at the destination.
-pub(crate) fn ports(texts: &[String], destination: Option<&End>, world: &World) -> Result<Option<PortSet>> {
+pub(crate) fn ports(texts: &[String], destination: Option<&End>, evaluation: &Evaluation) -> Result<Option<PortSet>> {
     if texts.is_empty() {
         return Ok(None);
     }
     let mut out = PortSet::none();
     for text in texts {
-        out = out.union(&port(text, destination, world)?);
+        out = out.union(&port(text, destination, evaluation)?);
     }
     Ok(Some(out))
 }
 
-fn port(text: &str, destination: Option<&End>, world: &World) -> Result<PortSet> {
+fn port(text: &str, destination: Option<&End>, evaluation: &Evaluation) -> Result<PortSet> {
     let expected = "expected a port such as 80, 53/UDP, 8000-9000/TCP, a port name, `icmp` or `other`";
     let (port, protocol) = match text.split_once('/') {
         Some((port, protocol)) => {
@@ -250,19 +255,21 @@ fn port(text: &str, destination: Option<&End>, world: &World) -> Result<PortSet>
     if port.is_empty() || port.chars().all(|c| c.is_ascii_digit() || c == '-') {
         bail!("`{text}` is no port; {expected}, from 1 to 65535");
     }
-    named_port(port, protocol, destination, world).ok_or_else(|| {
+    named_port(port, protocol, destination, evaluation).ok_or_else(|| {
         let end = destination.map_or_else(|| "the destination".to_owned(), End::name);
         anyhow!("no container port of {end} is named `{port}` with protocol {protocol}; {expected}")
     })
 }
 
-fn named_port(name: &str, protocol: Transport, destination: Option<&End>, world: &World) -> Option<PortSet> {
+fn named_port(name: &str, protocol: Transport, destination: Option<&End>, evaluation: &Evaluation) -> Option<PortSet> {
     let pods: Vec<ObjectKey> = match destination? {
-        End::Workload { namespace, owner } => world.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?.pods.clone(),
+        End::Workload { namespace, owner } => {
+            evaluation.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?.pods.clone()
+        }
         End::Pod(key) => vec![key.clone()],
         _ => return None,
     };
-    let ports = pods.iter().filter_map(|key| world.snapshot.pods.get(key)).flat_map(|pod| &pod.ports);
+    let ports = pods.iter().filter_map(|key| evaluation.snapshot.pods.get(key)).flat_map(|pod| &pod.ports);
     let set = ports
         .filter(|p| p.name == name && p.protocol == protocol)
         .fold(PortSet::none(), |set, p| set.union(&PortSet::range(protocol, p.number, p.number)));

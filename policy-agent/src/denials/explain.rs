@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use policy_core::graph::AllowGraph;
 use policy_core::model::Direction;
 use policy_core::sets::PortSet;
-use policy_core::verdict::{Cause, Party};
-use policy_ruleset::{About, Ruleset, TABLE, workload_name};
+use policy_core::verdict::{Cause, Endpoint};
+use policy_ruleset::{Description, Ruleset, TABLE, workload_name};
 
-use crate::denied::Sample;
+use crate::denials::nflog::Sample;
 
 /// Policies that a brief report names.
 const POLICIES_NAMED: usize = 5;
@@ -43,10 +43,10 @@ pub struct End {
 }
 
 impl End {
-    fn new(graph: &AllowGraph, address: IpAddr, party: &Party) -> Self {
-        let first = party.pods().first();
+    fn new(graph: &AllowGraph, address: IpAddr, endpoint: &Endpoint) -> Self {
+        let first = endpoint.pods().first();
         let workload = first.map(|pod| workload_name(graph.pod_name(*pod).0, &graph.pod_labels(*pod)));
-        Self { address: address.to_string(), pod: name(graph, party), workload: workload.unwrap_or_default() }
+        Self { address: address.to_string(), pod: name(graph, endpoint), workload: workload.unwrap_or_default() }
     }
 
     /// What it is called in a sentence.
@@ -77,8 +77,8 @@ impl Denial {
 
 /// Explains a sample by the same verdict that `netpol can` gives.
 #[must_use]
-pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Denial {
-    let (source, destination) = (graph.party(sample.flow.source), graph.party(sample.flow.destination));
+pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) -> Denial {
+    let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
     let from = End::new(graph, sample.flow.source, &source);
     let to = End::new(graph, sample.flow.destination, &destination);
     let asked = PortSet::of(sample.flow.protocol);
@@ -109,8 +109,8 @@ pub fn denied(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Den
 
 /// Reports a sample without asking which rules would have allowed it: what that costs does not depend on the policies.
 #[must_use]
-pub fn denied_briefly(graph: &AllowGraph, about: Option<&About>, sample: &Sample) -> Denial {
-    let (source, destination) = (graph.party(sample.flow.source), graph.party(sample.flow.destination));
+pub fn denied_briefly(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) -> Denial {
+    let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
     let group = about.and_then(|about| about.group.as_ref());
     let named = group.into_iter().flat_map(|group| group.policies.iter().take(POLICIES_NAMED)).map(ToString::to_string);
     let mut policies: Vec<String> = named.collect();
@@ -133,8 +133,8 @@ pub fn denied_briefly(graph: &AllowGraph, about: Option<&About>, sample: &Sample
 }
 
 /// The pods at an address; empty for an address that is no pod's.
-fn name(graph: &AllowGraph, party: &Party) -> String {
-    let names = party.pods().iter().map(|pod| {
+fn name(graph: &AllowGraph, endpoint: &Endpoint) -> String {
+    let names = endpoint.pods().iter().map(|pod| {
         let (namespace, name) = graph.pod_name(*pod);
         format!("{namespace}/{name}")
     });

@@ -4,13 +4,13 @@ use std::fmt;
 
 use policy_core::model::{Direction, ObjectKey, WorkloadKey};
 use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
-use policy_core::verdict::{Survey, Unit};
+use policy_core::verdict::{ConnectivityMatrix, WorkloadPods};
 use serde::{Serialize, Serializer};
 
-use crate::connection::connections;
-use crate::ends::End;
+use super::connections::connections;
+use super::ends::End;
+use super::evaluation::Evaluation;
 use crate::output::cidr_texts;
-use crate::world::World;
 
 /// One end of a row.
 #[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -86,51 +86,51 @@ pub(crate) fn by_protocol<S: Serializer>(ports: &PortSet, serializer: S) -> Resu
 
 /// A row's end before it is known what is allowed.
 enum Candidate {
-    Unit(usize),
+    WorkloadPods(usize),
     Outside(AddressSet),
     Node(String),
 }
 
 /// Every allowed connection from one end to another; all workloads and the outside where an end is not given. Sorted by
 /// source, then destination, workloads by namespace, kind and name, the outside last.
-pub(crate) fn rows(world: &World, from: Option<&End>, to: Option<&End>) -> Vec<Row> {
+pub(crate) fn rows(evaluation: &Evaluation, from: Option<&End>, to: Option<&End>) -> Vec<Row> {
     let mut peers: Vec<Peer> = Vec::new();
-    let mut units: Vec<Unit> = Vec::new();
-    for ((namespace, owner), unit) in world.units() {
+    let mut units: Vec<WorkloadPods> = Vec::new();
+    for ((namespace, owner), unit) in evaluation.units() {
         peers.push(Peer::workload(&namespace, &owner));
         units.push(unit);
     }
     let workloads = units.len();
     let mut candidates = |end: Option<&End>| match end {
-        None => (0..workloads).map(Candidate::Unit).chain([Candidate::Outside(AddressSet::all())]).collect(),
-        Some(end) => vec![candidate(world, end, &mut peers, &mut units)],
+        None => (0..workloads).map(Candidate::WorkloadPods).chain([Candidate::Outside(AddressSet::all())]).collect(),
+        Some(end) => vec![candidate(evaluation, end, &mut peers, &mut units)],
     };
     let (sources, destinations): (Vec<Candidate>, Vec<Candidate>) = (candidates(from), candidates(to));
-    let survey = Survey::new(&world.graph, units);
+    let survey = ConnectivityMatrix::new(&evaluation.graph, units);
     let mut out = Vec::new();
     for source in &sources {
         for destination in &destinations {
-            pair(world, &survey, &peers, source, destination, &mut out);
+            pair(evaluation, &survey, &peers, source, destination, &mut out);
         }
     }
     out
 }
 
-fn candidate(world: &World, end: &End, peers: &mut Vec<Peer>, units: &mut Vec<Unit>) -> Candidate {
+fn candidate(evaluation: &Evaluation, end: &End, peers: &mut Vec<Peer>, units: &mut Vec<WorkloadPods>) -> Candidate {
     let mut add = |peer: Peer, end: &End| {
         peers.push(peer);
-        units.push(end.unit(world).unwrap_or(Unit { pods: Vec::new(), has_replicas: false }));
-        Candidate::Unit(units.len() - 1)
+        units.push(end.unit(evaluation).unwrap_or(WorkloadPods { pods: Vec::new(), has_replicas: false }));
+        Candidate::WorkloadPods(units.len() - 1)
     };
     match end {
         End::Workload { namespace, owner } => add(Peer::workload(namespace, owner), end),
         End::Pod(key) => add(Peer::pod(key), end),
         End::Node(name) => Candidate::Node(name.clone()),
         End::Address(address) => {
-            let party = world.graph.party(*address);
-            match party.pods() {
+            let endpoint = evaluation.graph.endpoint(*address);
+            match endpoint.pods() {
                 [pod, ..] => {
-                    let (namespace, name) = world.graph.pod_name(*pod);
+                    let (namespace, name) = evaluation.graph.pod_name(*pod);
                     let key = ObjectKey::new(namespace, name);
                     add(Peer::pod(&key), &End::Pod(key.clone()))
                 }
@@ -142,15 +142,22 @@ fn candidate(world: &World, end: &End, peers: &mut Vec<Peer>, units: &mut Vec<Un
     }
 }
 
-fn pair(world: &World, survey: &Survey<'_>, peers: &[Peer], source: &Candidate, destination: &Candidate, out: &mut Vec<Row>) {
+fn pair(
+    evaluation: &Evaluation,
+    survey: &ConnectivityMatrix<'_>,
+    peers: &[Peer],
+    source: &Candidate,
+    destination: &Candidate,
+    out: &mut Vec<Row>,
+) {
     let peer = |unit: usize| peers.get(unit).cloned().unwrap_or_else(|| Peer::outside(&AddressSet::none()));
     match (source, destination) {
-        (Candidate::Unit(a), Candidate::Unit(b)) => {
+        (Candidate::WorkloadPods(a), Candidate::WorkloadPods(b)) => {
             if let Some(ports) = survey.pair(*a, *b) {
                 out.extend(Row::new(peer(*a), peer(*b), ports.all, &ports.some));
             }
         }
-        (Candidate::Unit(unit), Candidate::Outside(set)) => {
+        (Candidate::WorkloadPods(unit), Candidate::Outside(set)) => {
             for part in survey.external(*unit, Direction::Egress) {
                 let addresses = part.addresses.intersection(set);
                 if !addresses.is_empty() {
@@ -158,7 +165,7 @@ fn pair(world: &World, survey: &Survey<'_>, peers: &[Peer], source: &Candidate, 
                 }
             }
         }
-        (Candidate::Outside(set), Candidate::Unit(unit)) => {
+        (Candidate::Outside(set), Candidate::WorkloadPods(unit)) => {
             for part in survey.external(*unit, Direction::Ingress) {
                 let addresses = part.addresses.intersection(set);
                 if !addresses.is_empty() {
@@ -166,29 +173,37 @@ fn pair(world: &World, survey: &Survey<'_>, peers: &[Peer], source: &Candidate, 
                 }
             }
         }
-        (Candidate::Node(name), Candidate::Unit(unit)) => {
+        (Candidate::Node(name), Candidate::WorkloadPods(unit)) => {
             let node = Peer::Workload { kind: "Node".to_owned(), namespace: String::new(), name: name.clone() };
-            out.extend(with_node(world, survey, name, *unit, true, node, peer(*unit)));
+            out.extend(with_node(evaluation, survey, name, *unit, true, node, peer(*unit)));
         }
-        (Candidate::Unit(unit), Candidate::Node(name)) => {
+        (Candidate::WorkloadPods(unit), Candidate::Node(name)) => {
             let node = Peer::Workload { kind: "Node".to_owned(), namespace: String::new(), name: name.clone() };
-            out.extend(with_node(world, survey, name, *unit, false, peer(*unit), node));
+            out.extend(with_node(evaluation, survey, name, *unit, false, peer(*unit), node));
         }
         // No pod has a say between nodes and the outside (S3.4).
         (Candidate::Outside(_) | Candidate::Node(_), Candidate::Outside(_) | Candidate::Node(_)) => {}
     }
 }
 
-fn with_node(world: &World, survey: &Survey<'_>, node: &str, unit: usize, is_source: bool, src: Peer, dst: Peer) -> Option<Row> {
+fn with_node(
+    evaluation: &Evaluation,
+    survey: &ConnectivityMatrix<'_>,
+    node: &str,
+    unit: usize,
+    is_source: bool,
+    src: Peer,
+    dst: Peer,
+) -> Option<Row> {
     let node = End::Node(node.to_owned());
     let pods = survey.units().get(unit)?.pods.iter().map(|pod| {
-        let (namespace, name) = world.graph.pod_name(*pod);
+        let (namespace, name) = evaluation.graph.pod_name(*pod);
         End::Pod(ObjectKey::new(namespace, name))
     });
     let mut all: Option<PortSet> = None;
     let mut some = PortSet::none();
     for pod in pods {
-        let found = if is_source { connections(world, &node, &pod) } else { connections(world, &pod, &node) };
+        let found = if is_source { connections(evaluation, &node, &pod) } else { connections(evaluation, &pod, &node) };
         for connection in found {
             let ports = connection.ports();
             all = Some(all.map_or_else(|| ports.clone(), |all| all.intersection(&ports)));
@@ -196,4 +211,13 @@ fn with_node(world: &World, survey: &Survey<'_>, node: &str, unit: usize, is_sou
         }
     }
     Row::new(src, dst, all?, &some)
+}
+
+/// The rows that allow all asked ports to at least some pods, cut down to those ports.
+pub(crate) fn narrowed(rows: Vec<Row>, ports: Option<&PortSet>) -> Vec<Row> {
+    let Some(asked) = ports else { return rows };
+    rows.into_iter()
+        .filter(|row| asked.difference(&row.some()).is_empty())
+        .map(|row| Row { allowed: row.allowed.intersection(asked), partly: row.partly.intersection(asked), ..row })
+        .collect()
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use policy_agent::status::{Status, visible};
+use policy_agent::admin::status::{Status, visible};
 
 use crate::args::Output;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Freshness;
+use super::KindHealth;
 
 /// Why nothing is heard of a source whose thread has ended.
 pub(super) const ENDED: &str = "the source ended; restart the agent";
@@ -16,14 +16,14 @@ struct State {
 
 /// When a source last saw everything, and what keeps it from that.
 #[derive(Clone)]
-pub(super) struct Beat {
+pub(super) struct Heartbeat {
     kind: &'static str,
     /// Without a look for this long, something hangs.
     quiet: Duration,
     state: Arc<Mutex<State>>,
 }
 
-impl Beat {
+impl Heartbeat {
     pub(super) fn new(kind: &'static str, quiet: Duration, now: Instant) -> Self {
         Self { kind, quiet, state: Arc::new(Mutex::new(State { seen: now, trouble: None })) }
     }
@@ -51,11 +51,11 @@ impl Beat {
         });
     }
 
-    pub(super) fn freshness(&self, now: Instant) -> Freshness {
+    pub(super) fn freshness(&self, now: Instant) -> KindHealth {
         self.with(|state| {
             let silence = now.saturating_duration_since(state.seen);
             let is_stale = state.trouble.is_some() || silence > self.quiet;
-            Freshness { kind: self.kind, stale_for: is_stale.then_some(silence), trouble: state.trouble.clone() }
+            KindHealth { kind: self.kind, stale_for: is_stale.then_some(silence), trouble: state.trouble.clone() }
         })
     }
 
@@ -65,7 +65,7 @@ impl Beat {
     }
 }
 
-pub(super) struct Ending(Beat);
+pub(super) struct Ending(Heartbeat);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -81,7 +81,7 @@ mod tests {
     fn what_hangs_or_ends_is_stale() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let beat = Beat::new("manifests", Duration::from_secs(10), start);
+        let beat = Heartbeat::new("manifests", Duration::from_secs(10), start);
         assert_eq!(beat.freshness(after(10)).stale_for, None);
         assert_eq!(beat.freshness(after(11)).stale_for, Some(Duration::from_secs(11)));
         beat.failed("cannot list".to_owned());

@@ -11,11 +11,11 @@ use policy_ruleset::{DenyLog, Transaction};
 use crate::Outcome;
 use crate::args::{DenyLogging, RenderArgs, RenderFormat};
 use crate::output::raw;
-use crate::world;
+use crate::questions::evaluation;
 
 pub(crate) fn run(args: &RenderArgs) -> Result<Outcome> {
-    let own_node_egress = world::own_node_egress(&args.input);
-    let Some(snapshot) = world::snapshot(&args.input)? else { return Ok(Outcome::BadInput) };
+    let own_node_egress = evaluation::own_node_egress(&args.input);
+    let Some(snapshot) = evaluation::snapshot(&args.input)? else { return Ok(Outcome::BadInput) };
     let known = nodes(&snapshot);
     if !known.contains(args.node.as_str()) {
         let list = known.into_iter().collect::<Vec<_>>().join(", ");

@@ -11,7 +11,7 @@ use policy_ruleset::{Op, TABLE, Transaction};
 
 use super::GUARD;
 use super::netlink::{Netlink, Refusal};
-use super::table::OWNER;
+use super::reader::OWNER;
 
 /// `NFT_TABLE_F_PERSIST`: the table stays when that socket closes.
 const PERSIST: u32 = 4;
@@ -59,7 +59,7 @@ pub enum ApplyError {
     Unknown(io::Error),
 }
 
-/// A table that a door may change.
+/// A table that an applier may change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
     /// The table.
@@ -80,8 +80,8 @@ impl Target {
 }
 
 /// A way to put transactions in force.
-pub trait Door: Send {
-    /// Puts all of a transaction in force, or nothing. With a generation, only if that is the kernel's current one; doors that
+pub trait Applier: Send {
+    /// Puts all of a transaction in force, or nothing. With a generation, only if that is the kernel's current one; appliers that
     /// cannot ask for that ignore it.
     ///
     /// # Errors
@@ -91,11 +91,11 @@ pub trait Door: Send {
     /// Whether transactions are refused when the generation has moved.
     fn is_bound_to_generation(&self) -> bool;
 
-    /// Whether a table that is made, or kept, by a transaction of this door belongs to the door from then on, so that nobody else can
-    /// change it while the door is open.
+    /// Whether a table that is made, or kept, by a transaction of this applier belongs to the applier from then on, so that nobody else can
+    /// change it while the applier is open.
     fn is_protecting(&self) -> bool;
 
-    /// The same as [`Door::apply`] with the guard instead of the table.
+    /// The same as [`Applier::apply`] with the guard instead of the table.
     ///
     /// # Errors
     /// As there.
@@ -104,17 +104,17 @@ pub trait Door: Send {
     /// Puts contents into a table. If the table `is_present`, it is deleted in the same transaction.
     ///
     /// # Errors
-    /// As with [`Door::apply`].
+    /// As with [`Applier::apply`].
     fn fill(&mut self, to: Target, is_present: bool, contents: &Messages, generation: Option<u32>) -> Result<(), ApplyError>;
 }
 
 /// One nf_tables batch over netlink.
-pub struct NetlinkDoor {
+pub struct NetlinkApplier {
     netlink: Netlink,
     protection: TableFlags,
 }
 
-impl NetlinkDoor {
+impl NetlinkApplier {
     /// Opens a socket in the network namespace of the calling thread.
     ///
     /// # Errors
@@ -123,10 +123,10 @@ impl NetlinkDoor {
         Ok(Self { netlink: Netlink::open()?, protection: TableFlags::empty() })
     }
 
-    /// Makes the tables that come through this door its own: nobody else can change them, not even with `nft flush ruleset`.
-    /// They stay when the door closes, and are anybody's then. A kernel that cannot do so (before 6.9) makes them without.
+    /// Makes the tables that come through this applier its own: nobody else can change them, not even with `nft flush ruleset`.
+    /// They stay when the applier closes, and are anybody's then. A kernel that cannot do so (before 6.9) makes them without.
     ///
-    /// A table that a protecting door made is taken over where it is; one that was made without protection is refused.
+    /// A table that a protecting applier made is taken over where it is; one that was made without protection is refused.
     #[must_use]
     pub fn protecting(mut self) -> Self {
         self.protection = TableFlags::from_bits_retain(OWNER | PERSIST);
@@ -170,7 +170,7 @@ impl NetlinkDoor {
     }
 }
 
-impl Door for NetlinkDoor {
+impl Applier for NetlinkApplier {
     fn is_bound_to_generation(&self) -> bool {
         true
     }
@@ -194,9 +194,9 @@ impl Door for NetlinkDoor {
 }
 
 /// One JSON document for `nft -j -f -`. What nft is not needed for goes over netlink, without protection.
-pub struct NftDoor;
+pub struct NftApplier;
 
-impl Door for NftDoor {
+impl Applier for NftApplier {
     fn is_bound_to_generation(&self) -> bool {
         false
     }
@@ -213,11 +213,11 @@ impl Door for NftDoor {
     }
 
     fn apply_to_guard(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), ApplyError> {
-        NetlinkDoor::open().map_err(ApplyError::Unknown)?.apply_to_guard(transaction, generation)
+        NetlinkApplier::open().map_err(ApplyError::Unknown)?.apply_to_guard(transaction, generation)
     }
 
     fn fill(&mut self, to: Target, is_present: bool, contents: &Messages, generation: Option<u32>) -> Result<(), ApplyError> {
-        NetlinkDoor::open().map_err(ApplyError::Unknown)?.fill(to, is_present, contents, generation)
+        NetlinkApplier::open().map_err(ApplyError::Unknown)?.fill(to, is_present, contents, generation)
     }
 }
 

@@ -8,14 +8,15 @@ use policy_core::diagnostic::{Diagnostic, Kind, Severity};
 use policy_core::graph::{AllowGraph, OwnNodeEgress};
 use policy_core::manifest::{Replicas, Snapshot};
 use policy_core::model::{ObjectKey, WorkloadKey};
-use policy_core::verdict::Unit;
+use policy_core::verdict::WorkloadPods;
 
+use crate::Outcome;
 use crate::args::{InputArgs, OwnNode};
 use crate::input::{self, Input};
-use crate::report::{self, Excerpts};
+use crate::output::diagnostics::{self, Excerpts};
 
 /// A snapshot and its graph.
-pub(crate) struct World {
+pub(crate) struct Evaluation {
     pub snapshot: Snapshot,
     pub graph: AllowGraph,
     /// The namespace of names without one.
@@ -51,7 +52,7 @@ pub(crate) fn snapshot(args: &InputArgs) -> Result<Option<Snapshot>> {
 }
 
 /// Everything read and compiled, or `None` when the input has errors; those have been printed then.
-pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
+pub(crate) fn load(args: &InputArgs) -> Result<Option<Evaluation>> {
     let Some(input) = read(args)? else { return Ok(None) };
     let has_errors = input.snapshot.has_errors();
     let namespace = args.namespace.clone().or(input.namespace).unwrap_or_else(|| "default".to_owned());
@@ -64,14 +65,14 @@ pub(crate) fn load(args: &InputArgs) -> Result<Option<World>> {
     let mut snapshot = input.snapshot;
     let graph = compiler.into_graph();
     let ambiguous = ambiguous_addresses(&graph);
-    report::print(ambiguous.iter(), &input.excerpts);
+    diagnostics::print(ambiguous.iter(), &input.excerpts);
     snapshot.diagnostics.extend(ambiguous);
-    Ok(Some(World { snapshot, graph, namespace, has_errors }))
+    Ok(Some(Evaluation { snapshot, graph, namespace, has_errors }))
 }
 
 /// Errors in full; of warnings only how many there are, because the question is another one.
 fn tell(diagnostics: &[Diagnostic], excerpts: &Excerpts) {
-    report::print(diagnostics.iter().filter(|d| d.is_error()), excerpts);
+    diagnostics::print(diagnostics.iter().filter(|d| d.is_error()), excerpts);
     let warnings = diagnostics.len() - diagnostics.iter().filter(|d| d.is_error()).count();
     if warnings > 0 {
         let plural = if warnings == 1 { "" } else { "s" };
@@ -109,20 +110,25 @@ pub(crate) fn ambiguous_addresses(graph: &AllowGraph) -> Vec<Diagnostic> {
         .collect()
 }
 
-impl World {
+impl Evaluation {
+    /// What a command that lists things answers: that it could not, when the input has errors.
+    pub(crate) fn outcome(&self) -> Outcome {
+        if self.has_errors { Outcome::BadInput } else { Outcome::Yes }
+    }
+
     /// Every workload that has at least one end for traffic, in the order of its name.
-    pub(crate) fn units(&self) -> BTreeMap<(String, WorkloadKey), Unit> {
+    pub(crate) fn units(&self) -> BTreeMap<(String, WorkloadKey), WorkloadPods> {
         self.snapshot
             .workloads
             .iter()
             .map(|(key, workload)| (key.clone(), self.unit(&workload.pods, workload.replicas)))
-            .filter(|(_, unit)| unit.pods.iter().any(|pod| !self.graph.parties_of(*pod).is_empty()))
+            .filter(|(_, unit)| unit.pods.iter().any(|pod| !self.graph.endpoints_of(*pod).is_empty()))
             .collect()
     }
 
     /// The unit of some pods.
-    pub(crate) fn unit(&self, pods: &[ObjectKey], replicas: Replicas) -> Unit {
-        Unit {
+    pub(crate) fn unit(&self, pods: &[ObjectKey], replicas: Replicas) -> WorkloadPods {
+        WorkloadPods {
             pods: pods.iter().filter_map(|key| self.graph.pod(&key.namespace, &key.name)).collect(),
             has_replicas: replicas == Replicas::Several,
         }

@@ -1,0 +1,11 @@
+//! The CNI plugin in the chain that the node's container runtime runs.
+//!
+//! - `conflist`: the text of a CNI configuration, with the plugin and without.
+//! - `install`: puts the plugin into the chain, and keeps it there.
+//! - `removal`: takes the plugin out when the agent is removed for good.
+//! - `replace`: a file replaced in one step, and only what was read of it.
+
+pub mod conflist;
+pub mod install;
+pub mod removal;
+mod replace;

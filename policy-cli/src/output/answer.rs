@@ -1,0 +1,112 @@
+//! An answer as text.
+
+use std::fmt::Write;
+
+use anstyle::Style;
+use policy_core::sets::{PortSet, ProtocolPorts};
+use policy_core::verdict::RuleExplanation;
+
+use super::{BOLD, DIM, GREEN, RED, YELLOW};
+use crate::questions::answer::{Answer, Side, Verdict};
+
+fn style(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Allowed => GREEN,
+        Verdict::Denied => RED,
+        Verdict::Partial => YELLOW,
+    }
+}
+
+pub(crate) fn text(answer: &Answer, is_verbose: bool, is_everything: bool) -> String {
+    let mut out = String::new();
+    let style = style(answer.verdict);
+    let asked = if is_everything { String::new() } else { format!("  {}", port_text(&answer.asked)) };
+    let _ = writeln!(out, "{style}{}{style:#}  {BOLD}{} → {}{BOLD:#}{asked}", answer.verdict.text(), answer.from, answer.to);
+    let is_partial = answer.verdict == Verdict::Partial;
+    if is_everything || is_partial {
+        let ports = if answer.allowed.is_empty() { "nothing".to_owned() } else { port_text(&answer.allowed) };
+        let _ = writeln!(out, "  {:<8} {ports}", "allowed");
+    }
+    if !answer.partly.is_empty() {
+        let _ = writeln!(out, "  {:<8} {} (for some pods or addresses only)", "partly", port_text(&answer.partly));
+    }
+    for part in &answer.outside {
+        if part.allowed.is_empty() {
+            let _ = writeln!(out, "  {:<8} nothing for other addresses", "outside");
+        } else {
+            let _ = writeln!(out, "  {:<8} {} for {}", "outside", port_text(&part.allowed), shorten(&part.cidrs));
+        }
+    }
+    out.push('\n');
+    for side in [&answer.egress, &answer.ingress] {
+        side_text(&mut out, side, is_verbose);
+    }
+    for side in [&answer.egress, &answer.ingress] {
+        if let Some(miss) = &side.nearest_miss {
+            let place = match &miss.rule {
+                Some(rule) => rule.to_string(),
+                None => miss.policy.clone(),
+            };
+            let _ = writeln!(out, "  {BOLD}nearest miss{BOLD:#} for {}: in {place}, {}", side.explained.direction, miss.edit);
+        }
+    }
+    for caveat in &answer.caveats {
+        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {caveat}");
+    }
+    out
+}
+
+fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
+    let style = style(side.verdict);
+    let direction = side.explained.direction.to_string();
+    let _ = writeln!(out, "  {direction:<8} {style}{}{style:#}: {}", side.verdict.text(), side.reason);
+    // The rules that decide: those that allow something, or, when none does, those that could have.
+    let is_allowing = side.explained.rules.iter().any(|r| !r.allows.is_empty());
+    let decides = |r: &&RuleExplanation| is_verbose || r.allows.is_empty() != is_allowing;
+    let rules: Vec<&RuleExplanation> = side.explained.rules.iter().filter(decides).collect();
+    let most = if is_verbose { usize::MAX } else { 5 };
+    if is_verbose || side.verdict != Verdict::Allowed {
+        if let Some(rule) = side.rule.as_ref().filter(|_| !is_allowing) {
+            let _ = writeln!(out, "           {DIM}{rule}{DIM:#}: allows it for a part");
+        }
+        for rule in rules.iter().take(most) {
+            let allows = if rule.allows.is_empty() { String::new() } else { format!(": allows {}", rule.allows) };
+            let _ = writeln!(out, "           {DIM}{}{DIM:#}{allows}", rule.rule);
+            let misses = if is_verbose || rule.allows.is_empty() { rule.misses.as_slice() } else { &[] };
+            for miss in misses.iter().take(most) {
+                let _ = writeln!(out, "             {miss}");
+            }
+        }
+        if rules.len() > most {
+            let _ = writeln!(out, "           … and {} more rules (-v shows all)", rules.len() - most);
+        }
+        for policy in &side.explained.policies {
+            let name = format!("{}/{}", policy.namespace, policy.name);
+            let has_rules = side.explained.rules.iter().any(|r| r.rule.policy == name);
+            if !has_rules && (is_verbose || !is_allowing) {
+                let place = policy.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+                let _ = writeln!(out, "           {DIM}{name}{place}{DIM:#}: isolates, and has no {direction} rule");
+            }
+        }
+        for (policy, reason) in side.others.iter().filter(|_| is_verbose) {
+            let _ = writeln!(out, "           {DIM}{}/{}{DIM:#}: {reason}", policy.namespace, policy.name);
+        }
+    }
+}
+
+fn port_text(ports: &[ProtocolPorts]) -> String {
+    let all = PortSet::all().by_protocol();
+    if ports == all {
+        return "every protocol and port".to_owned();
+    }
+    let parts = ports.iter().map(|p| match p.protocol.as_str() {
+        "other" => "other protocols".to_owned(),
+        name => format!("{name} {}", p.ports.join(",")),
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+fn shorten(cidrs: &[String]) -> String {
+    let shown = cidrs.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+    if cidrs.len() > 6 { format!("{shown}, … ({} blocks)", cidrs.len()) } else { shown }
+}
