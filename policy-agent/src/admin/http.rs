@@ -35,6 +35,10 @@ const ASKING: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(15);
 /// Bytes of a request at the most.
 const LARGEST: usize = 16 << 10;
+/// Others get an answer this often, each in its turn, once they have had so many at once: a connection costs the kernel more than the
+/// answer costs the agent, and clients that wait cost nothing.
+const PACE: Duration = Duration::from_millis(20);
+const AT_ONCE: u32 = 64;
 /// Metrics are put into words at the most this often.
 const FRESH: Duration = Duration::from_secs(1);
 /// After an error of the listener, such as no file descriptor left.
@@ -50,6 +54,27 @@ struct Server {
     metrics: Metrics,
     cached: Cached,
     connections: Arc<Mutex<Connections>>,
+    turns: Mutex<Turns>,
+}
+
+/// When others get their answers.
+struct Turns {
+    /// The next one, or a moment in the past.
+    next: Instant,
+}
+
+impl Turns {
+    fn new(now: Instant) -> Self {
+        Self { next: now }
+    }
+
+    /// How long an answer has to wait for its turn.
+    fn take(&mut self, now: Instant) -> Duration {
+        let earliest = now.checked_sub(PACE * (AT_ONCE - 1)).unwrap_or(now);
+        let turn = self.next.max(earliest);
+        self.next = turn + PACE;
+        turn.saturating_duration_since(now)
+    }
 }
 
 /// Connections that are open.
@@ -169,10 +194,16 @@ impl Server {
         response
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: Peer) {
         let service = service_fn(move |request| {
-            let response = self.respond(&request);
-            async move { Ok::<_, Infallible>(response) }
+            let server = self.clone();
+            async move {
+                if peer != Peer::Own {
+                    let wait = server.turns.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+                    tokio::time::sleep(wait).await;
+                }
+                Ok::<_, Infallible>(server.respond(&request))
+            }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(ASKING).keep_alive(false).max_buf_size(LARGEST);
@@ -204,7 +235,7 @@ impl Server {
             };
             let server = self.clone();
             tokio::spawn(async move {
-                server.serve(stream).await;
+                server.serve(stream, place.peer).await;
                 drop(place);
             });
         }
@@ -220,7 +251,13 @@ pub fn start(address: SocketAddr, published: Arc<Published>, metrics: Metrics) -
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let server = Arc::new(Server { published, metrics, cached: Mutex::default(), connections: Arc::default() });
+    let server = Arc::new(Server {
+        published,
+        metrics,
+        cached: Mutex::default(),
+        connections: Arc::default(),
+        turns: Mutex::new(Turns::new(Instant::now())),
+    });
     std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         if let Err(error) = rustix::process::nice(NICE) {
             tracing::debug!(%error, "the thread for HTTP keeps its priority");
@@ -277,6 +314,7 @@ mod tests {
             metrics: Metrics::new().unwrap(),
             cached: Mutex::default(),
             connections: Arc::default(),
+            turns: Mutex::new(Turns::new(Instant::now())),
         };
         assert_eq!(server.answer(&Method::GET, "/healthz").0, StatusCode::OK);
         assert!(server.published.silence(Instant::now() + 2 * SILENCE) > SILENCE);
@@ -287,6 +325,21 @@ mod tests {
         let (address, ..) = server();
         let answers = ask(address, &"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50));
         assert_eq!(answers.matches("HTTP/1.1").count(), 1, "{answers}");
+    }
+
+    #[test]
+    fn others_are_answered_at_a_pace_and_a_place_is_never_held_long_for_it() {
+        let start = Instant::now();
+        let mut turns = Turns::new(start);
+        // A quiet time is worth no more than so many at once.
+        let later = start + Duration::from_secs(60);
+        let waits: Vec<Duration> = (0..2 * AT_ONCE).map(|_| turns.take(later)).collect();
+        assert_eq!(waits.iter().filter(|wait| wait.is_zero()).count(), AT_ONCE as usize);
+        let longest = PACE * AT_ONCE;
+        assert_eq!(waits.last(), Some(&longest));
+        // All places wait for at most this long, in the order in which they asked.
+        assert!(PACE * u32::try_from(MOST_CONNECTIONS).unwrap() < ASKING, "a scrape is answered in time");
+        assert_eq!(turns.take(later + longest), PACE);
     }
 
     #[test]
