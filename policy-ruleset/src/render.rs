@@ -17,7 +17,6 @@ mod prefixes;
 mod sets;
 mod sources;
 
-pub(crate) use group::protocol_word;
 pub(crate) use sets::isolated_name;
 
 use std::collections::BTreeMap;

@@ -6,27 +6,23 @@
 //! to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nftables::expr::{Expression, MetaKey};
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
+use ipnet::IpNet;
 use policy_core::graph::{Atom, PeerSetId};
 use policy_core::model::Direction;
 use policy_core::plan::{Isolation, NodePlan};
 use policy_core::sets::{AddressSet, Family};
 
 use super::Node;
-use super::group::{Builder, ports_text};
+use super::group::{Builder, ports_text, whole_family};
 use super::layout::{Beyond, Layout};
 use super::prefixes;
 use super::sets::{self, digit};
-use crate::json::element;
 use crate::names;
 use crate::port_peers::PortPeers;
-use crate::rule::{concat, equal, goto, masked, meta, payload, rule, text};
+use crate::rule::Statement::{InRange, Return};
+use crate::rule::{AddressRange, Key, Rule, Statement};
 use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
 
 /// Ports that the text of a chain names.
@@ -225,36 +221,25 @@ fn port_blocks(layout: &Layout, leader: Leader, side: &Isolation, family: Family
     out
 }
 
-/// The mask of a prefix; `None` for whole addresses.
-fn mask(family: Family, length: u8) -> Option<IpAddr> {
-    match family {
-        Family::V4 => Ipv4Net::new(Ipv4Addr::UNSPECIFIED, length).ok().filter(|_| length < 32).map(|net| net.netmask().into()),
-        Family::V6 => Ipv6Net::new(Ipv6Addr::UNSPECIFIED, length).ok().filter(|_| length < 128).map(|net| net.netmask().into()),
-    }
-}
-
 impl Builder<'_> {
     /// The chains of a side that is crowded.
     pub(super) fn add_crowded(&self, deny: &str, out: &mut Ruleset) {
         let (node, leader) = (self.node, (self.direction, self.place));
         let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
-        let mut rules = self.peer_rules(&self.chain, self.side.any);
+        let mut rules = self.peer_rules(self.side.any);
         for family in &self.group.families {
-            let mut look_up = |set: String, address: Expression<'static>, comment: &str| {
+            let mut look_up = |set: String, key: Key, comment: &str| {
                 // nft: ip saddr . meta l4proto . th dport @pp-…-4 return, ip saddr & 255.255.255.0 . … @pc-…-24-4 return
-                let key = concat([address, meta(MetaKey::L4proto), payload("th", "dport")]);
-                rules.push(rule(&self.chain, vec![equal(key, text(format!("@{set}"))), Statement::Return(None)], comment));
+                rules.push(Rule::new([Statement::in_set(key, set), Return], comment));
             };
+            let address = self.peer_address(*family);
             if let Some(set) = parts.port_peers_name(*family) {
-                look_up(set, self.peer_address(*family), "pods and their ports");
+                look_up(set, Key::Port(address), "pods and their ports");
             }
             for (length, set) in parts.port_blocks_names(*family) {
-                let address = self.peer_address(*family);
-                let address = match mask(*family, length) {
-                    Some(mask) => masked(address, mask),
-                    None => address,
-                };
-                look_up(set, address, "address blocks and their ports");
+                let is_whole = length == prefixes::longest(*family);
+                let key = if is_whole { Key::Port(address) } else { Key::NetworkPort(address, length) };
+                look_up(set, key, "address blocks and their ports");
             }
         }
         let tails = tails(node.layout, leader, self.side);
@@ -269,11 +254,11 @@ impl Builder<'_> {
         let of_atom: BTreeMap<&Atom, &str> =
             chains.values().flat_map(|tail| tail.atoms.iter().map(|atom| (*atom, tail.name.as_str()))).collect();
         rules.extend(self.port_rules(&of_atom.into_iter().collect::<Vec<_>>()));
-        rules.push(rule(&self.chain, vec![goto(deny)], ""));
+        rules.push(Rule::new([Statement::goto(deny)], ""));
         self.insert(self.chain.clone(), rules, self.headline.clone(), out);
         for tail in chains.values() {
             let mut rules = self.tail_rules(tail);
-            rules.push(rule(&tail.name, vec![goto(deny)], ""));
+            rules.push(Rule::new([Statement::goto(deny)], ""));
             let mut ports: Vec<String> = tail.atoms.iter().take(PORTS_NAMED).map(|atom| ports_text(atom)).collect();
             ports.extend((tail.atoms.len() > PORTS_NAMED).then(|| format!("and {} more", tail.atoms.len() - PORTS_NAMED)));
             self.insert(tail.name.clone(), rules, format!("{} of {}", ports.join(", "), self.headline), out);
@@ -281,25 +266,28 @@ impl Builder<'_> {
     }
 
     /// Returns what comes from, or goes to, the peers that a port has beyond those of every port.
-    fn tail_rules(&self, tail: &Tail<'_>) -> Vec<Rule<'static>> {
-        let (node, chain) = (self.node, tail.name.as_str());
+    fn tail_rules(&self, tail: &Tail<'_>) -> Vec<Rule> {
+        let node = self.node;
         let mut out = Vec::new();
         for family in &self.group.families {
-            let found = |value| vec![equal(self.peer_address(*family), value), Statement::Return(None)];
+            let address = self.peer_address(*family);
+            let in_set = |set| Statement::in_set(Key::Address(address), set);
             if node.layout.has_own_pods(tail.peers) {
                 let set = sets::pods_name(node.names.peers(tail.peers), *family);
-                out.push(rule(chain, found(text(format!("@{set}"))), "pods"));
+                out.push(Rule::new([in_set(set), Return], "pods"));
             }
             let Beyond { blocks, text: words, .. } = tail.beyond;
             let ranges = count(blocks, *family);
             if blocks.covers(*family) {
-                out.push(self.whole_family(chain, *family));
+                out.push(whole_family(*family));
             } else if node.layout.is_set(ranges) {
                 let set = sets::blocks_name(node.names.blocks(words), *family);
-                out.push(rule(chain, found(text(format!("@{set}"))), &sets::blocks_text(blocks, *family)));
+                out.push(Rule::new([in_set(set), Return], &sets::blocks_text(blocks, *family)));
             } else {
                 // nft: ip saddr 10.0.0.0/8 return
-                out.extend(sets::ranges(blocks, *family).iter().map(|range| rule(chain, found(element(range)), "")));
+                let own = blocks.ranges().filter(|(low, _)| Family::of(*low) == *family);
+                let in_range = |(low, high)| InRange { side: address.side, range: AddressRange::new(low, high) };
+                out.extend(own.map(|range| Rule::new([in_range(range), Return], "")));
             }
         }
         out
