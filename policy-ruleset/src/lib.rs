@@ -6,6 +6,7 @@
 //! - `ruleset`: sets and chains.
 //! - [`rule`]: what rules are made of.
 //! - `render`: the layout, destination → port → source.
+//! - `identity`: what sets and chains stand for, as bytes.
 //! - `names`: names that say what they stand for, and stay the same.
 //! - `port_peers`: the elements of a set that serves many pairs of ports and peers.
 //! - `transaction`: what to change, in an order that the kernel accepts.
@@ -18,6 +19,7 @@
 //! - [`netlink`]: for the kernel, as batches of netlink messages.
 
 pub mod cut;
+mod identity;
 mod json;
 mod names;
 pub mod netlink;

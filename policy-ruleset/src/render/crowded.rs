@@ -11,15 +11,16 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use policy_core::graph::{Atom, PeerSetId};
 use policy_core::model::Direction;
-use policy_core::plan::{Isolation, NodePlan};
+use policy_core::plan::{Isolation, NodePlan, PodSelection};
 use policy_core::sets::{AddressSet, Family};
 
 use super::Node;
-use super::group::{Builder, ports_text, whole_family};
+use super::group::{Builder, port_range, ports_text, whole_family};
 use super::layout::{Beyond, Layout};
 use super::prefixes;
 use super::sets::{self, digit};
-use crate::names;
+use crate::identity::{self, Ports};
+use crate::names::ShortHashes;
 use crate::port_peers::PortPeers;
 use crate::rule::Statement::{InRange, Return};
 use crate::rule::{AddressRange, Key, Rule, Statement};
@@ -57,8 +58,8 @@ pub(crate) struct Parts {
 /// What names are made of: equal contents have equal hashes.
 #[derive(Default)]
 pub(crate) struct CrowdedSets {
-    /// Texts of address blocks that have a set of their own.
-    pub blocks: BTreeSet<String>,
+    /// Address blocks that have a set of their own.
+    pub blocks: BTreeSet<AddressSet>,
     /// The hashes of everything else, in full length.
     sides: BTreeMap<Leader, Parts>,
 }
@@ -70,16 +71,16 @@ impl CrowdedSets {
             for direction in Direction::ALL.into_iter().filter(|direction| layout.leader(*direction, place) == Some(place)) {
                 let Some(side) = group.side(direction) else { continue };
                 let leader = (direction, place);
-                let hash = |text: String| names::hash(&text);
                 let mut parts = Parts {
-                    port_peers: port_peers_text(plan, layout, side).map(hash),
-                    port_blocks: port_blocks_texts(layout, leader, side).into_iter().map(|(l, text)| (l, hash(text))).collect(),
+                    port_peers: port_peers_hash(plan, layout, side),
+                    port_blocks: port_blocks_hashes(layout, leader, side),
                     tails: BTreeMap::new(),
                 };
                 for (peers, beyond) in tails(layout, leader, side) {
-                    parts.tails.insert(peers, hash(tail_text(plan, layout, peers, beyond)));
+                    let own_pods = if layout.has_own_pods(peers) { pods(plan, peers) } else { &[] };
+                    parts.tails.insert(peers, identity::of_tail(own_pods, &beyond.blocks));
                     if [Family::V4, Family::V6].into_iter().any(|family| layout.is_set(count(&beyond.blocks, family))) {
-                        out.blocks.insert(beyond.text.clone());
+                        out.blocks.insert(beyond.blocks.clone());
                     }
                 }
                 out.sides.insert(leader, parts);
@@ -91,12 +92,12 @@ impl CrowdedSets {
     /// Short hashes of everything but the blocks.
     pub(crate) fn names(&self) -> BTreeMap<Leader, Parts> {
         let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(s.port_blocks.values()));
-        let short = names::short(all.map(String::as_str));
-        let cut = |long: &String| short.get(long.as_str()).copied().unwrap_or_default().to_owned();
+        let short = ShortHashes::new(all);
+        let cut = |full: &String| short.of(full);
         let named = |side: &Parts| Parts {
             port_peers: side.port_peers.as_ref().map(cut),
-            port_blocks: side.port_blocks.iter().map(|(length, long)| (*length, cut(long))).collect(),
-            tails: side.tails.iter().map(|(peers, long)| (*peers, cut(long))).collect(),
+            port_blocks: side.port_blocks.iter().map(|(length, full)| (*length, cut(full))).collect(),
+            tails: side.tails.iter().map(|(peers, full)| (*peers, cut(full))).collect(),
         };
         self.sides.iter().map(|(leader, side)| (*leader, named(side))).collect()
     }
@@ -134,7 +135,7 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
         }
         if node.layout.is_set(count(&beyond.blocks, family)) {
             let contents = Contents::Fixed(sets::ranges(&beyond.blocks, family));
-            let name = sets::blocks_name(node.names.blocks(&beyond.text), family);
+            let name = sets::blocks_name(node.names.blocks(&beyond.blocks), family);
             insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&beyond.blocks, family));
         }
     }
@@ -162,9 +163,9 @@ fn tails<'a>(layout: &'a Layout, (direction, place): Leader, side: &Isolation) -
     side.atoms.iter().filter_map(beyond).filter(needs_chain).collect()
 }
 
-fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, beyond: &Beyond) -> String {
-    let pods = plan.peers.get(&peers).filter(|_| layout.has_own_pods(peers)).map(|peers| peers.pods.join("; "));
-    format!("{}\n{}", pods.unwrap_or_default(), beyond.text)
+/// The pods that a peer set selects.
+fn pods(plan: &NodePlan, peers: PeerSetId) -> &[PodSelection] {
+    plan.peers.get(&peers).map_or(&[], |peers| &peers.pods)
 }
 
 fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
@@ -172,21 +173,19 @@ fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
     side.atoms.iter().filter(has_pods).filter(|atom| !layout.has_own_pods(atom.peers)).collect()
 }
 
+fn ports(atom: &Atom) -> Ports {
+    (atom.transport, port_range(atom))
+}
+
 /// `None` for a side without any pods that are listed with their ports.
-fn port_peers_text(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option<String> {
+fn port_peers_hash(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option<String> {
     let atoms = listed(layout, side);
     if atoms.is_empty() && side.named.is_empty() {
         return None;
     }
-    let pods = |peers| plan.peers.get(&peers).map(|peers| peers.pods.join("; ")).unwrap_or_default();
-    let mut out = format!("without {}\n", pods(side.any));
-    for atom in atoms {
-        out.push_str(&format!("{} {}\n", ports_text(atom), pods(atom.peers)));
-    }
-    for named in side.named.iter().filter_map(|atom| plan.named.get(atom)) {
-        out.push_str(&format!("{} {} {}\n", named.transport, named.name, named.peers));
-    }
-    Some(out)
+    let atoms: Vec<(Ports, &[PodSelection])> = atoms.into_iter().map(|atom| (ports(atom), pods(plan, atom.peers))).collect();
+    let named: Vec<_> = side.named.iter().filter_map(|atom| plan.named.get(atom)).collect();
+    Some(identity::of_port_peers(pods(plan, side.any), &atoms, &named))
 }
 
 /// The atoms whose address blocks are looked up by the length of their prefix, with these blocks.
@@ -199,14 +198,14 @@ fn looked_up<'a>(
     side.atoms.iter().filter_map(move |atom| Some((atom, own?.get(&atom.peers)?)))
 }
 
-fn port_blocks_texts(layout: &Layout, leader: Leader, side: &Isolation) -> BTreeMap<Length, String> {
-    let mut out: BTreeMap<Length, String> = BTreeMap::new();
+fn port_blocks_hashes(layout: &Layout, leader: Leader, side: &Isolation) -> BTreeMap<Length, String> {
+    let mut out: BTreeMap<Length, Vec<(Ports, IpNet)>> = BTreeMap::new();
     for (atom, blocks) in looked_up(layout, leader, side) {
         for block in blocks {
-            out.entry(prefixes::length(block)).or_default().push_str(&format!("{} {block}\n", ports_text(atom)));
+            out.entry(prefixes::length(block)).or_default().push((ports(atom), *block));
         }
     }
-    out
+    out.into_iter().map(|(length, blocks)| (length, identity::of_port_blocks(&blocks))).collect()
 }
 
 /// The elements for each length of prefix.
@@ -276,12 +275,12 @@ impl Builder<'_> {
                 let set = sets::pods_name(node.names.peers(tail.peers), *family);
                 out.push(Rule::new([in_set(set), Return], "pods"));
             }
-            let Beyond { blocks, text: words, .. } = tail.beyond;
+            let blocks = &tail.beyond.blocks;
             let ranges = count(blocks, *family);
             if blocks.covers(*family) {
                 out.push(whole_family(*family));
             } else if node.layout.is_set(ranges) {
-                let set = sets::blocks_name(node.names.blocks(words), *family);
+                let set = sets::blocks_name(node.names.blocks(blocks), *family);
                 out.push(Rule::new([in_set(set), Return], &sets::blocks_text(blocks, *family)));
             } else {
                 // nft: ip saddr 10.0.0.0/8 return

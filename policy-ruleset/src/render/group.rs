@@ -125,8 +125,7 @@ impl Builder<'_> {
         let mut out = Vec::new();
         for transport in Transport::ALL {
             let own = entries.iter().filter(|(atom, _)| atom.transport == transport);
-            let range = |atom: &Atom| PortRange { low: atom.low, high: atom.high };
-            let chains: Vec<_> = own.map(|(atom, chain)| (range(atom), (*chain).to_owned())).collect();
+            let chains: Vec<_> = own.map(|(atom, chain)| (port_range(atom), (*chain).to_owned())).collect();
             if !chains.is_empty() {
                 // nft: tcp dport vmap { 80-90 : goto in-shop/web-….tcp-80-90 }
                 out.push(rule(VerdictMap::PortRanges { transport, chains }));
@@ -188,7 +187,7 @@ impl Builder<'_> {
                 out.push(Rule::new([is_in, Return], comment));
             };
             if !peers.pods.is_empty() {
-                look_up(sets::pods_name(hash, *family), &peers.pods.join("; "));
+                look_up(sets::pods_name(hash, *family), &peers.pods_text());
             }
             if peers.blocks.touches(*family) {
                 look_up(sets::blocks_name(hash, *family), &sets::blocks_text(&peers.blocks, *family));
@@ -204,13 +203,14 @@ pub(super) fn whole_family(family: Family) -> Rule {
     Rule::new([OfFamily(family), Return], &format!("every {family} address"))
 }
 
+/// The ports of an atom.
+pub(super) fn port_range(atom: &Atom) -> PortRange {
+    PortRange { low: atom.low, high: atom.high }
+}
+
 /// `TCP/80`, `UDP/8000-9000`.
 pub(super) fn ports_text(atom: &Atom) -> String {
-    if atom.low == atom.high {
-        format!("{}/{}", atom.transport, atom.low)
-    } else {
-        format!("{}/{}-{}", atom.transport, atom.low, atom.high)
-    }
+    format!("{}/{}", atom.transport, port_range(atom))
 }
 
 /// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.
