@@ -404,7 +404,7 @@ fn a_change_between_parts_is_atomic_for_packets() {
     let parts = Transaction::update(&before, &after, &GraphDelta::default(), compiler.graph()).into_parts(100);
     let touches = |op: &Op| match op {
         Op::FlushChain { name } => after.chains.contains_key(name),
-        Op::AddRule(rule) => before.chains.contains_key(rule.chain.as_ref()),
+        Op::AddRule { chain, .. } => before.chains.contains_key(chain),
         Op::AddElements { set, .. } | Op::DeleteElements { set, .. } => before.sets.contains_key(set),
         _ => false,
     };

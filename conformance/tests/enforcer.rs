@@ -2,20 +2,24 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use conformance::engine;
 use conformance::generate::{Cluster, cluster, mostly_as_before};
 use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::NetfilterMessage;
-use nftables::expr::{BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem};
-use nftables::stmt::{JumpTarget, Match, Operator, Statement, VerdictMap};
 use policy_agent::enforcer::saved::{Saver, Store};
 use policy_agent::enforcer::{Enforcer, Held, Kind};
 use policy_agent::kernel::fake::{FakeKernel, Table, Trouble};
 use policy_core::compile;
 use policy_core::manifest::{Snapshot, Syntax};
 use policy_core::model::Quarantine;
+use policy_core::sets::{Family, Transport};
 use policy_ruleset::netlink::{Messages, encode};
-use policy_ruleset::{Contents, DenyLog, Op, Options, Ruleset, Transaction, render};
+use policy_ruleset::rule::{
+    AddressField, AddressRange, ConnectionState, Header, Icmpv6Type, IpProtocol, Key, PortRange, Side, Statement, VerdictMap,
+};
+use policy_ruleset::{Contents, DenyLog, Op, Options, Rule, Ruleset, Transaction, render};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -328,7 +332,7 @@ fn saved(kernel: &FakeKernel, snapshot: &Snapshot, known: &[Quarantine]) -> (tem
     compiler.flush();
     let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
     let transaction = Transaction::restart(&ruleset, compiler.graph(), false);
-    let contents = Messages::new(&transaction).expect("the renderer makes nothing else");
+    let contents = Messages::new(&transaction);
     kernel.learn(contents.clone(), transaction);
     store.write(&contents, known, std::time::SystemTime::now()).expect("written");
     (folder, store)
@@ -448,7 +452,7 @@ fn what_is_in_force_is_saved_after_a_while() {
     };
     assert_eq!(read().known, known);
     let transaction = Transaction::restart(enforcer.ruleset(), enforcer.graph(), false);
-    assert_eq!(read().contents, Messages::new(&transaction).expect("encoded"));
+    assert_eq!(read().contents, Messages::new(&transaction));
     // An element is worth less haste than a rule.
     enforcer.take(with_peers(3).difference(&with_peers(4)));
     enforcer.flush().expect("in force");
@@ -497,16 +501,10 @@ fn the_fake_refuses_what_nf_tables_refuses() {
     let address = policy_ruleset::SetKind::Ranges(policy_core::sets::Family::V4);
     let ip = |text: &str| text.parse().expect("an address");
     let range = |low, high| policy_ruleset::Element::Range(ip(low), ip(high));
-    let rule = |statement| nftables::schema::Rule {
-        family: nftables::types::NfFamily::INet,
-        table: "netpol".into(),
-        chain: "a".into(),
-        expr: vec![statement].into(),
-        handle: None,
-        index: None,
-        comment: None,
+    let goto = |target: &str| {
+        let rule = Rule::new([Statement::Goto(target.to_owned())], "");
+        Op::AddRule { chain: "a".to_owned(), rule }
     };
-    let goto = |target: &'static str| Op::AddRule(rule(Statement::Goto(JumpTarget { target: target.into() })));
     let chain = |name: &str| Op::AddChain { name: name.to_owned(), hook: None };
     let set = || Op::AddSet { name: "s".to_owned(), kind: address };
     let add = |elements| Op::AddElements { set: "s".to_owned(), kind: address, elements };
@@ -553,7 +551,7 @@ fn batches_are_messages_one_after_the_other() {
         compiler.flush();
         let ruleset = render(&compiler.graph().node_plan(), &OPTIONS);
         let transaction = Transaction::replace(&ruleset, compiler.graph());
-        let batch = encode(&transaction, Some(7), Default::default()).expect("the renderer makes nothing else");
+        let batch = encode(&transaction, Some(7), Default::default());
         let messages = messages(&batch.bytes);
         prop_assert_eq!(messages.len(), batch.steps.len() + 2, "begin and end");
         for (number, message) in messages.iter().enumerate() {
@@ -565,68 +563,87 @@ fn batches_are_messages_one_after_the_other() {
     });
 }
 
-/// Statements of all sorts, most of which the renderer never makes.
-fn statement() -> impl Strategy<Value = Statement<'static>> {
-    let word = || {
-        prop::sample::select(&["tcp", "ip", "saddr", "state", "@p-x-4", "syn", "10.0.0.1", "fe80::1", "", "icmp", "65536"][..])
-    };
-    let text = move || word().prop_map(|w| Expression::String(w.into()));
-    let field = (word(), word()).prop_map(|(protocol, field)| {
-        let field = PayloadField { protocol: protocol.into(), field: field.into() };
-        Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
-    });
-    let leaf = prop_oneof![
-        text(),
-        any::<u32>().prop_map(Expression::Number),
-        any::<bool>().prop_map(Expression::Boolean),
-        field,
-        Just(Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::L4proto }))),
-        Just(Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::Mark }))),
-    ];
-    let expression = leaf.prop_recursive(3, 12, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|parts| Expression::Named(NamedExpression::Concat(parts))),
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Expression::List),
-            prop::collection::vec(inner.clone(), 0..3)
-                .prop_map(|parts| Expression::Named(NamedExpression::Set(parts.into_iter().map(SetItem::Element).collect()))),
-            prop::collection::vec((inner.clone(), inner.clone()), 0..3).prop_map(|parts| {
-                let items = parts.into_iter().map(|(a, b)| SetItem::Mapping(a, b)).collect();
-                Expression::Named(NamedExpression::Set(items))
-            }),
-            (inner.clone(), inner).prop_map(|(a, b)| Expression::BinaryOperation(Box::new(BinaryOperation::AND(a, b)))),
-        ]
-    });
-    let operator = prop::sample::select(&[Operator::EQ, Operator::NEQ, Operator::IN, Operator::LT][..]);
+fn key() -> impl Strategy<Value = Key> {
+    let family = || prop::sample::select(&[Family::V4, Family::V6][..]);
+    let side = || prop::sample::select(&[Side::Source, Side::Destination][..]);
+    let field = || (family(), side()).prop_map(|(family, side)| AddressField { family, side });
     prop_oneof![
-        (expression.clone(), operator, expression.clone()).prop_map(|(left, op, right)| Statement::Match(Match {
-            left,
-            right,
-            op
-        })),
-        (expression.clone(), expression).prop_map(|(key, data)| Statement::VerdictMap(VerdictMap { key, data })),
-        word().prop_map(|w| Statement::Jump(JumpTarget { target: w.into() })),
-        Just(Statement::Notrack),
-        Just(Statement::Log(None)),
+        Just(Key::Interface),
+        field().prop_map(Key::Address),
+        family().prop_map(Key::Pair),
+        family().prop_map(Key::Source),
+        field().prop_map(Key::Port),
+        (field(), 1..32u8).prop_map(|(field, length)| Key::NetworkPort(field, length)),
+        (family(), side()).prop_map(|(family, first)| Key::CutFlow { family, first }),
+        (family(), side()).prop_map(|(family, first)| Key::CutPair { family, first }),
+    ]
+}
+
+/// Statements of all sorts, whether or not the renderer makes them.
+fn statement() -> impl Strategy<Value = Statement> {
+    const TYPES: &[Icmpv6Type] = &[Icmpv6Type::NdRedirect, Icmpv6Type::Mld2ListenerReport];
+    let name = || "[a-z]{0,40}";
+    let side = prop::sample::select(&[Side::Source, Side::Destination][..]);
+    let transport = || prop::sample::select(&Transport::ALL[..]);
+    let addresses = |most| {
+        let v4 = prop::collection::vec(any::<Ipv4Addr>().prop_map(IpAddr::V4), 1..most);
+        prop_oneof![v4, prop::collection::vec(any::<Ipv6Addr>().prop_map(IpAddr::V6), 1..most)]
+    };
+    let range = addresses(3).prop_map(|ends| {
+        let (first, last) = (ends.iter().min().expect("an end"), ends.iter().max().expect("an end"));
+        AddressRange::new(*first, *last)
+    });
+    let family = || prop::sample::select(&[Family::V4, Family::V6][..]);
+    let ports = any::<(u16, u16)>().prop_map(|(a, b)| PortRange { low: a.min(b), high: a.max(b) });
+    let entries = 0..4usize;
+    let map = prop_oneof![
+        (side.clone(), addresses(4), name()).prop_map(|(side, addresses, chain)| {
+            let field = AddressField { family: Family::of(addresses[0]), side };
+            VerdictMap::Addresses { field, chains: addresses.into_iter().map(|address| (address, chain.clone())).collect() }
+        }),
+        prop::collection::vec((transport(), any::<u16>(), name()), entries.clone()).prop_map(VerdictMap::Ports),
+        (transport(), prop::collection::vec((ports, name()), entries))
+            .prop_map(|(transport, chains)| VerdictMap::PortRanges { transport, chains }),
+    ];
+    let plain = prop::sample::select(vec![
+        Statement::OfProtocol(IpProtocol::Icmp),
+        Statement::InState(ConnectionState::Related),
+        Statement::IsTranslated,
+        Statement::OpensNoConnection,
+        Statement::HasIpv4Options,
+        Statement::HasHeader(Header::Routing),
+        Statement::HasHeader(Header::StrictSourceRoute),
+        Statement::OfIcmpv6Types(TYPES),
+        Statement::OfIcmpv6Types(&[]),
+        Statement::Counter,
+        Statement::Return,
+        Statement::Accept,
+        Statement::Drop,
+    ]);
+    prop_oneof![
+        plain,
+        (key(), name()).prop_map(|(key, set)| Statement::InSet { key, set }),
+        (key(), name()).prop_map(|(key, set)| Statement::Update { set, key }),
+        (side, range).prop_map(|(side, range)| Statement::InRange { side, range }),
+        (transport(), any::<u16>()).prop_map(|(transport, port)| Statement::ToPort(transport, port)),
+        family().prop_map(Statement::OfFamily),
+        any::<u8>().prop_map(Statement::HopLimit),
+        map.prop_map(Statement::VerdictMap),
+        any::<(u32, u32)>().prop_map(|(rate, burst)| Statement::Limit { rate, burst }),
+        (name(), any::<u16>(), any::<u32>()).prop_map(|(prefix, group, snaplen)| Statement::Log { prefix, group, snaplen }),
+        name().prop_map(Statement::Jump),
+        name().prop_map(Statement::Goto),
     ]
 }
 
 #[test]
-fn the_encoder_refuses_what_it_does_not_know() {
-    let rules = (prop::collection::vec(statement(), 0..4), prop::option::of(".{0,300}"));
-    check(3_000, rules, |(statements, comment)| {
-        let rule = nftables::schema::Rule {
-            family: nftables::types::NfFamily::INet,
-            table: "netpol".into(),
-            chain: "a".into(),
-            expr: statements.into(),
-            handle: None,
-            index: None,
-            comment: comment.map(Into::into),
-        };
-        // Either way is fine; it must not panic, and what it writes must be understood.
-        if let Ok(batch) = encode(&Transaction { ops: vec![Op::AddRule(rule)] }, None, Default::default()) {
-            prop_assert_eq!(messages(&batch.bytes).len(), batch.steps.len() + 2);
-        }
+fn every_rule_has_a_form_in_netlink_and_in_json() {
+    check(3_000, (prop::collection::vec(statement(), 0..4), ".{0,300}"), |(statements, comment)| {
+        let ops = vec![Op::AddRule { chain: "a".to_owned(), rule: Rule::new(statements, &comment) }];
+        let transaction = Transaction { ops };
+        let batch = encode(&transaction, None, Default::default());
+        prop_assert_eq!(messages(&batch.bytes).len(), batch.steps.len() + 2);
+        prop_assert!(transaction.to_json().is_ok());
         Ok(())
     });
 }

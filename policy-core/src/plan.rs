@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::graph::{AllowGraph, Atom, Decision, GroupId, NamedAtom, PeerSetId, PodId, Scope, TermId};
-use crate::model::{Direction, Labels, NamedPort, ObjectKey};
+use crate::model::{Direction, Labels, NamedPort, ObjectKey, Selector};
 use crate::sets::{AddressSet, Family, Transport};
 
 /// Pairs are made of this many of a pod's addresses at most. A valid pod has two, one of each family (S2.2), and pairs grow with
@@ -77,10 +77,28 @@ pub struct Isolation {
 /// Who a set of peers is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeersPlan {
-    /// Which pods are selected by label, in words; sorted. Equal selections have equal words.
-    pub pods: Vec<String>,
+    /// Which pods are selected by label. In the order of their words, each once.
+    pub pods: Vec<PodSelection>,
     /// Address blocks, exceptions taken out.
     pub blocks: AddressSet,
+}
+
+/// Pods that are selected by label.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PodSelection {
+    /// Which pods of these namespaces.
+    pub pods: Selector,
+    /// The namespaces.
+    pub namespaces: NamespaceSelection,
+}
+
+/// The namespaces of selected pods.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum NamespaceSelection {
+    /// The one of this name.
+    Named(String),
+    /// Those with matching labels.
+    Matching(Selector),
 }
 
 /// A named port of destinations.
@@ -94,13 +112,36 @@ pub struct NamedPlan {
     pub peers: PeersPlan,
 }
 
+impl fmt::Display for PodSelection {
+    /// `pods app=web in shop`, `pods in namespaces team=a`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pods")?;
+        if !self.pods.is_everything() {
+            write!(f, " {}", self.pods)?;
+        }
+        match &self.namespaces {
+            NamespaceSelection::Named(name) => write!(f, " in {name}"),
+            NamespaceSelection::Matching(all) if all.is_everything() => f.write_str(" in every namespace"),
+            NamespaceSelection::Matching(some) => write!(f, " in namespaces {some}"),
+        }
+    }
+}
+
+impl PeersPlan {
+    /// The selected pods in words: equal selections have equal words, in whatever order their objects came.
+    #[must_use]
+    pub fn pods_text(&self) -> String {
+        self.pods.iter().map(PodSelection::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl fmt::Display for PeersPlan {
-    /// One text per set: equal sets have equal texts, in whatever order their objects came.
+    /// For people. Names are made of the contents, not of these words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.blocks == AddressSet::all() {
             return f.write_str("everyone");
         }
-        let mut parts = self.pods.clone();
+        let mut parts: Vec<String> = self.pods.iter().map(PodSelection::to_string).collect();
         parts.extend(self.blocks.to_texts());
         if parts.is_empty() { f.write_str("nobody") } else { f.write_str(&parts.join("; ")) }
     }
@@ -258,25 +299,18 @@ impl AllowGraph {
 
     fn peers_plan(&self, set: PeerSetId) -> PeersPlan {
         let content = self.peer_sets.key(set);
-        let mut pods: Vec<String> = content.terms.iter().map(|term| self.peers_text(*term)).collect();
-        pods.sort_unstable();
+        let mut pods: Vec<PodSelection> = content.terms.iter().map(|term| self.pod_selection(*term)).collect();
+        pods.sort_by_cached_key(PodSelection::to_string);
         PeersPlan { pods, blocks: content.blocks.clone() }
     }
 
-    /// `pods app=web in shop`, `pods in namespaces team=a`.
-    fn peers_text(&self, term: TermId) -> String {
+    fn pod_selection(&self, term: TermId) -> PodSelection {
         let key = self.terms.key(term);
         let selector = |id| self.selectors.key(id).to_selector(&self.strings);
-        let pods = match selector(key.pods) {
-            pods if pods.is_everything() => "pods".to_owned(),
-            pods => format!("pods {pods}"),
+        let namespaces = match key.scope {
+            Scope::Namespace(namespace) => NamespaceSelection::Named(self.namespaces.key(namespace).to_string()),
+            Scope::Matching(scope) => NamespaceSelection::Matching(selector(*self.scopes.key(scope))),
         };
-        match key.scope {
-            Scope::Namespace(namespace) => format!("{pods} in {}", self.namespaces.key(namespace)),
-            Scope::Matching(scope) => match selector(*self.scopes.key(scope)) {
-                all if all.is_everything() => format!("{pods} in every namespace"),
-                some => format!("{pods} in namespaces {some}"),
-            },
-        }
+        PodSelection { pods: selector(key.pods), namespaces }
     }
 }

@@ -1,4 +1,10 @@
-//! Transactions and rulesets as JSON for `nft -j -f -`.
+//! Transactions as JSON for `nft -j -f -`, through the schema objects of the `nftables` crate.
+//!
+//! This is the only place that knows the crate.
+//!
+//! - `rules`: rules as schema objects.
+
+mod rules;
 
 use std::collections::HashSet;
 
@@ -6,18 +12,17 @@ use nftables::batch::Batch;
 use nftables::expr::{Expression, NamedExpression, Prefix, Range};
 use nftables::schema::{self, FlushObject, NfCmd, NfListObject, Nftables, SetFlag, SetType, SetTypeValue};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
-use policy_core::sets::{Family, block_of};
+use policy_core::sets::Family;
 
 use crate::TABLE;
 use crate::cut;
-use crate::render::protocol_word;
-use crate::rule::{IPV4_OPTIONS, concat, text};
+use crate::rule::{AddressRange, Header, IpProtocol};
 use crate::ruleset::{Element, Hook, SetKind};
 use crate::transaction::{Op, Transaction};
 
 impl Transaction {
     /// The transaction in the schema of the crate.
-    fn to_nftables(&self) -> Nftables<'static> {
+    fn to_nftables(&self) -> Nftables<'_> {
         let mut batch = Batch::new();
         for op in &self.ops {
             add(op, &mut batch);
@@ -31,8 +36,8 @@ impl Transaction {
     /// When an object cannot be written as JSON, which those of this crate can.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         let mut json = serde_json::to_string(&self.to_nftables())?;
-        // The crate has no expression for options of IPv4; see `option_exists`.
-        for name in IPV4_OPTIONS {
+        // The crate has no expression for options of IPv4, so an extension header stands for one until here.
+        for name in Header::IPV4_OPTIONS.map(Header::name) {
             let written = format!(r#"{{"exthdr":{{"name":"{name}","field":null,"offset":null}}}}"#);
             json = json.replace(&written, &format!(r#"{{"ip option":{{"name":"{name}"}}}}"#));
         }
@@ -40,13 +45,20 @@ impl Transaction {
     }
 }
 
+fn text<'a>(text: impl Into<std::borrow::Cow<'a, str>>) -> Expression<'a> {
+    Expression::String(text.into())
+}
+
+fn concat<'a>(parts: impl IntoIterator<Item = Expression<'a>>) -> Expression<'a> {
+    Expression::Named(NamedExpression::Concat(parts.into_iter().collect()))
+}
+
 fn table() -> schema::Table<'static> {
     schema::Table { family: NfFamily::INet, name: TABLE.into(), handle: None }
 }
 
-fn chain(name: &str, hook: Option<Hook>) -> schema::Chain<'static> {
-    let mut chain =
-        schema::Chain { family: NfFamily::INet, table: TABLE.into(), name: name.to_owned().into(), ..Default::default() };
+fn chain(name: &str, hook: Option<Hook>) -> schema::Chain<'_> {
+    let mut chain = schema::Chain { family: NfFamily::INet, table: TABLE.into(), name: name.into(), ..Default::default() };
     if let Some(hook) = hook {
         chain._type = Some(NfChainType::Filter);
         chain.hook = Some(match hook {
@@ -59,7 +71,7 @@ fn chain(name: &str, hook: Option<Hook>) -> schema::Chain<'static> {
     chain
 }
 
-fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
+fn set(name: &str, kind: SetKind) -> schema::Set<'_> {
     let address = match kind.family() {
         Some(Family::V6) => SetType::Ipv6Addr,
         _ => SetType::Ipv4Addr,
@@ -86,7 +98,7 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
     schema::Set {
         family: NfFamily::INet,
         table: TABLE.into(),
-        name: name.to_owned().into(),
+        name: name.into(),
         set_type,
         flags,
         timeout: dynamic(cut::SECONDS),
@@ -95,18 +107,18 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'static> {
     }
 }
 
-fn elements(set: &str, elements: &[Element]) -> schema::Element<'static> {
+fn elements<'a>(set: &'a str, elements: &[Element]) -> schema::Element<'a> {
     let elem: Vec<Expression<'static>> = elements.iter().map(element).collect();
-    schema::Element { family: NfFamily::INet, table: TABLE.into(), name: set.to_owned().into(), elem: elem.into() }
+    schema::Element { family: NfFamily::INet, table: TABLE.into(), name: set.into(), elem: elem.into() }
 }
 
 /// An element as nft spells it.
-pub(crate) fn element(element: &Element) -> Expression<'static> {
+fn element(element: &Element) -> Expression<'static> {
     match element {
         Element::Address(address) => text(address.to_string()),
         Element::Pair(a, b) => concat([text(a.to_string()), text(b.to_string())]),
         Element::Port(address, transport, port) => {
-            concat([text(address.to_string()), text(protocol_word(*transport)), Expression::Number(u32::from(*port))])
+            concat([text(address.to_string()), text(IpProtocol::from(*transport).name()), Expression::Number(u32::from(*port))])
         }
         Element::CutFlow { source, destination, protocol, source_port, destination_port } => {
             let numbers = [u32::from(*protocol), u32::from(*source_port), u32::from(*destination_port)];
@@ -118,18 +130,24 @@ pub(crate) fn element(element: &Element) -> Expression<'static> {
         }
         Element::Interface(name) => text(name.to_string()),
         Element::Source(name, address) => concat([text(name.to_string()), text(address.to_string())]),
-        Element::Range(low, high) if low == high => text(low.to_string()),
-        Element::Range(low, high) => match block_of(*low, *high) {
-            Some(net) => Expression::Named(NamedExpression::Prefix(Prefix {
-                addr: Box::new(text(net.addr().to_string())),
-                len: u32::from(net.prefix_len()),
-            })),
-            None => Expression::Range(Box::new(Range { range: [text(low.to_string()), text(high.to_string())] })),
-        },
+        Element::Range(low, high) => range(AddressRange::new(*low, *high)),
     }
 }
 
-fn add(op: &Op, batch: &mut Batch<'static>) {
+fn range(range: AddressRange) -> Expression<'static> {
+    match range {
+        AddressRange::One(address) => text(address.to_string()),
+        AddressRange::Block(block) => {
+            let prefix = Prefix { addr: Box::new(text(block.addr().to_string())), len: u32::from(block.prefix_len()) };
+            Expression::Named(NamedExpression::Prefix(prefix))
+        }
+        AddressRange::Between(first, last) => {
+            Expression::Range(Box::new(Range { range: [text(first.to_string()), text(last.to_string())] }))
+        }
+    }
+}
+
+fn add<'a>(op: &'a Op, batch: &mut Batch<'a>) {
     match op {
         Op::AddTable => batch.add(NfListObject::Table(table())),
         // nft would change its flags.
@@ -145,6 +163,6 @@ fn add(op: &Op, batch: &mut Batch<'static>) {
         Op::AddChain { name, hook } => batch.add(NfListObject::Chain(chain(name, *hook))),
         Op::FlushChain { name } => batch.add_cmd(NfCmd::Flush(FlushObject::Chain(chain(name, None)))),
         Op::DeleteChain { name } => batch.delete(NfListObject::Chain(chain(name, None))),
-        Op::AddRule(rule) => batch.add(NfListObject::Rule(rule.clone())),
+        Op::AddRule { chain, rule } => batch.add(NfListObject::Rule(rules::rule(chain, rule))),
     }
 }

@@ -3,23 +3,29 @@
 //! [`render()`] turns a [`NodePlan`](policy_core::plan::NodePlan) into a [`Ruleset`], and [`Transaction`] is the difference of
 //! two of them. Nothing here talks to a kernel: the agent applies transactions, `netpol render` prints them.
 //!
-//! - `ruleset`: sets, chains and rules; rules are objects of the `nftables` crate.
+//! - `ruleset`: sets and chains.
+//! - [`rule`]: what rules are made of.
 //! - `render`: the layout, destination → port → source.
+//! - `identity`: what sets and chains stand for, as bytes.
 //! - `names`: names that say what they stand for, and stay the same.
-//! - `rule`: short spellings for the objects that rules are made of.
 //! - `port_peers`: the elements of a set that serves many pairs of ports and peers.
 //! - `transaction`: what to change, in an order that the kernel accepts.
 //! - `cut`: what keeps connections cut.
-//! - `json` and `text`: for `nft -j -f -` and for people.
+//!
+//! Three printers write the same rules, and nothing that they write is read back:
+//!
+//! - `text`: in nft's language, for people.
+//! - `json`: for `nft -j -f -`, through the objects of the `nftables` crate.
 //! - [`netlink`]: for the kernel, as batches of netlink messages.
 
 pub mod cut;
+mod identity;
 mod json;
 mod names;
 pub mod netlink;
 mod port_peers;
 mod render;
-mod rule;
+pub mod rule;
 mod ruleset;
 mod text;
 mod transaction;
@@ -27,6 +33,7 @@ mod transaction;
 pub use names::workload_name;
 pub use port_peers::PortPeers;
 pub use render::{DenyLog, Options, render};
+pub use rule::Rule;
 pub use ruleset::{Chain, Contents, Description, Element, GroupDescription, Hook, Ruleset, Set, SetKind};
 pub use transaction::{Op, Transaction};
 

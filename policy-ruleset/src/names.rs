@@ -1,15 +1,14 @@
 //! Names that say what they stand for, and stay the same as long as it does.
 //!
 //! `in-shop/web-k3j2h1g4f5d6` is the chain for ingress to the pods of namespace `shop` whose app label is `web`; the hash covers
-//! the namespace, the labels that its policies select pods by, and the named ports. `p-…-4` holds addresses of pods, `c-…-4` address
+//! the namespace, the labels that its policies select pods by, and the named ports (see [`crate::identity`]). `p-…-4` holds addresses of pods, `c-…-4` address
 //! blocks and `n-…-4` named ports; their hash covers what selects them, so one set serves every policy that selects the same. `pp-…-4`
 //! holds pods with the ports that they get, and `pc-…-24-4` blocks of this length with the ports that they get.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use policy_core::model::{Direction, Labels};
 use policy_core::plan::GroupPlan;
-use sha2::{Digest, Sha256};
 
 /// Letters of a hash: 60 bits.
 const SHORT: usize = 12;
@@ -17,50 +16,27 @@ const SHORT: usize = 12;
 /// Labels that usually say what a pod is, best first.
 const APP_LABELS: [&str; 4] = ["app.kubernetes.io/name", "app", "k8s-app", "name"];
 
-/// Letters and digits that cannot be mistaken for each other.
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// Hashes, each in the length in which it is the only one: short, and longer where two short ones would be equal.
+pub(crate) struct ShortHashes(BTreeSet<String>);
 
-/// A hash as text, in full length.
-pub(crate) fn hash(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    let mut out = String::new();
-    let (mut bits, mut held) = (0u32, 0u32);
-    for byte in digest {
-        bits = (bits << 8) | u32::from(byte);
-        held += 8;
-        while held >= 5 {
-            held -= 5;
-            let letter = ALPHABET.get(((bits >> held) & 31) as usize).copied().unwrap_or(b'a');
-            out.push(char::from(letter));
-        }
+impl ShortHashes {
+    /// For these hashes in full length.
+    pub(crate) fn new<'h>(full: impl IntoIterator<Item = &'h String>) -> Self {
+        let full: BTreeSet<&String> = full.into_iter().collect();
+        let neighbours = full.iter().zip(full.iter().skip(1));
+        let shared = neighbours.filter(|(a, b)| cut(a) == cut(b)).map(|(a, _)| cut(a).to_owned());
+        Self(shared.collect())
     }
-    out
+
+    /// One of them.
+    pub(crate) fn of(&self, full: &str) -> String {
+        let short = cut(full);
+        if self.0.contains(short) { full.to_owned() } else { short.to_owned() }
+    }
 }
 
-/// Gives each text a hash of its own: short, and longer where two short ones are equal.
-pub(crate) fn hashes<'t>(texts: impl IntoIterator<Item = &'t str>) -> BTreeMap<&'t str, String> {
-    let mut full: BTreeMap<&str, String> = BTreeMap::new();
-    for text in texts {
-        full.entry(text).or_insert_with(|| hash(text));
-    }
-    let short = short(full.values().map(String::as_str));
-    full.iter().map(|(text, long)| (*text, short.get(long.as_str()).copied().unwrap_or_default().to_owned())).collect()
-}
-
-/// Hashes in the length in which each is the only one.
-pub(crate) fn short<'h>(full: impl IntoIterator<Item = &'h str>) -> BTreeMap<&'h str, &'h str> {
-    let full: BTreeSet<&str> = full.into_iter().collect();
-    let cut = |long: &'h str| long.get(..SHORT).unwrap_or(long);
-    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
-    for long in &full {
-        *uses.entry(cut(long)).or_default() += 1;
-    }
-    full.into_iter().map(|long| (long, if uses.get(cut(long)).is_some_and(|n| *n > 1) { long } else { cut(long) })).collect()
-}
-
-/// What makes a group the group that it is.
-pub(crate) fn group_text(group: &GroupPlan) -> String {
-    format!("{:?} {:?} {:?}", group.namespace, group.labels, group.ports)
+fn cut(full: &str) -> &str {
+    full.get(..SHORT).unwrap_or(full)
 }
 
 /// `shop/web`: the namespace and the app label, in letters that nft takes; the namespace alone without such a label.
@@ -109,10 +85,9 @@ mod tests {
 
     #[test]
     fn names_are_short_unless_two_would_be_equal() {
-        let names = hashes(["a", "b"]);
-        assert!(names.values().all(|name| name.len() == SHORT));
-        assert_ne!(names["a"], names["b"]);
-        assert_eq!(hash("a").len(), 51);
+        let full = ["abcdefghijkmn", "abcdefghijkmp", "bbcdefghijkmn", "bbcdefghijkmn"].map(str::to_owned);
+        let short = ShortHashes::new(&full);
+        assert_eq!(full.map(|hash| short.of(&hash)), ["abcdefghijkmn", "abcdefghijkmp", "bbcdefghijkm", "bbcdefghijkm"]);
     }
 
     #[test]

@@ -37,20 +37,6 @@ const BATCH_BEGIN: u8 = 16;
 /// `NF_ACCEPT`, the policy of base chains.
 const ACCEPT: u32 = 1;
 
-/// A transaction that cannot be written as netlink messages. The renderer makes no such rules.
-#[derive(Debug, thiserror::Error)]
-#[error("no netlink form for {what}")]
-pub struct EncodeError {
-    /// The part of the rule.
-    pub what: String,
-}
-
-impl EncodeError {
-    fn new(what: &impl std::fmt::Debug) -> Self {
-        Self { what: format!("{what:?}") }
-    }
-}
-
 /// A batch, ready to be sent.
 #[derive(Debug)]
 pub struct Batch {
@@ -63,20 +49,18 @@ pub struct Batch {
 
 /// Encodes a transaction. With a generation, the kernel refuses it unless that is the current one. A table that is added or
 /// kept gets these flags; one that is kept has those that it has, without any.
-///
-/// # Errors
-/// When a rule holds something that the renderer does not make.
-pub fn encode(transaction: &Transaction, generation: Option<u32>, flags: TableFlags) -> Result<Batch, EncodeError> {
+#[must_use]
+pub fn encode(transaction: &Transaction, generation: Option<u32>, flags: TableFlags) -> Batch {
     let mut writer =
         Writer { batch: Batch { bytes: Vec::new(), steps: Vec::new() }, flags, sequence: 0, step: 0, last: 0, next_set: 1 };
     writer.begin(generation);
     for (step, op) in transaction.ops.iter().enumerate() {
         writer.step = step;
-        writer.op(op)?;
+        writer.op(op);
     }
     writer.acknowledge_last();
     writer.control(ControlMessage::BatchEnd);
-    Ok(writer.batch)
+    writer.batch
 }
 
 struct Writer {
@@ -135,7 +119,7 @@ impl Writer {
         }
     }
 
-    fn op(&mut self, op: &Op) -> Result<(), EncodeError> {
+    fn op(&mut self, op: &Op) {
         let table = || TABLE.to_owned();
         let chain = |name: &str| {
             let attributes = vec![ChainAttribute::Table(table()), ChainAttribute::Name(name.to_owned())];
@@ -182,8 +166,8 @@ impl Writer {
                 self.send(0, NfTablesMessage::DeleteRule(RuleMessage { attributes }));
             }
             Op::DeleteChain { name } => self.send(0, NfTablesMessage::DeleteChain(chain(name))),
-            Op::AddRule(rule) => {
-                let rule = rules::encode(rule, &mut self.next_set)?;
+            Op::AddRule { chain, rule } => {
+                let rule = rules::encode(chain, rule, &mut self.next_set);
                 for set in rule.sets {
                     self.send(NLM_F_CREATE, NfTablesMessage::NewSet(set.set));
                     for elements in set.elements {
@@ -193,7 +177,6 @@ impl Writer {
                 self.send(NLM_F_CREATE | NLM_F_APPEND, NfTablesMessage::NewRule(rule.rule));
             }
         }
-        Ok(())
     }
 
     fn named_set(&self, name: &str, kind: SetKind) -> SetMessage {

@@ -17,7 +17,6 @@ mod prefixes;
 mod sets;
 mod sources;
 
-pub(crate) use group::protocol_word;
 pub(crate) use sets::isolated_name;
 
 use std::collections::BTreeMap;
@@ -25,9 +24,12 @@ use std::collections::BTreeMap;
 use policy_core::graph::{NamedAtom, OwnNodeEgress, PeerSetId};
 use policy_core::model::Direction;
 use policy_core::plan::NodePlan;
+use policy_core::sets::AddressSet;
 
-use crate::names;
+use crate::identity;
+use crate::names::{self, ShortHashes};
 use crate::ruleset::Ruleset;
+use crowded::CrowdedSets;
 use layout::Layout;
 
 /// What a ruleset depends on besides the plan.
@@ -69,8 +71,8 @@ pub(crate) struct Names {
     /// By place in the plan: `shop/web` and a hash.
     groups: Vec<(String, String)>,
     peers: BTreeMap<PeerSetId, String>,
-    /// Of address blocks of crowded sides, by their text.
-    blocks: BTreeMap<String, String>,
+    /// Of address blocks of crowded sides.
+    blocks: BTreeMap<AddressSet, String>,
     named: BTreeMap<NamedAtom, String>,
     /// Of what only crowded sides have, by direction and leader.
     crowded: BTreeMap<(Direction, usize), crowded::Parts>,
@@ -78,24 +80,22 @@ pub(crate) struct Names {
 
 impl Names {
     fn new(plan: &NodePlan, layout: &Layout) -> Self {
-        let texts: Vec<String> = plan.groups.iter().map(names::group_text).collect();
-        let hashes = names::hashes(texts.iter().map(String::as_str));
-        let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
-        let slugs = plan.groups.iter().map(names::group_name);
-        let groups = slugs.zip(&texts).map(|(slug, text)| (slug, hash(text))).collect();
+        let hashes: Vec<String> = plan.groups.iter().map(identity::of_group).collect();
+        let short = ShortHashes::new(&hashes);
+        let groups = plan.groups.iter().map(names::group_name).zip(hashes.iter().map(|hash| short.of(hash))).collect();
 
-        let crowded = crowded::CrowdedSets::new(plan, layout);
-        let texts: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, peers.to_string())).collect();
+        let crowded = CrowdedSets::new(plan, layout);
+        let hashes: BTreeMap<PeerSetId, String> = plan.peers.iter().map(|(id, peers)| (*id, identity::of_peers(peers))).collect();
         // Sets of equal blocks are one set, so all of these have names of one kind.
-        let hashes = names::hashes(texts.values().chain(&crowded.blocks).map(String::as_str));
-        let hash = |text: &String| hashes.get(text.as_str()).cloned().unwrap_or_default();
-        let peers = texts.iter().map(|(id, text)| (*id, hash(text))).collect();
-        let blocks = crowded.blocks.iter().map(|text| (text.clone(), hash(text))).collect();
+        let blocks: BTreeMap<AddressSet, String> =
+            crowded.blocks.iter().map(|blocks| (blocks.clone(), identity::of_blocks(blocks))).collect();
+        let short = ShortHashes::new(hashes.values().chain(blocks.values()));
+        let peers = hashes.iter().map(|(id, hash)| (*id, short.of(hash))).collect();
+        let blocks = blocks.into_iter().map(|(blocks, hash)| (blocks, short.of(&hash))).collect();
 
-        let texts: BTreeMap<NamedAtom, String> =
-            plan.named.iter().map(|(atom, n)| (*atom, format!("{} {} {}", n.transport, n.name, n.peers))).collect();
-        let hashes = names::hashes(texts.values().map(String::as_str));
-        let named = texts.iter().map(|(atom, text)| (*atom, hashes.get(text.as_str()).cloned().unwrap_or_default())).collect();
+        let hashes: BTreeMap<NamedAtom, String> = plan.named.iter().map(|(atom, n)| (*atom, identity::of_named(n))).collect();
+        let short = ShortHashes::new(hashes.values());
+        let named = hashes.iter().map(|(atom, hash)| (*atom, short.of(hash))).collect();
         Self { groups, peers, blocks, named, crowded: crowded.names() }
     }
 
@@ -107,8 +107,8 @@ impl Names {
         self.peers.get(&set).map_or("", String::as_str)
     }
 
-    pub(crate) fn blocks(&self, text: &str) -> &str {
-        self.blocks.get(text).map_or("", String::as_str)
+    pub(crate) fn blocks(&self, blocks: &AddressSet) -> &str {
+        self.blocks.get(blocks).map_or("", String::as_str)
     }
 
     /// The hashes of what the side of a leader has.

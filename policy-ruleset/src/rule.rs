@@ -1,213 +1,209 @@
-//! Short spellings for the objects that rules are made of, kept to what the `nftables` crate and nft 1.0.6 both take.
+//! Rules with types: what they ask of a packet, and what happens to it.
+//!
+//! A [`Statement`] is what netpol renders and nothing else, so each of the three printers (`text`, `json`, `netlink`) has a form
+//! for every rule that can be made. The documentation of each variant is the form in nft's language.
+//!
+//! - `packet`: the parts of a packet that statements refer to.
 
-use std::borrow::Cow;
+mod packet;
+
+pub use packet::{
+    AddressField, AddressRange, ConnectionState, Field, Header, Icmpv6Type, IpProtocol, Key, PortRange, Side, netmask,
+};
+
 use std::net::IpAddr;
 
-use nftables::expr::{
-    BinaryOperation, CT, Expression, Exthdr, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, SetItem,
-};
-use nftables::schema::Rule;
-use nftables::stmt::{self, AnonymousCounter, Counter, JumpTarget, Limit, Log, Match, Operator, SetOp, Statement, VerdictMap};
-use nftables::types::NfFamily;
-
-use crate::TABLE;
+use policy_core::sets::{Family, Transport};
 
 /// Bytes of a comment: nft refuses more than 127.
 const LONGEST_COMMENT: usize = 120;
 
-pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Expression<'static> {
-    Expression::String(text.into())
+/// A rule of a chain: its statements take effect from the first to the last, until one does not match.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// What it asks, and what it does.
+    pub statements: Vec<Statement>,
+    /// Why it is there, for people.
+    pub comment: Comment,
 }
 
-/// `ip saddr & 255.255.255.0`.
-pub(crate) fn masked(address: Expression<'static>, mask: IpAddr) -> Expression<'static> {
-    Expression::BinaryOperation(Box::new(BinaryOperation::AND(address, text(mask.to_string()))))
-}
-
-pub(crate) fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
-    let field = PayloadField { protocol: protocol.into(), field: field.into() };
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
-}
-
-pub(crate) fn meta(key: MetaKey) -> Expression<'static> {
-    Expression::Named(NamedExpression::Meta(Meta { key }))
-}
-
-pub(crate) fn concat(parts: impl IntoIterator<Item = Expression<'static>>) -> Expression<'static> {
-    Expression::Named(NamedExpression::Concat(parts.into_iter().collect()))
-}
-
-pub(crate) fn set(elements: impl IntoIterator<Item = Expression<'static>>) -> Expression<'static> {
-    Expression::Named(NamedExpression::Set(elements.into_iter().map(SetItem::Element).collect()))
-}
-
-fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
-    Statement::Match(Match { left, right, op })
-}
-
-pub(crate) fn equal(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
-    matches(left, Operator::EQ, right)
-}
-
-pub(crate) fn not_equal(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
-    matches(left, Operator::NEQ, right)
-}
-
-pub(crate) fn number(number: u32) -> Expression<'static> {
-    Expression::Number(number)
-}
-
-/// `ADDRESS/LENGTH`; the encoder takes whole bytes only.
-pub(crate) fn prefix(address: &'static str, length: u32) -> Expression<'static> {
-    Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(text(address)), len: length }))
-}
-
-fn ct(key: &'static str, word: &'static str) -> Statement<'static> {
-    let key = Expression::Named(NamedExpression::CT(CT { key: key.into(), family: None, dir: None }));
-    matches(key, Operator::IN, text(word))
-}
-
-/// `ct state WORD`.
-pub(crate) fn ct_state(word: &'static str) -> Statement<'static> {
-    ct("state", word)
-}
-
-/// `ct status WORD`.
-pub(crate) fn ct_status(word: &'static str) -> Statement<'static> {
-    ct("status", word)
-}
-
-/// Names of IPv4 options that the schema spells as extension headers; see [`option_exists`].
-pub(crate) const IPV4_OPTIONS: [&str; 2] = ["lsrr", "ssrr"];
-
-/// `exthdr NAME exists`, or `ip option NAME exists` for [`IPV4_OPTIONS`]: the crate has no such expression, so an extension
-/// header of that name stands for it until it is written.
-pub(crate) fn option_exists(name: &'static str) -> Statement<'static> {
-    let header = Exthdr { name: name.into(), field: None, offset: None };
-    equal(Expression::Named(NamedExpression::Exthdr(header)), Expression::Boolean(true))
-}
-
-/// `tcp flags & (fin | syn | rst | ack) != syn`.
-pub(crate) fn opens_no_connection() -> Statement<'static> {
-    // nft 1.0.6 takes two operands of `|`, no more.
-    let or = |a, b| Expression::BinaryOperation(Box::new(BinaryOperation::OR(vec![a, b])));
-    let mask = ["syn", "rst", "ack"].into_iter().fold(text("fin"), |mask, flag| or(mask, text(flag)));
-    let flags = BinaryOperation::AND(payload("tcp", "flags"), mask);
-    matches(Expression::BinaryOperation(Box::new(flags)), Operator::NEQ, text("syn"))
-}
-
-/// `KEY vmap { ELEMENT : jump CHAIN, … }`.
-pub(crate) fn verdict_map(
-    key: Expression<'static>,
-    entries: Vec<(Expression<'static>, Expression<'static>)>,
-) -> Statement<'static> {
-    let items = entries.into_iter().map(|(element, verdict)| SetItem::Mapping(element, verdict)).collect();
-    Statement::VerdictMap(VerdictMap { key, data: Expression::Named(NamedExpression::Set(items)) })
-}
-
-fn target(chain: &str) -> JumpTarget<'static> {
-    JumpTarget { target: chain.to_owned().into() }
-}
-
-pub(crate) fn goto_verdict(chain: &str) -> Expression<'static> {
-    Expression::Verdict(nftables::expr::Verdict::Goto(target(chain)))
-}
-
-pub(crate) fn jump(chain: &str) -> Statement<'static> {
-    Statement::Jump(target(chain))
-}
-
-pub(crate) fn goto(chain: &str) -> Statement<'static> {
-    Statement::Goto(target(chain))
-}
-
-pub(crate) fn counter() -> Statement<'static> {
-    Statement::Counter(Counter::Anonymous(Some(AnonymousCounter::default())))
-}
-
-/// `update @SET { KEY }`.
-pub(crate) fn update(set: &str, key: Expression<'static>) -> Statement<'static> {
-    Statement::Set(stmt::Set { op: SetOp::Update, elem: key, set: format!("@{set}").into() })
-}
-
-/// `limit rate RATE/second burst BURST packets`.
-pub(crate) fn limit(rate: u32, burst: u32) -> Statement<'static> {
-    Statement::Limit(Limit { rate, rate_unit: None, per: Some("second".into()), burst: Some(burst), burst_unit: None, inv: None })
-}
-
-/// `log prefix PREFIX group GROUP snaplen BYTES`.
-pub(crate) fn log(prefix: String, group: u32, snaplen: u32) -> Statement<'static> {
-    Statement::Log(Some(Log {
-        prefix: Some(prefix.into()),
-        group: Some(group),
-        snaplen: Some(snaplen),
-        queue_threshold: None,
-        level: None,
-        flags: None,
-    }))
-}
-
-/// A rule; an empty comment is none.
-pub(crate) fn rule(chain: &str, expr: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {
-    Rule {
-        family: NfFamily::INet,
-        table: TABLE.into(),
-        chain: chain.to_owned().into(),
-        expr: expr.into(),
-        handle: None,
-        index: None,
-        comment: (!comment.is_empty()).then(|| fit(comment).into()),
+impl Rule {
+    /// A rule; an empty comment is none.
+    #[must_use]
+    pub fn new(statements: impl Into<Vec<Statement>>, comment: &str) -> Self {
+        Self { statements: statements.into(), comment: Comment::new(comment) }
     }
 }
 
-/// Printable ASCII without quotes, cut to what nft takes.
-pub(crate) fn fit(comment: &str) -> String {
-    let plain: String = comment.chars().map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '?' }).collect();
-    if plain.len() <= LONGEST_COMMENT {
-        return plain;
+/// A comment that nft accepts.
+///
+/// Shape: printable ASCII without quotes and backslashes, at most 120 bytes; empty for none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Comment(String);
+
+impl Comment {
+    /// A comment with this text: other characters become `?`, and what is too long is cut.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let plain: String = text.chars().map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '?' }).collect();
+        if plain.len() <= LONGEST_COMMENT {
+            return Self(plain);
+        }
+        let kept: String = plain.chars().take(LONGEST_COMMENT - 3).collect();
+        Self(format!("{kept}..."))
     }
-    let kept: String = plain.chars().take(LONGEST_COMMENT - 3).collect();
-    format!("{kept}...")
+
+    /// The text; `None` without one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(self.0.as_str())
+    }
 }
 
-/// What the `nftables` crate and nft 1.0.6 get wrong, and this crate therefore never uses. When one of these fails after an
-/// upgrade, a gap has closed.
+/// A part of a rule: a condition, something that is noted about the packet, or its verdict.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Statement {
+    /// `ip saddr @SET`.
+    InSet {
+        /// What is looked up.
+        key: Key,
+        /// The name of the set.
+        set: String,
+    },
+    /// `ip saddr 10.0.0.0/8`.
+    InRange {
+        /// Whose address is compared.
+        side: Side,
+        /// The addresses; they say of which family.
+        range: AddressRange,
+    },
+    /// `udp dport 67`.
+    ToPort(Transport, u16),
+    /// `meta nfproto ipv4`.
+    OfFamily(Family),
+    /// `meta l4proto tcp`.
+    OfProtocol(IpProtocol),
+    /// `ct state established`.
+    InState(ConnectionState),
+    /// `ct status dnat`: the destination was translated.
+    IsTranslated,
+    /// `tcp flags & (fin | syn | rst | ack) != syn`.
+    OpensNoConnection,
+    /// `ip hdrlength != 5`.
+    HasIpv4Options,
+    /// `exthdr rt exists`.
+    HasHeader(Header),
+    /// `icmpv6 type { nd-router-solicit, … }`.
+    OfIcmpv6Types(&'static [Icmpv6Type]),
+    /// `ip6 hoplimit 255`.
+    HopLimit(u8),
+    /// `ip saddr vmap { 10.0.0.1 : goto CHAIN, … }`.
+    VerdictMap(VerdictMap),
+    /// `counter`.
+    Counter,
+    /// `limit rate RATE/second burst BURST packets`.
+    Limit {
+        /// Packets per second.
+        rate: u32,
+        /// Packets beyond the rate that match at once.
+        burst: u32,
+    },
+    /// `log prefix "PREFIX" group GROUP snaplen SNAPLEN`.
+    Log {
+        /// What user space knows the rule by: the name of its chain.
+        prefix: String,
+        /// The NFLOG group.
+        group: u16,
+        /// Bytes of the packet that user space sees.
+        snaplen: u32,
+    },
+    /// `update @SET { KEY }`.
+    Update {
+        /// The name of the set.
+        set: String,
+        /// The element.
+        key: Key,
+    },
+    /// `jump CHAIN`.
+    Jump(String),
+    /// `goto CHAIN`.
+    Goto(String),
+    /// `return`.
+    Return,
+    /// `accept`.
+    Accept,
+    /// `drop`.
+    Drop,
+}
+
+impl Statement {
+    pub(crate) fn in_set(key: Key, set: impl Into<String>) -> Self {
+        Self::InSet { key, set: set.into() }
+    }
+
+    pub(crate) fn jump(chain: impl Into<String>) -> Self {
+        Self::Jump(chain.into())
+    }
+
+    pub(crate) fn goto(chain: impl Into<String>) -> Self {
+        Self::Goto(chain.into())
+    }
+}
+
+/// A map that belongs to one rule: what it finds goes to a chain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VerdictMap {
+    /// `ip saddr vmap { 10.0.0.1 : goto CHAIN, … }`.
+    Addresses {
+        /// What is looked up.
+        field: AddressField,
+        /// Addresses of that family, with their chains. Sorted.
+        chains: Vec<(IpAddr, String)>,
+    },
+    /// `meta l4proto . th dport vmap { tcp . 80 : goto CHAIN, … }`.
+    Ports(Vec<(Transport, u16, String)>),
+    /// `tcp dport vmap { 80-90 : goto CHAIN, … }`.
+    PortRanges {
+        /// The protocol.
+        transport: Transport,
+        /// Disjoint ranges with their chains. Sorted.
+        chains: Vec<(PortRange, String)>,
+    },
+}
+
+impl VerdictMap {
+    /// The chains that it leads to, one for each element.
+    pub fn chains(&self) -> impl Iterator<Item = &String> {
+        let (addresses, ports, ranges) = match self {
+            Self::Addresses { chains, .. } => (chains.as_slice(), [].as_slice(), [].as_slice()),
+            Self::Ports(chains) => ([].as_slice(), chains.as_slice(), [].as_slice()),
+            Self::PortRanges { chains, .. } => ([].as_slice(), [].as_slice(), chains.as_slice()),
+        };
+        let addresses = addresses.iter().map(|(_, chain)| chain);
+        addresses.chain(ports.iter().map(|(.., chain)| chain)).chain(ranges.iter().map(|(_, chain)| chain))
+    }
+
+    /// How many elements it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Addresses { chains, .. } => chains.len(),
+            Self::Ports(chains) => chains.len(),
+            Self::PortRanges { chains, .. } => chains.len(),
+        }
+    }
+}
+
 #[cfg(test)]
-mod gaps {
+mod tests {
     use super::*;
-    use nftables::schema::{Counter as NamedCounter, SetType};
-    use serde_json::json;
 
     #[test]
-    fn less_and_greater_are_swapped() {
-        assert_eq!(serde_json::to_value(Operator::LT).unwrap(), json!(">"));
-        assert_eq!(serde_json::to_value(Operator::GT).unwrap(), json!("<"));
-    }
-
-    #[test]
-    fn sets_of_verdicts_cannot_be_declared() {
-        assert!(serde_json::from_value::<SetType>(json!("verdict")).is_err());
-    }
-
-    #[test]
-    fn plain_verdicts_in_maps_are_bare_words() {
-        let verdict = Expression::Verdict(nftables::expr::Verdict::Drop);
-        assert_eq!(serde_json::to_value(verdict).unwrap(), json!("drop"), "nft wants {{\"drop\": null}}");
-    }
-
-    #[test]
-    fn named_counters_end_at_four_gibibytes() {
-        let counter = json!({"family": "inet", "table": "t", "name": "c", "packets": 1, "bytes": 1u64 << 32});
-        assert!(serde_json::from_value::<NamedCounter<'_>>(counter).is_err());
-    }
-
-    #[test]
-    fn ipv4_options_have_no_expression() {
-        assert!(serde_json::from_value::<NamedExpression<'_>>(json!({"ip option": {"name": "lsrr"}})).is_err());
-    }
-
-    #[test]
-    fn notrack_is_a_bare_word() {
-        assert_eq!(serde_json::to_value(Statement::Notrack).unwrap(), json!("notrack"));
+    fn comments_are_what_nft_accepts() {
+        let text = |comment: &str| Comment::new(comment).text().map(str::to_owned);
+        assert_eq!(text(""), None);
+        assert_eq!(text("a \"b\" \\ é\n"), Some("a ?b? ? ??".to_owned()));
+        assert_eq!(text(&"x".repeat(120)), Some("x".repeat(120)));
+        assert_eq!(text(&"x".repeat(121)), Some("x".repeat(117) + "..."));
     }
 }

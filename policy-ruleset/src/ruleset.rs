@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use nftables::schema::Rule;
 use policy_core::graph::{AllowGraph, NamedAtom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
 use policy_core::plan::InterfaceName;
 use policy_core::sets::{Family, Transport};
 
 use crate::port_peers::PortPeers;
+use crate::rule::Rule;
 
 /// Everything in the table, by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -58,7 +58,7 @@ pub struct Chain {
     /// Where packets enter it; `None` for chains that others jump to.
     pub hook: Option<Hook>,
     /// Its rules, in order.
-    pub rules: Vec<Rule<'static>>,
+    pub rules: Vec<Rule>,
 }
 
 /// Where packets enter a chain. Both are of type filter, at priority filter, and accept what no rule drops.

@@ -1,20 +1,18 @@
 //! Rulesets in nft's own language, for people and for `nft -f`.
-//!
-//! It writes what [`crate::render()`] makes, and nothing else of the schema; whatever it does not know is written as a comment
-//! that nft refuses, so that it cannot get lost.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
-use nftables::expr::{BinaryOperation, Expression, MetaKey, NamedExpression, Payload, SetItem, Verdict};
-use nftables::schema::Rule;
-use nftables::stmt::{Operator, SetOp, Statement};
-use policy_core::sets::Family;
+use policy_core::sets::{Family, Transport};
 
 use crate::TABLE;
 use crate::cut;
-use crate::json::element;
-use crate::rule::IPV4_OPTIONS;
+use crate::rule::{
+    AddressField, AddressRange, Field, Header, Icmpv6Type, IpProtocol, Key, Rule, Side, Statement, VerdictMap, netmask,
+};
 use crate::ruleset::{Contents, Element, Hook, Ruleset, Set, SetKind};
+
+/// Between the elements of a list, one to a line: nft's errors show the whole line.
+const NEXT_LINE: &str = ",\n\t\t\t     ";
 
 impl Ruleset {
     /// The table in nft's language, with a line above each set and chain that says what it stands for. Loading it with
@@ -81,96 +79,112 @@ fn write_set(name: &str, set: &Set, out: &mut String) {
         && !elements.is_empty()
     {
         let list: Vec<String> = elements.iter().map(element_text).collect();
-        // One element a line: nft's errors show the whole line.
-        let _ = writeln!(out, "\t\telements = {{ {} }}", list.join(",\n\t\t\t     "));
+        let _ = writeln!(out, "\t\telements = {{ {} }}", list.join(NEXT_LINE));
     }
     out.push_str("\t}\n\n");
 }
 
-fn element_text(of_set: &Element) -> String {
-    match of_set {
+fn element_text(element: &Element) -> String {
+    match element {
+        Element::Address(address) => address.to_string(),
+        Element::Range(first, last) => AddressRange::new(*first, *last).to_string(),
+        Element::Pair(source, destination) => format!("{source} . {destination}"),
+        Element::Port(address, transport, port) => format!("{address} . {} . {port}", protocol(*transport)),
+        Element::CutFlow { source, destination, protocol, source_port, destination_port } => {
+            format!("{source} . {destination} . {protocol} . {source_port} . {destination_port}")
+        }
+        Element::CutPair(source, destination, protocol) => format!("{source} . {destination} . {protocol}"),
         // nft reads some letters of names as something else, unless they are quoted.
         Element::Interface(name) => format!("\"{name}\""),
         Element::Source(name, address) => format!("\"{name}\" . {address}"),
-        other => expression_text(&element(other)),
     }
 }
 
 /// A rule as nft lists it.
-fn rule_text(rule: &Rule<'_>) -> String {
-    let mut parts: Vec<String> = rule.expr.iter().map(statement_text).collect();
-    parts.extend(rule.comment.as_ref().map(|comment| format!("comment \"{comment}\"")));
+fn rule_text(rule: &Rule) -> String {
+    let mut parts: Vec<String> = rule.statements.iter().map(statement_text).collect();
+    parts.extend(rule.comment.text().map(|comment| format!("comment \"{comment}\"")));
     parts.join(" ")
 }
 
-fn statement_text(statement: &Statement<'_>) -> String {
+fn statement_text(statement: &Statement) -> String {
     match statement {
-        Statement::Accept(_) => "accept".to_owned(),
-        Statement::Drop(_) => "drop".to_owned(),
-        Statement::Return(_) => "return".to_owned(),
-        Statement::Jump(to) => format!("jump {}", to.target),
-        Statement::Goto(to) => format!("goto {}", to.target),
-        Statement::Counter(_) => "counter".to_owned(),
-        Statement::Set(set) if set.op == SetOp::Update => format!("update {} {{ {} }}", set.set, expression_text(&set.elem)),
-        Statement::Match(m) if m.right == Expression::Boolean(true) => format!("{} exists", expression_text(&m.left)),
-        Statement::Match(m) => {
-            let op = if m.op == Operator::NEQ { "!= " } else { "" };
-            format!("{} {op}{}", expression_text(&m.left), expression_text(&m.right))
+        Statement::InSet { key, set } => format!("{} @{set}", key_text(*key)),
+        Statement::InRange { side, range } => {
+            format!("{} {range}", address_text(AddressField { family: range.family(), side: *side }))
         }
-        Statement::VerdictMap(map) => format!("{} vmap {}", expression_text(&map.key), expression_text(&map.data)),
-        Statement::Limit(limit) => format!("limit rate {}/second burst {} packets", limit.rate, limit.burst.unwrap_or(5)),
-        Statement::Log(Some(log)) => {
-            let prefix = log.prefix.as_deref().unwrap_or_default();
-            format!("log prefix \"{prefix}\" group {} snaplen {}", log.group.unwrap_or(0), log.snaplen.unwrap_or(0))
-        }
-        other => format!("<{other:?}>"),
+        Statement::ToPort(transport, port) => format!("{} dport {port}", protocol(*transport)),
+        Statement::OfFamily(Family::V4) => "meta nfproto ipv4".to_owned(),
+        Statement::OfFamily(Family::V6) => "meta nfproto ipv6".to_owned(),
+        Statement::OfProtocol(protocol) => format!("meta l4proto {}", protocol.name()),
+        Statement::InState(state) => format!("ct state {}", state.name()),
+        Statement::IsTranslated => "ct status dnat".to_owned(),
+        Statement::OpensNoConnection => "tcp flags & (fin | syn | rst | ack) != syn".to_owned(),
+        Statement::HasIpv4Options => "ip hdrlength != 5".to_owned(),
+        Statement::HasHeader(header @ Header::Routing) => format!("exthdr {} exists", header.name()),
+        Statement::HasHeader(option) => format!("ip option {} exists", option.name()),
+        Statement::OfIcmpv6Types(types) => format!("icmpv6 type {}", braces(types.iter().copied().map(Icmpv6Type::name))),
+        Statement::HopLimit(limit) => format!("ip6 hoplimit {limit}"),
+        Statement::VerdictMap(map) => verdict_map_text(map),
+        Statement::Counter => "counter".to_owned(),
+        Statement::Limit { rate, burst } => format!("limit rate {rate}/second burst {burst} packets"),
+        Statement::Log { prefix, group, snaplen } => format!("log prefix \"{prefix}\" group {group} snaplen {snaplen}"),
+        Statement::Update { set, key } => format!("update @{set} {{ {} }}", key_text(*key)),
+        Statement::Jump(chain) => format!("jump {chain}"),
+        Statement::Goto(chain) => format!("goto {chain}"),
+        Statement::Return => "return".to_owned(),
+        Statement::Accept => "accept".to_owned(),
+        Statement::Drop => "drop".to_owned(),
     }
 }
 
-fn list(parts: &[Expression<'_>], separator: &str) -> String {
-    parts.iter().map(expression_text).collect::<Vec<_>>().join(separator)
-}
-
-fn expression_text(expression: &Expression<'_>) -> String {
-    match expression {
-        Expression::String(word) => word.to_string(),
-        Expression::Number(number) => number.to_string(),
-        Expression::Range(range) => list(&range.range, "-"),
-        Expression::Verdict(Verdict::Jump(to)) => format!("jump {}", to.target),
-        Expression::Verdict(Verdict::Goto(to)) => format!("goto {}", to.target),
-        Expression::BinaryOperation(operation) => match operation.as_ref() {
-            BinaryOperation::AND(a, b @ Expression::String(_)) => format!("{} & {}", expression_text(a), expression_text(b)),
-            BinaryOperation::AND(a, b) => format!("{} & ({})", expression_text(a), expression_text(b)),
-            BinaryOperation::OR(parts) => list(parts, " | "),
-            other => format!("<{other:?}>"),
-        },
-        Expression::Named(named) => named_text(named),
-        other => format!("<{other:?}>"),
-    }
-}
-
-fn named_text(named: &NamedExpression<'_>) -> String {
-    match named {
-        NamedExpression::Concat(parts) => list(parts, " . "),
-        NamedExpression::Prefix(prefix) => format!("{}/{}", expression_text(&prefix.addr), prefix.len),
-        NamedExpression::Payload(Payload::PayloadField(field)) => format!("{} {}", field.protocol, field.field),
-        NamedExpression::Meta(meta) if meta.key == MetaKey::L4proto => "meta l4proto".to_owned(),
-        NamedExpression::Meta(meta) if meta.key == MetaKey::Nfproto => "meta nfproto".to_owned(),
-        NamedExpression::Meta(meta) if meta.key == MetaKey::Iifname => "iifname".to_owned(),
-        NamedExpression::Exthdr(header) if IPV4_OPTIONS.contains(&header.name.as_ref()) => format!("ip option {}", header.name),
-        NamedExpression::Exthdr(header) => format!("exthdr {}", header.name),
-        NamedExpression::CT(ct) => format!("ct {}", ct.key),
-        NamedExpression::Set(items) => {
-            let items: Vec<String> = items
-                .iter()
-                .map(|item| match item {
-                    SetItem::Element(element) => expression_text(element),
-                    SetItem::Mapping(element, verdict) => format!("{} : {}", expression_text(element), expression_text(verdict)),
-                    SetItem::MappingStatement(..) => format!("<{item:?}>"),
-                })
-                .collect();
-            format!("{{ {} }}", items.join(",\n\t\t\t     "))
+fn verdict_map_text(map: &VerdictMap) -> String {
+    match map {
+        VerdictMap::Addresses { field, chains } => {
+            let items = chains.iter().map(|(address, chain)| format!("{address} : goto {chain}"));
+            format!("{} vmap {}", address_text(*field), braces(items))
         }
-        other => format!("<{other:?}>"),
+        VerdictMap::Ports(chains) => {
+            let item = |transport, port, chain| format!("{} . {port} : goto {chain}", protocol(transport));
+            let items = chains.iter().map(|(transport, port, chain)| item(*transport, port, chain));
+            format!("meta l4proto . th dport vmap {}", braces(items))
+        }
+        VerdictMap::PortRanges { transport, chains } => {
+            let items = chains.iter().map(|(range, chain)| format!("{range} : goto {chain}"));
+            format!("{} dport vmap {}", protocol(*transport), braces(items))
+        }
     }
+}
+
+fn braces(items: impl Iterator<Item: Display>) -> String {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    format!("{{ {} }}", items.join(NEXT_LINE))
+}
+
+fn key_text(key: Key) -> String {
+    key.fields().into_iter().map(field_text).collect::<Vec<_>>().join(" . ")
+}
+
+fn field_text(field: Field) -> String {
+    match field {
+        Field::Address(field) => address_text(field).to_owned(),
+        Field::Network(field, length) => format!("{} & {}", address_text(field), netmask(field.family, length)),
+        Field::Interface => "iifname".to_owned(),
+        Field::Protocol => "meta l4proto".to_owned(),
+        Field::Port(Side::Source) => "th sport".to_owned(),
+        Field::Port(Side::Destination) => "th dport".to_owned(),
+    }
+}
+
+fn address_text(AddressField { family, side }: AddressField) -> &'static str {
+    match (family, side) {
+        (Family::V4, Side::Source) => "ip saddr",
+        (Family::V4, Side::Destination) => "ip daddr",
+        (Family::V6, Side::Source) => "ip6 saddr",
+        (Family::V6, Side::Destination) => "ip6 daddr",
+    }
+}
+
+fn protocol(transport: Transport) -> &'static str {
+    IpProtocol::from(transport).name()
 }

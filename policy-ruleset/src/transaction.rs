@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use nftables::expr::{Expression, NamedExpression};
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
 use policy_core::compile::GraphDelta;
 use policy_core::graph::AllowGraph;
 use policy_core::sets::Family;
 
+use crate::rule::{Rule, Statement};
 use crate::ruleset::{Chain, Contents, Element, Hook, Ruleset, Set, SetKind};
 
 /// One step of a transaction.
@@ -53,7 +51,11 @@ pub enum Op {
     DeleteChain {
         name: String,
     },
-    AddRule(Rule<'static>),
+    /// Adds a rule after the others of a chain.
+    AddRule {
+        chain: String,
+        rule: Rule,
+    },
 }
 
 /// Changes that the kernel makes all together or not at all.
@@ -95,7 +97,7 @@ impl Transaction {
             out.ops.push(Op::DeleteSet { name: name.clone() });
             out.add_set(name, set, graph);
         }
-        out.ops.extend(ruleset.chains.values().flat_map(|chain| &chain.rules).cloned().map(Op::AddRule));
+        out.ops.extend(ruleset.chains.iter().flat_map(add_rules));
         let gone = chains.iter().filter(|name| !ruleset.chains.contains_key(*name));
         out.ops.extend(gone.map(|name| Op::DeleteChain { name: name.clone() }));
         let gone = sets.iter().filter(|name| !ruleset.sets.contains_key(*name));
@@ -135,10 +137,10 @@ impl Transaction {
         let fresh = || after.chains.iter().filter(|(name, chain)| is_fresh(name, chain));
         out.ops.extend(fresh().map(|(name, _)| Op::AddChain { name: name.clone(), hook: None }));
         let rules_of = |does_update: bool| fresh().filter(move |(_, chain)| updates_a_set(chain) == does_update);
-        out.ops.extend(rules_of(false).flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
+        out.ops.extend(rules_of(false).flat_map(add_rules));
         // Dynamic sets come last of what is new, and with the rules that make them so: these are part of the switch.
         dynamic.into_iter().for_each(|(name, set)| out.add_set(name, set, graph));
-        out.ops.extend(rules_of(true).flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
+        out.ops.extend(rules_of(true).flat_map(add_rules));
 
         out.change_sets(before, after, delta, graph);
         let is_changed = |name: &String, chain: &Chain| !is_fresh(name, chain) && before.chains.get(name) != Some(chain);
@@ -147,7 +149,7 @@ impl Transaction {
             true => Op::FlushChain { name: name.clone() },
             false => Op::AddChain { name: name.clone(), hook: chain.hook },
         }));
-        out.ops.extend(changed().flat_map(|(_, chain)| &chain.rules).cloned().map(Op::AddRule));
+        out.ops.extend(changed().flat_map(add_rules));
 
         let gone = || before.chains.keys().filter(|name| !after.chains.contains_key(*name));
         out.ops.extend(gone().map(|name| Op::FlushChain { name: name.clone() }));
@@ -181,7 +183,7 @@ impl Transaction {
             Op::AddElements { set, .. } => !sets.contains(set),
             // INVARIANT: the rules of chains that were there before are flushed before others are added.
             Op::AddChain { name, hook } => hook.is_some() || !chains.insert(name.clone()),
-            Op::AddRule(rule) => !chains.contains(rule.chain.as_ref()),
+            Op::AddRule { chain, .. } => !chains.contains(chain),
             _ => true,
         };
         self.ops.iter().position(is_other).unwrap_or(self.ops.len())
@@ -276,26 +278,28 @@ impl Transaction {
     }
 }
 
+/// The steps that add the rules of a chain.
+fn add_rules<'c>((name, chain): (&'c String, &'c Chain)) -> impl Iterator<Item = Op> + 'c {
+    chain.rules.iter().map(move |rule| Op::AddRule { chain: name.clone(), rule: rule.clone() })
+}
+
 /// Whether packets that meet its rules change a set.
 fn updates_a_set(chain: &Chain) -> bool {
-    chain.rules.iter().flat_map(|rule| rule.expr.iter()).any(|statement| matches!(statement, Statement::Set(_)))
+    chain.rules.iter().flat_map(|rule| &rule.statements).any(|statement| matches!(statement, Statement::Update { .. }))
 }
 
 fn weight(op: &Op) -> usize {
     match op {
         Op::AddElements { elements, .. } | Op::DeleteElements { elements, .. } => 1 + elements.len(),
-        Op::AddRule(rule) => 4 + rule.expr.iter().map(entries).sum::<usize>(),
+        Op::AddRule { rule, .. } => 4 + rule.statements.iter().map(entries).sum::<usize>(),
         _ => 4,
     }
 }
 
 /// Elements of a map within a rule.
-fn entries(statement: &Statement<'_>) -> usize {
+fn entries(statement: &Statement) -> usize {
     match statement {
-        Statement::VerdictMap(map) => match &map.data {
-            Expression::Named(NamedExpression::Set(items)) => items.len(),
-            _ => 0,
-        },
+        Statement::VerdictMap(map) => map.size(),
         _ => 0,
     }
 }

@@ -221,13 +221,9 @@ impl Enforcer {
 
 /// The same rules, with other names for the chains that packets enter.
 fn beside(ruleset: Ruleset) -> Ruleset {
-    let rename = |(name, mut chain): (String, policy_ruleset::Chain)| {
-        if chain.hook.is_none() {
-            return (name, chain);
-        }
-        let name = format!("{BESIDE}{name}");
-        chain.rules.iter_mut().for_each(|rule| rule.chain = name.clone().into());
-        (name, chain)
+    let rename = |(name, chain): (String, policy_ruleset::Chain)| match chain.hook {
+        Some(_) => (format!("{BESIDE}{name}"), chain),
+        None => (name, chain),
     };
     Ruleset { chains: ruleset.chains.into_iter().map(rename).collect(), ..ruleset }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::TableFlags;
-use policy_ruleset::netlink::{Batch, EncodeError, Messages, encode};
+use policy_ruleset::netlink::{Batch, Messages, encode};
 use policy_ruleset::{Op, TABLE, Transaction};
 
 use super::GUARD;
@@ -48,9 +48,6 @@ pub enum ApplyError {
     /// Somebody else changes the table as fast as we do.
     #[error("somebody else keeps changing the table; find out who: `nft monitor`")]
     Contended,
-    /// The transaction cannot be written.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
     /// The transaction cannot be written as JSON.
     #[error("cannot write the transaction as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -143,7 +140,7 @@ impl NetlinkApplier {
         if transaction.is_empty() {
             return Ok(());
         }
-        let batch = encode(transaction, generation, self.protection)?;
+        let batch = encode(transaction, generation, self.protection);
         self.send(table, batch, generation, |step| transaction.ops.get(step))
     }
 
@@ -188,7 +185,7 @@ impl Applier for NetlinkApplier {
     }
 
     fn fill(&mut self, to: Target, is_present: bool, contents: &Messages, generation: Option<u32>) -> Result<(), ApplyError> {
-        let batch = contents.batch(is_present, generation, self.protection)?;
+        let batch = contents.batch(is_present, generation, self.protection);
         self.send(to.name(), batch, generation, |_| None)
     }
 }
@@ -277,7 +274,7 @@ fn describe(op: &Op) -> String {
         Op::AddChain { name, .. } => format!("add the chain `{name}`"),
         Op::FlushChain { name } => format!("flush the chain `{name}`"),
         Op::DeleteChain { name } => format!("delete the chain `{name}`"),
-        Op::AddRule(rule) => format!("add a rule to the chain `{}`", rule.chain),
+        Op::AddRule { chain, .. } => format!("add a rule to the chain `{chain}`"),
     }
 }
 

@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nftables::expr::{Expression, NamedExpression, SetItem, Verdict};
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
 use nix::errno::Errno;
 use policy_ruleset::netlink::Messages;
-use policy_ruleset::{Element, Hook, Op, Transaction, cut};
+use policy_ruleset::rule::Statement;
+use policy_ruleset::{Element, Hook, Op, Rule, Transaction, cut};
 
 use super::Kernel;
 use super::applier::{Applier, ApplyError, Target};
@@ -26,7 +24,7 @@ pub struct Table {
     /// Elements of sets, by name.
     pub sets: BTreeMap<String, BTreeSet<Element>>,
     /// Rules of chains, by name.
-    pub chains: BTreeMap<String, (Option<Hook>, Vec<Rule<'static>>)>,
+    pub chains: BTreeMap<String, (Option<Hook>, Vec<Rule>)>,
     /// How many things there are that netpol does not make.
     pub strangers: usize,
 }
@@ -445,16 +443,16 @@ fn step(place: &mut Option<Table>, op: &Op) -> Result<(), Errno> {
             }
             table.chains.remove(name).ok_or(Errno::ENOENT)?;
         }
-        Op::AddRule(rule) => {
+        Op::AddRule { chain, rule } => {
             let refers = refers(rule);
             let is_there = refers.chains.iter().all(|c| table.chains.contains_key(c))
                 && refers.sets.iter().all(|s| table.sets.contains_key(s));
-            let chain = table.chains.get_mut(rule.chain.as_ref()).ok_or(Errno::ENOENT)?;
+            let (_, rules) = table.chains.get_mut(chain).ok_or(Errno::ENOENT)?;
             if !is_there {
                 return Err(Errno::ENOENT);
             }
-            chain.1.push(rule.clone());
-            if table.has_loop(rule.chain.as_ref(), &mut BTreeSet::new()) {
+            rules.push(rule.clone());
+            if table.has_loop(chain, &mut BTreeSet::new()) {
                 return Err(Errno::ELOOP);
             }
         }
@@ -471,7 +469,7 @@ fn overlap(a: &Element, b: &Element) -> bool {
 }
 
 impl Table {
-    fn rules(&self) -> impl Iterator<Item = &Rule<'static>> {
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.chains.values().flat_map(|(_, rules)| rules)
     }
 
@@ -493,28 +491,13 @@ struct Refers {
     sets: BTreeSet<String>,
 }
 
-fn refers(rule: &Rule<'_>) -> Refers {
+fn refers(rule: &Rule) -> Refers {
     let mut out = Refers::default();
-    for statement in rule.expr.iter() {
+    for statement in &rule.statements {
         match statement {
-            Statement::Jump(to) | Statement::Goto(to) => drop(out.chains.insert(to.target.to_string())),
-            Statement::Match(m) => {
-                if let Expression::String(word) = &m.right
-                    && let Some(set) = word.strip_prefix('@')
-                {
-                    out.sets.insert(set.to_owned());
-                }
-            }
-            Statement::Set(set) => drop(out.sets.insert(set.set.trim_start_matches('@').to_owned())),
-            Statement::VerdictMap(map) => {
-                let Expression::Named(NamedExpression::Set(items)) = &map.data else { continue };
-                out.chains.extend(items.iter().filter_map(|item| match item {
-                    SetItem::Mapping(_, Expression::Verdict(Verdict::Jump(to) | Verdict::Goto(to))) => {
-                        Some(to.target.to_string())
-                    }
-                    _ => None,
-                }));
-            }
+            Statement::Jump(chain) | Statement::Goto(chain) => drop(out.chains.insert(chain.clone())),
+            Statement::VerdictMap(map) => out.chains.extend(map.chains().cloned()),
+            Statement::InSet { set, .. } | Statement::Update { set, .. } => drop(out.sets.insert(set.clone())),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@
 use netlink_packet_core::NLM_F_ACK;
 use netlink_packet_netfilter::nftables::TableFlags;
 
-use super::{Batch, EncodeError, encode};
+use super::{Batch, encode};
 use crate::{Op, TABLE, Transaction};
 
 /// Bytes of a netlink header, and of the header of nfnetlink after it.
@@ -117,18 +117,16 @@ pub struct NotMessages;
 
 impl Messages {
     /// What a transaction makes.
-    ///
-    /// # Errors
-    /// When a rule holds something that the renderer does not make.
-    pub fn new(transaction: &Transaction) -> Result<Self, EncodeError> {
-        let batch = encode(transaction, None, TableFlags::empty())?;
+    #[must_use]
+    pub fn new(transaction: &Transaction) -> Self {
+        let batch = encode(transaction, None, TableFlags::empty());
         let mut out = Vec::with_capacity(batch.bytes.len());
         for message in messages(&batch.bytes).flatten().filter(|message| MAKING.contains(&kind(message))) {
             let start = out.len();
             out.extend_from_slice(message);
             out.get_mut(start..).into_iter().for_each(|message| flag(message, NLM_F_ACK, false));
         }
-        Ok(Self(out))
+        Self(out)
     }
 
     /// What was kept.
@@ -151,12 +149,10 @@ impl Messages {
     }
 
     /// A batch that puts the contents into the table, which is made, or emptied by being made anew if it `is_present`.
-    ///
-    /// # Errors
-    /// As with [`encode`].
-    pub fn batch(&self, is_present: bool, generation: Option<u32>, flags: TableFlags) -> Result<Batch, EncodeError> {
+    #[must_use]
+    pub fn batch(&self, is_present: bool, generation: Option<u32>, flags: TableFlags) -> Batch {
         let ops = if is_present { vec![Op::DeleteTable, Op::AddTable] } else { vec![Op::AddTable] };
-        let mut batch = encode(&Transaction { ops }, generation, flags)?;
+        let mut batch = encode(&Transaction { ops }, generation, flags);
         let count = batch.steps.len();
         // The last message ends the batch.
         let end = messages(&batch.bytes).flatten().last().map(<[u8]>::to_vec).unwrap_or_default();
@@ -167,7 +163,7 @@ impl Messages {
         batch.bytes.get_mut(start..).into_iter().for_each(|message| flag(message, NLM_F_ACK, true));
         batch.steps.extend(messages(&self.0).map(|_| count));
         batch.bytes.extend(end);
-        Ok(batch)
+        batch
     }
 }
 
@@ -197,7 +193,7 @@ mod tests {
 
     #[test]
     fn no_two_batches_of_a_socket_have_a_number_in_common() {
-        let batch = || encode(&transaction(), Some(7), TableFlags::empty()).unwrap();
+        let batch = || encode(&transaction(), Some(7), TableFlags::empty());
         let (mut first, mut second) = (batch(), batch());
         let last = first.renumber(41);
         assert_eq!((numbers(&first), last), ((41..46).collect(), 45));
@@ -210,10 +206,10 @@ mod tests {
 
     #[test]
     fn contents_are_what_a_transaction_makes_for_whatever_table() {
-        let contents = Messages::new(&transaction()).unwrap();
+        let contents = Messages::new(&transaction());
         for (is_present, tables) in [(false, 1), (true, 2)] {
-            let batch = contents.batch(is_present, Some(7), TableFlags::empty()).unwrap();
-            let encoded = encode(&transaction(), Some(7), TableFlags::empty()).unwrap();
+            let batch = contents.batch(is_present, Some(7), TableFlags::empty());
+            let encoded = encode(&transaction(), Some(7), TableFlags::empty());
             let is_making = |message: &&NetlinkMessage<NetfilterMessage>| MAKING.contains(&message.header.message_type);
             let payloads = |batch: &Batch| parsed(batch).iter().filter(is_making).map(|m| m.payload.clone()).collect::<Vec<_>>();
             assert_eq!(payloads(&batch), payloads(&encoded));

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{DefaultNla, Emitable, Nla};
 use netlink_packet_netfilter::nftables::{SetElementList, SetElementMessage};
-use policy_core::sets::{Family, Transport};
+use policy_core::sets::Family;
 
 use super::attributes::{be32, nested, raw};
+use crate::rule::IpProtocol;
 use crate::{Element, SetKind, TABLE};
 
 /// Attribute lengths are 16 bit; a message holds at most this many bytes of elements.
@@ -79,15 +80,6 @@ pub(super) fn named_set_userdata(kind: SetKind) -> Vec<u8> {
     }
 }
 
-/// The numbers of IP protocols.
-pub(super) fn protocol_number(transport: Transport) -> u8 {
-    match transport {
-        Transport::Tcp => 6,
-        Transport::Udp => 17,
-        Transport::Sctp => 132,
-    }
-}
-
 /// The bytes of an address, in network order.
 pub(super) fn address(address: IpAddr) -> Vec<u8> {
     match address {
@@ -120,7 +112,7 @@ fn push(element: &Element, out: &mut Vec<DefaultNla>) {
         Element::Address(a) => out.push(nested(LIST_ELEMENT, &[key(address(*a))])),
         Element::Pair(a, b) => out.push(nested(LIST_ELEMENT, &[key([address(*a), address(*b)].concat())])),
         Element::Port(a, transport, port) => {
-            let bytes = [address(*a), port_key(protocol_number(*transport), *port).to_vec()].concat();
+            let bytes = [address(*a), port_key(IpProtocol::from(*transport).number(), *port).to_vec()].concat();
             out.push(nested(LIST_ELEMENT, &[key(bytes)]));
         }
         Element::CutFlow { source, destination, protocol, source_port, destination_port } => {

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use nftables::expr::MetaKey;
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
+use ipnet::{IpNet, Ipv6Net};
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::Direction;
 use policy_core::plan::{GroupPlan, NodePlan};
@@ -13,18 +11,25 @@ use policy_core::sets::Family;
 
 use super::{Node, cut, errors, group, sets, sources};
 use crate::MARKER;
-use crate::rule::{
-    IPV4_OPTIONS, concat, counter, ct_state, ct_status, equal, goto, goto_verdict, jump, meta, not_equal, number,
-    opens_no_connection, option_exists, payload, prefix, rule, set, text, verdict_map,
-};
+use crate::rule::Statement::{Accept, Counter, Drop, HasHeader, HasIpv4Options, HopLimit, InState, OfIcmpv6Types};
+use crate::rule::{AddressField, AddressRange, ConnectionState, Header, Icmpv6Type, Key, Rule, Side, Statement, VerdictMap};
 use crate::ruleset::{Chain, Description, Hook, Ruleset};
 
 /// ICMPv6 of routers and neighbours, 133–137 (S1.63): with hop limit 255, which no router can forge.
-const NEIGHBOURS: [&str; 5] =
-    ["nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect"];
+const NEIGHBOURS: [Icmpv6Type; 5] = [
+    Icmpv6Type::NdRouterSolicit,
+    Icmpv6Type::NdRouterAdvert,
+    Icmpv6Type::NdNeighborSolicit,
+    Icmpv6Type::NdNeighborAdvert,
+    Icmpv6Type::NdRedirect,
+];
 
 /// ICMPv6 of multicast listeners, 130–132 and 143 (S1.63).
-const LISTENERS: [&str; 4] = ["mld-listener-query", "mld-listener-report", "mld-listener-done", "mld2-listener-report"];
+const LISTENERS: [Icmpv6Type; 4] =
+    [Icmpv6Type::MldListenerQuery, Icmpv6Type::MldListenerReport, Icmpv6Type::MldListenerDone, Icmpv6Type::Mld2ListenerReport];
+
+/// Multicast addresses of IPv6.
+const MULTICAST: IpNet = IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8));
 
 /// Where packets of addresses in quarantine end.
 const QUARANTINE: &str = "quarantine.deny";
@@ -55,22 +60,18 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     }
 }
 
-pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule<'static>>, about: &str) {
+pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule>, about: &str) {
     out.about.insert(name.to_owned(), Description::text(about));
     out.chains.insert(name.to_owned(), Chain { hook, rules });
 }
 
 /// S3.9: a connection that was cut must not come back, in neither direction. S1.65: what cannot be read is denied.
-fn first_packets(out: &Ruleset) -> Vec<Rule<'static>> {
+fn first_packets(out: &Ruleset) -> Vec<Rule> {
     let mut rules = vec![
         // nft: ct state invalid counter drop
-        rule(MARKER, vec![ct_state("invalid"), counter(), Statement::Drop(None)], "part of no connection, or not readable"),
+        Rule::new([InState(ConnectionState::Invalid), Counter, Drop], "part of no connection, or not readable"),
         // nft: tcp flags & (fin | syn | rst | ack) != syn counter drop
-        rule(
-            MARKER,
-            vec![opens_no_connection(), counter(), Statement::Drop(None)],
-            "TCP that does not open a connection: what was cut stays cut",
-        ),
+        Rule::new([Statement::OpensNoConnection, Counter, Drop], "TCP that does not open a connection: what was cut stays cut"),
     ];
     rules.extend(cut::entry(out));
     rules
@@ -88,18 +89,17 @@ fn add_source_routes(out: &mut Ruleset) {
     let families = guarded_families(out);
     let mut rules = Vec::new();
     if families.contains(&Family::V4) {
-        for option in IPV4_OPTIONS {
+        for option in Header::IPV4_OPTIONS {
             // nft: ip option lsrr exists counter drop
-            let comment = "where it goes cannot be seen";
-            rules.push(rule(SOURCE_ROUTES, vec![option_exists(option), counter(), Statement::Drop(None)], comment));
+            rules.push(Rule::new([HasHeader(option), Counter, Drop], "where it goes cannot be seen"));
         }
     }
     let isolated = sets::isolated_name(Family::V6);
     if out.sets.contains_key(&isolated) {
-        for field in ["saddr", "daddr"] {
+        for side in [Side::Source, Side::Destination] {
             // nft: ip6 daddr @isolated6 counter drop
-            let is_isolated = equal(address(Family::V6, field), text(format!("@{isolated}")));
-            rules.push(rule(SOURCE_ROUTES, vec![is_isolated, counter(), Statement::Drop(None)], "an isolated pod"));
+            let is_isolated = Statement::in_set(address(Family::V6, side), &isolated);
+            rules.push(Rule::new([is_isolated, Counter, Drop], "an isolated pod"));
         }
     }
     if !rules.is_empty() {
@@ -108,23 +108,23 @@ fn add_source_routes(out: &mut Ruleset) {
 }
 
 /// What must not pass even as part of a connection that was allowed.
-fn guards(chain: &str, plan: &NodePlan, out: &Ruleset) -> Vec<Rule<'static>> {
+fn guards(chain: &str, plan: &NodePlan, out: &Ruleset) -> Vec<Rule> {
     let mut rules = Vec::new();
     if !plan.interfaces.is_empty() {
         // nft: iifname @pod-interfaces jump sources
-        let is_pod = equal(meta(MetaKey::Iifname), text(format!("@{}", sources::INTERFACES)));
-        rules.push(rule(chain, vec![is_pod, jump(sources::CHAIN)], "whether the source is the pod's (S2.20)"));
+        let is_pod = Statement::in_set(Key::Interface, sources::INTERFACES);
+        rules.push(Rule::new([is_pod, Statement::jump(sources::CHAIN)], "whether the source is the pod's (S2.20)"));
     }
     if chain == "forward" && out.chains.contains_key(SOURCE_ROUTES) {
         let families = guarded_families(out);
         if families.contains(&Family::V4) {
             // nft: ip hdrlength != 5 jump source-routes
-            let has_options = not_equal(payload("ip", "hdrlength"), number(5));
-            rules.push(rule(chain, vec![has_options, jump(SOURCE_ROUTES)], "has IPv4 options"));
+            rules.push(Rule::new([HasIpv4Options, Statement::jump(SOURCE_ROUTES)], "has IPv4 options"));
         }
         if out.sets.contains_key(&sets::isolated_name(Family::V6)) {
             // nft: exthdr rt exists jump source-routes
-            rules.push(rule(chain, vec![option_exists("rt"), jump(SOURCE_ROUTES)], "has an IPv6 routing header"));
+            let has_route = HasHeader(Header::Routing);
+            rules.push(Rule::new([has_route, Statement::jump(SOURCE_ROUTES)], "has an IPv6 routing header"));
         }
     }
     rules
@@ -132,25 +132,18 @@ fn guards(chain: &str, plan: &NodePlan, out: &Ruleset) -> Vec<Rule<'static>> {
 
 /// S1.63. A router counts the hop limit down before the packet comes by here, so what is forwarded has never 255. It may have 1, but
 /// then its destination is no multicast address: routers do not pass on what listeners and their routers say to each other.
-pub(crate) fn never_filtered(chain: &str) -> [Rule<'static>; 2] {
-    let types = |list: &[&'static str]| equal(payload("icmpv6", "type"), set(list.iter().copied().map(text)));
-    let hop_limit = |limit| equal(payload("ip6", "hoplimit"), number(limit));
-    let is_multicast = equal(payload("ip6", "daddr"), prefix("ff00::", 8));
+pub(crate) fn never_filtered() -> [Rule; 2] {
+    let is_multicast = Statement::InRange { side: Side::Destination, range: AddressRange::Block(MULTICAST) };
     [
         // nft: icmpv6 type { nd-router-solicit, … } ip6 hoplimit 255 accept
-        accept(chain, vec![types(&NEIGHBOURS), hop_limit(255)], "neighbours and routers (S1.63)"),
+        Rule::new([OfIcmpv6Types(&NEIGHBOURS), HopLimit(255), Accept], "neighbours and routers (S1.63)"),
         // nft: icmpv6 type { mld-listener-query, … } ip6 hoplimit 1 ip6 daddr ff00::/8 accept
-        accept(chain, vec![types(&LISTENERS), hop_limit(1), is_multicast], "multicast listeners (S1.63)"),
+        Rule::new([OfIcmpv6Types(&LISTENERS), HopLimit(1), is_multicast, Accept], "multicast listeners (S1.63)"),
     ]
 }
 
-pub(crate) fn accept(chain: &str, mut conditions: Vec<Statement<'static>>, comment: &str) -> Rule<'static> {
-    conditions.push(Statement::Accept(None));
-    rule(chain, conditions, comment)
-}
-
-pub(crate) fn address(family: Family, field: &'static str) -> nftables::expr::Expression<'static> {
-    payload(if family == Family::V4 { "ip" } else { "ip6" }, field)
+pub(crate) fn address(family: Family, side: Side) -> Key {
+    Key::Address(AddressField { family, side })
 }
 
 /// Families of which pods are isolated in a direction.
@@ -159,8 +152,12 @@ pub(crate) fn isolated_families(direction: Direction, out: &Ruleset) -> Vec<Fami
     [Family::V4, Family::V6].into_iter().filter(is_isolated).collect()
 }
 
-pub(crate) fn local_field(direction: Direction) -> &'static str {
-    if direction == Direction::Egress { "saddr" } else { "daddr" }
+/// The side of a packet that is the local pod.
+pub(crate) fn local_side(direction: Direction) -> Side {
+    match direction {
+        Direction::Egress => Side::Source,
+        Direction::Ingress => Side::Destination,
+    }
 }
 
 /// The chain that sends packets of isolated pods to the rules of their group. What is allowed returns from there to the base chain.
@@ -174,54 +171,54 @@ fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
         let mut entries: BTreeMap<IpAddr, String> = entry_chains(node, (direction, family), "", out).into_iter().collect();
         let held = node.plan.quarantined.iter().filter(|address| Family::of(**address) == family);
         entries.extend(held.map(|address| (*address, QUARANTINE.to_owned())));
-        let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), goto_verdict(&chain))).collect();
-        let comment = format!("{direction} of local pods");
-        rules.push(rule(&chain, vec![verdict_map(address(family, local_field(direction)), entries)], &comment));
+        let field = AddressField { family, side: local_side(direction) };
+        let map = VerdictMap::Addresses { field, chains: entries.into_iter().collect() };
+        rules.push(Rule::new([Statement::VerdictMap(map)], &format!("{direction} of local pods")));
     }
     if !rules.is_empty() {
-        let comment = "its pod's rules were being replaced just now";
-        rules.push(rule(&chain, vec![counter(), Statement::Drop(None)], comment));
+        rules.push(Rule::new([Counter, Drop], "its pod's rules were being replaced just now"));
         insert(out, &chain, None, rules, &format!("{direction} of isolated pods on this node"));
     }
 }
 
 /// The rules of a base chain: what always passes, then the look-ups of source and destination among the isolated local pods.
-fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, out: &Ruleset) -> Vec<Rule<'static>> {
+fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, out: &Ruleset) -> Vec<Rule> {
     let mut rules = guards(chain, plan, out);
-    rules.push(accept(chain, vec![ct_state("established")], "connections that were allowed, and their replies (S3.7)"));
+    let is_established = InState(ConnectionState::Established);
+    rules.push(Rule::new([is_established, Accept], "connections that were allowed, and their replies (S3.7)"));
     let families: Vec<Family> =
         [Family::V4, Family::V6].into_iter().filter(|f| out.sets.contains_key(&sets::isolated_name(*f))).collect();
     let quarantines = [Family::V4, Family::V6].map(|f| (f, sets::quarantine_name(f)));
     let quarantines = quarantines.into_iter().filter(|(_, name)| out.sets.contains_key(name));
     let quarantines: Vec<(Family, String)> = quarantines.collect();
     if families.contains(&Family::V6) || quarantines.iter().any(|(family, _)| *family == Family::V6) {
-        rules.extend(never_filtered(chain));
+        rules.extend(never_filtered());
     }
     for (family, set) in quarantines {
-        let fields: &[&'static str] = if chain == "forward" { &["saddr", "daddr"] } else { &["saddr"] };
-        for field in fields {
-            let is_held = equal(address(family, field), text(format!("@{set}")));
-            rules.push(rule(chain, vec![is_held, goto(QUARANTINE)], "in quarantine (S3.11)"));
+        let sides: &[Side] = if chain == "forward" { &[Side::Source, Side::Destination] } else { &[Side::Source] };
+        for side in sides {
+            let is_held = Statement::in_set(address(family, *side), &set);
+            rules.push(Rule::new([is_held, Statement::goto(QUARANTINE)], "in quarantine (S3.11)"));
         }
     }
-    rules.extend(errors::entry(chain, directions, out));
+    rules.extend(errors::entry(directions, out));
     for family in &families {
         if directions.len() == 2 {
-            let pair = concat([address(*family, "saddr"), address(*family, "daddr")]);
-            let is_self = equal(pair, text(format!("@{}", sets::self_name(*family))));
+            let is_self = Statement::in_set(Key::Pair(*family), sets::self_name(*family));
             // Without translation, no such packet leaves the pod: somebody else made it.
-            rules.push(accept(chain, vec![is_self, ct_status("dnat")], "a pod and itself, through a Service (S2.15)"));
+            let statements = [is_self, Statement::IsTranslated, Accept];
+            rules.push(Rule::new(statements, "a pod and itself, through a Service (S2.15)"));
         }
         for direction in directions {
-            let isolated = equal(address(*family, local_field(*direction)), text(format!("@{}", sets::isolated_name(*family))));
-            rules.push(rule(chain, vec![isolated, jump(MARKER)], ""));
+            let isolated = Statement::in_set(address(*family, local_side(*direction)), sets::isolated_name(*family));
+            rules.push(Rule::new([isolated, Statement::jump(MARKER)], ""));
         }
     }
     for direction in directions {
         for family in isolated_families(*direction, out) {
-            let set = text(format!("@{}", sets::side_name(*direction, family)));
-            let isolated = equal(address(family, local_field(*direction)), set);
-            rules.push(rule(chain, vec![isolated, jump(&direction.to_string())], &format!("{direction} of isolated pods")));
+            let isolated = Statement::in_set(address(family, local_side(*direction)), sets::side_name(*direction, family));
+            let jump = Statement::jump(direction.to_string());
+            rules.push(Rule::new([isolated, jump], &format!("{direction} of isolated pods")));
         }
     }
     rules
@@ -249,7 +246,7 @@ pub(crate) fn entry_chains(
             many => {
                 let side = if direction == Direction::Egress { "eg" } else { "in" };
                 let name = format!("{side}-{}{part}", address.to_string().replace(':', "-"));
-                let rules = many.iter().map(|chain| rule(&name, vec![jump(chain)], "")).collect();
+                let rules = many.iter().map(|chain| Rule::new([Statement::jump(chain)], "")).collect();
                 insert(out, &name, None, rules, &format!("{address} is claimed by several pods: each must allow (S2.5)"));
                 entries.push((*address, name));
             }

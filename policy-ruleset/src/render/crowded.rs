@@ -6,27 +6,24 @@
 //! to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nftables::expr::{Expression, MetaKey};
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
+use ipnet::IpNet;
 use policy_core::graph::{Atom, PeerSetId};
 use policy_core::model::Direction;
-use policy_core::plan::{Isolation, NodePlan};
+use policy_core::plan::{Isolation, NodePlan, PodSelection};
 use policy_core::sets::{AddressSet, Family};
 
 use super::Node;
-use super::group::{Builder, ports_text};
+use super::group::{Builder, port_range, ports_text, whole_family};
 use super::layout::{Beyond, Layout};
 use super::prefixes;
 use super::sets::{self, digit};
-use crate::json::element;
-use crate::names;
+use crate::identity::{self, Ports};
+use crate::names::ShortHashes;
 use crate::port_peers::PortPeers;
-use crate::rule::{concat, equal, goto, masked, meta, payload, rule, text};
+use crate::rule::Statement::{InRange, Return};
+use crate::rule::{AddressRange, Key, Rule, Statement};
 use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
 
 /// Ports that the text of a chain names.
@@ -61,8 +58,8 @@ pub(crate) struct Parts {
 /// What names are made of: equal contents have equal hashes.
 #[derive(Default)]
 pub(crate) struct CrowdedSets {
-    /// Texts of address blocks that have a set of their own.
-    pub blocks: BTreeSet<String>,
+    /// Address blocks that have a set of their own.
+    pub blocks: BTreeSet<AddressSet>,
     /// The hashes of everything else, in full length.
     sides: BTreeMap<Leader, Parts>,
 }
@@ -74,16 +71,16 @@ impl CrowdedSets {
             for direction in Direction::ALL.into_iter().filter(|direction| layout.leader(*direction, place) == Some(place)) {
                 let Some(side) = group.side(direction) else { continue };
                 let leader = (direction, place);
-                let hash = |text: String| names::hash(&text);
                 let mut parts = Parts {
-                    port_peers: port_peers_text(plan, layout, side).map(hash),
-                    port_blocks: port_blocks_texts(layout, leader, side).into_iter().map(|(l, text)| (l, hash(text))).collect(),
+                    port_peers: port_peers_hash(plan, layout, side),
+                    port_blocks: port_blocks_hashes(layout, leader, side),
                     tails: BTreeMap::new(),
                 };
                 for (peers, beyond) in tails(layout, leader, side) {
-                    parts.tails.insert(peers, hash(tail_text(plan, layout, peers, beyond)));
+                    let own_pods = if layout.has_own_pods(peers) { pods(plan, peers) } else { &[] };
+                    parts.tails.insert(peers, identity::of_tail(own_pods, &beyond.blocks));
                     if [Family::V4, Family::V6].into_iter().any(|family| layout.is_set(count(&beyond.blocks, family))) {
-                        out.blocks.insert(beyond.text.clone());
+                        out.blocks.insert(beyond.blocks.clone());
                     }
                 }
                 out.sides.insert(leader, parts);
@@ -95,12 +92,12 @@ impl CrowdedSets {
     /// Short hashes of everything but the blocks.
     pub(crate) fn names(&self) -> BTreeMap<Leader, Parts> {
         let all = self.sides.values().flat_map(|s| s.tails.values().chain(&s.port_peers).chain(s.port_blocks.values()));
-        let short = names::short(all.map(String::as_str));
-        let cut = |long: &String| short.get(long.as_str()).copied().unwrap_or_default().to_owned();
+        let short = ShortHashes::new(all);
+        let cut = |full: &String| short.of(full);
         let named = |side: &Parts| Parts {
             port_peers: side.port_peers.as_ref().map(cut),
-            port_blocks: side.port_blocks.iter().map(|(length, long)| (*length, cut(long))).collect(),
-            tails: side.tails.iter().map(|(peers, long)| (*peers, cut(long))).collect(),
+            port_blocks: side.port_blocks.iter().map(|(length, full)| (*length, cut(full))).collect(),
+            tails: side.tails.iter().map(|(peers, full)| (*peers, cut(full))).collect(),
         };
         self.sides.iter().map(|(leader, side)| (*leader, named(side))).collect()
     }
@@ -138,7 +135,7 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
         }
         if node.layout.is_set(count(&beyond.blocks, family)) {
             let contents = Contents::Fixed(sets::ranges(&beyond.blocks, family));
-            let name = sets::blocks_name(node.names.blocks(&beyond.text), family);
+            let name = sets::blocks_name(node.names.blocks(&beyond.blocks), family);
             insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&beyond.blocks, family));
         }
     }
@@ -166,9 +163,9 @@ fn tails<'a>(layout: &'a Layout, (direction, place): Leader, side: &Isolation) -
     side.atoms.iter().filter_map(beyond).filter(needs_chain).collect()
 }
 
-fn tail_text(plan: &NodePlan, layout: &Layout, peers: PeerSetId, beyond: &Beyond) -> String {
-    let pods = plan.peers.get(&peers).filter(|_| layout.has_own_pods(peers)).map(|peers| peers.pods.join("; "));
-    format!("{}\n{}", pods.unwrap_or_default(), beyond.text)
+/// The pods that a peer set selects.
+fn pods(plan: &NodePlan, peers: PeerSetId) -> &[PodSelection] {
+    plan.peers.get(&peers).map_or(&[], |peers| &peers.pods)
 }
 
 fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
@@ -176,21 +173,19 @@ fn listed<'s>(layout: &Layout, side: &'s Isolation) -> Vec<&'s Atom> {
     side.atoms.iter().filter(has_pods).filter(|atom| !layout.has_own_pods(atom.peers)).collect()
 }
 
+fn ports(atom: &Atom) -> Ports {
+    (atom.transport, port_range(atom))
+}
+
 /// `None` for a side without any pods that are listed with their ports.
-fn port_peers_text(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option<String> {
+fn port_peers_hash(plan: &NodePlan, layout: &Layout, side: &Isolation) -> Option<String> {
     let atoms = listed(layout, side);
     if atoms.is_empty() && side.named.is_empty() {
         return None;
     }
-    let pods = |peers| plan.peers.get(&peers).map(|peers| peers.pods.join("; ")).unwrap_or_default();
-    let mut out = format!("without {}\n", pods(side.any));
-    for atom in atoms {
-        out.push_str(&format!("{} {}\n", ports_text(atom), pods(atom.peers)));
-    }
-    for named in side.named.iter().filter_map(|atom| plan.named.get(atom)) {
-        out.push_str(&format!("{} {} {}\n", named.transport, named.name, named.peers));
-    }
-    Some(out)
+    let atoms: Vec<(Ports, &[PodSelection])> = atoms.into_iter().map(|atom| (ports(atom), pods(plan, atom.peers))).collect();
+    let named: Vec<_> = side.named.iter().filter_map(|atom| plan.named.get(atom)).collect();
+    Some(identity::of_port_peers(pods(plan, side.any), &atoms, &named))
 }
 
 /// The atoms whose address blocks are looked up by the length of their prefix, with these blocks.
@@ -203,14 +198,14 @@ fn looked_up<'a>(
     side.atoms.iter().filter_map(move |atom| Some((atom, own?.get(&atom.peers)?)))
 }
 
-fn port_blocks_texts(layout: &Layout, leader: Leader, side: &Isolation) -> BTreeMap<Length, String> {
-    let mut out: BTreeMap<Length, String> = BTreeMap::new();
+fn port_blocks_hashes(layout: &Layout, leader: Leader, side: &Isolation) -> BTreeMap<Length, String> {
+    let mut out: BTreeMap<Length, Vec<(Ports, IpNet)>> = BTreeMap::new();
     for (atom, blocks) in looked_up(layout, leader, side) {
         for block in blocks {
-            out.entry(prefixes::length(block)).or_default().push_str(&format!("{} {block}\n", ports_text(atom)));
+            out.entry(prefixes::length(block)).or_default().push((ports(atom), *block));
         }
     }
-    out
+    out.into_iter().map(|(length, blocks)| (length, identity::of_port_blocks(&blocks))).collect()
 }
 
 /// The elements for each length of prefix.
@@ -225,36 +220,25 @@ fn port_blocks(layout: &Layout, leader: Leader, side: &Isolation, family: Family
     out
 }
 
-/// The mask of a prefix; `None` for whole addresses.
-fn mask(family: Family, length: u8) -> Option<IpAddr> {
-    match family {
-        Family::V4 => Ipv4Net::new(Ipv4Addr::UNSPECIFIED, length).ok().filter(|_| length < 32).map(|net| net.netmask().into()),
-        Family::V6 => Ipv6Net::new(Ipv6Addr::UNSPECIFIED, length).ok().filter(|_| length < 128).map(|net| net.netmask().into()),
-    }
-}
-
 impl Builder<'_> {
     /// The chains of a side that is crowded.
     pub(super) fn add_crowded(&self, deny: &str, out: &mut Ruleset) {
         let (node, leader) = (self.node, (self.direction, self.place));
         let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
-        let mut rules = self.peer_rules(&self.chain, self.side.any);
+        let mut rules = self.peer_rules(self.side.any);
         for family in &self.group.families {
-            let mut look_up = |set: String, address: Expression<'static>, comment: &str| {
+            let mut look_up = |set: String, key: Key, comment: &str| {
                 // nft: ip saddr . meta l4proto . th dport @pp-…-4 return, ip saddr & 255.255.255.0 . … @pc-…-24-4 return
-                let key = concat([address, meta(MetaKey::L4proto), payload("th", "dport")]);
-                rules.push(rule(&self.chain, vec![equal(key, text(format!("@{set}"))), Statement::Return(None)], comment));
+                rules.push(Rule::new([Statement::in_set(key, set), Return], comment));
             };
+            let address = self.peer_address(*family);
             if let Some(set) = parts.port_peers_name(*family) {
-                look_up(set, self.peer_address(*family), "pods and their ports");
+                look_up(set, Key::Port(address), "pods and their ports");
             }
             for (length, set) in parts.port_blocks_names(*family) {
-                let address = self.peer_address(*family);
-                let address = match mask(*family, length) {
-                    Some(mask) => masked(address, mask),
-                    None => address,
-                };
-                look_up(set, address, "address blocks and their ports");
+                let is_whole = length == prefixes::longest(*family);
+                let key = if is_whole { Key::Port(address) } else { Key::NetworkPort(address, length) };
+                look_up(set, key, "address blocks and their ports");
             }
         }
         let tails = tails(node.layout, leader, self.side);
@@ -269,11 +253,11 @@ impl Builder<'_> {
         let of_atom: BTreeMap<&Atom, &str> =
             chains.values().flat_map(|tail| tail.atoms.iter().map(|atom| (*atom, tail.name.as_str()))).collect();
         rules.extend(self.port_rules(&of_atom.into_iter().collect::<Vec<_>>()));
-        rules.push(rule(&self.chain, vec![goto(deny)], ""));
+        rules.push(Rule::new([Statement::goto(deny)], ""));
         self.insert(self.chain.clone(), rules, self.headline.clone(), out);
         for tail in chains.values() {
             let mut rules = self.tail_rules(tail);
-            rules.push(rule(&tail.name, vec![goto(deny)], ""));
+            rules.push(Rule::new([Statement::goto(deny)], ""));
             let mut ports: Vec<String> = tail.atoms.iter().take(PORTS_NAMED).map(|atom| ports_text(atom)).collect();
             ports.extend((tail.atoms.len() > PORTS_NAMED).then(|| format!("and {} more", tail.atoms.len() - PORTS_NAMED)));
             self.insert(tail.name.clone(), rules, format!("{} of {}", ports.join(", "), self.headline), out);
@@ -281,25 +265,28 @@ impl Builder<'_> {
     }
 
     /// Returns what comes from, or goes to, the peers that a port has beyond those of every port.
-    fn tail_rules(&self, tail: &Tail<'_>) -> Vec<Rule<'static>> {
-        let (node, chain) = (self.node, tail.name.as_str());
+    fn tail_rules(&self, tail: &Tail<'_>) -> Vec<Rule> {
+        let node = self.node;
         let mut out = Vec::new();
         for family in &self.group.families {
-            let found = |value| vec![equal(self.peer_address(*family), value), Statement::Return(None)];
+            let address = self.peer_address(*family);
+            let in_set = |set| Statement::in_set(Key::Address(address), set);
             if node.layout.has_own_pods(tail.peers) {
                 let set = sets::pods_name(node.names.peers(tail.peers), *family);
-                out.push(rule(chain, found(text(format!("@{set}"))), "pods"));
+                out.push(Rule::new([in_set(set), Return], "pods"));
             }
-            let Beyond { blocks, text: words, .. } = tail.beyond;
+            let blocks = &tail.beyond.blocks;
             let ranges = count(blocks, *family);
             if blocks.covers(*family) {
-                out.push(self.whole_family(chain, *family));
+                out.push(whole_family(*family));
             } else if node.layout.is_set(ranges) {
-                let set = sets::blocks_name(node.names.blocks(words), *family);
-                out.push(rule(chain, found(text(format!("@{set}"))), &sets::blocks_text(blocks, *family)));
+                let set = sets::blocks_name(node.names.blocks(blocks), *family);
+                out.push(Rule::new([in_set(set), Return], &sets::blocks_text(blocks, *family)));
             } else {
                 // nft: ip saddr 10.0.0.0/8 return
-                out.extend(sets::ranges(blocks, *family).iter().map(|range| rule(chain, found(element(range)), "")));
+                let own = blocks.ranges().filter(|(low, _)| Family::of(*low) == *family);
+                let in_range = |(low, high)| InRange { side: address.side, range: AddressRange::new(low, high) };
+                out.extend(own.map(|range| Rule::new([in_range(range), Return], "")));
             }
         }
         out

@@ -4,14 +4,12 @@
 //! they are bounded in rate, for each group of pods and direction on its own: a flood against one workload costs no other one the
 //! errors that it needs. Errors of connections of other pods pass as they are (S6.2).
 
-use nftables::expr::MetaKey;
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
 use policy_core::model::Direction;
 
-use super::base::{accept, address, entry_chains, insert, isolated_families, local_field};
+use super::base::{address, entry_chains, insert, isolated_families, local_side};
 use super::{Node, sets};
-use crate::rule::{counter, ct_state, equal, goto_verdict, jump, limit, meta, rule, text, verdict_map};
+use crate::rule::Statement::{Accept, Counter, Drop, InState, Limit, OfProtocol, Return};
+use crate::rule::{AddressField, ConnectionState, IpProtocol, Rule, Statement, VerdictMap};
 use crate::ruleset::Ruleset;
 
 /// Where errors go when some pod is isolated.
@@ -23,11 +21,12 @@ pub(crate) const PART: &str = ".errors";
 const RATE: u32 = 100;
 
 /// The chain that takes the errors of one group and direction.
-pub(crate) fn bounded(chain: &str) -> Vec<Rule<'static>> {
-    vec![
+pub(crate) fn bounded() -> [Rule; 2] {
+    let limit = Limit { rate: RATE, burst: RATE };
+    [
         // nft: limit rate 100/second burst 100 packets return
-        rule(chain, vec![limit(RATE, RATE), Statement::Return(None)], "errors about connections that were allowed (S1.62)"),
-        rule(chain, vec![counter(), Statement::Drop(None)], "more errors than a pod needs"),
+        Rule::new([limit, Return], "errors about connections that were allowed (S1.62)"),
+        Rule::new([Counter, Drop], "more errors than a pod needs"),
     ]
 }
 
@@ -43,30 +42,30 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
         let mut maps = Vec::new();
         for family in isolated_families(direction, out) {
             let entries = entry_chains(node, (direction, family), PART, out);
-            let entries = entries.into_iter().map(|(a, chain)| (text(a.to_string()), goto_verdict(&chain))).collect();
-            let field = address(family, local_field(direction));
-            maps.push(rule(&chain, vec![verdict_map(field.clone(), entries)], "errors to and from local pods"));
-            let isolated = equal(field, text(format!("@{}", sets::side_name(direction, family))));
-            rules.push(rule(CHAIN, vec![isolated, jump(&chain)], ""));
+            let side = local_side(direction);
+            let map = VerdictMap::Addresses { field: AddressField { family, side }, chains: entries };
+            maps.push(Rule::new([Statement::VerdictMap(map)], "errors to and from local pods"));
+            let isolated = Statement::in_set(address(family, side), sets::side_name(direction, family));
+            rules.push(Rule::new([isolated, Statement::jump(&chain)], ""));
         }
         if !maps.is_empty() {
-            maps.push(rule(&chain, vec![counter(), Statement::Drop(None)], "its pod's rules were being replaced just now"));
+            maps.push(Rule::new([Counter, Drop], "its pod's rules were being replaced just now"));
             insert(out, &chain, None, maps, &format!("errors about connections of pods that are isolated for {direction}"));
         }
     }
     if !rules.is_empty() {
-        rules.push(accept(CHAIN, Vec::new(), "errors about connections that were allowed (S1.62)"));
+        rules.push(Rule::new([Accept], "errors about connections that were allowed (S1.62)"));
         insert(out, CHAIN, None, rules, "errors about connections that were allowed, bounded for isolated pods (S1.62)");
     }
 }
 
 /// The rules of a base chain that hand errors over. Nothing else counts as related: what a helper expects is a connection like others.
-pub(crate) fn entry(chain: &str, directions: &[Direction], out: &Ruleset) -> [Rule<'static>; 2] {
+pub(crate) fn entry(directions: &[Direction], out: &Ruleset) -> [Rule; 2] {
     let is_bounded = !directions.is_empty() && out.chains.contains_key(CHAIN);
-    ["icmp", "ipv6-icmp"].map(|word| {
-        let mut expressions = vec![equal(meta(MetaKey::L4proto), text(word)), ct_state("related")];
+    [IpProtocol::Icmp, IpProtocol::Icmpv6].map(|protocol| {
         // nft: meta l4proto icmp ct state related jump errors
-        expressions.push(if is_bounded { jump(CHAIN) } else { Statement::Accept(None) });
-        rule(chain, expressions, "errors about connections that were allowed (S1.62)")
+        let verdict = if is_bounded { Statement::jump(CHAIN) } else { Accept };
+        let statements = [OfProtocol(protocol), InState(ConnectionState::Related), verdict];
+        Rule::new(statements, "errors about connections that were allowed (S1.62)")
     })
 }

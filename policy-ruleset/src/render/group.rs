@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nftables::expr::{Expression, MetaKey, Range};
-use nftables::schema::Rule;
-use nftables::stmt::Statement;
 use policy_core::graph::{Atom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
 use policy_core::plan::{GroupPlan, Isolation};
 use policy_core::sets::{Family, Transport};
 
+use super::base::local_side;
 use super::{DenyLog, Names, Node, Options, errors, sets};
 use crate::names;
-use crate::rule::{concat, counter, equal, goto, goto_verdict, limit, log, meta, payload, rule, text, verdict_map};
+use crate::rule::Statement::{Counter, Drop, Limit, Log, OfFamily, Return};
+use crate::rule::{AddressField, Key, PortRange, Rule, Statement, VerdictMap};
 use crate::ruleset::{Chain, Description, GroupDescription, Ruleset};
 
 /// Policies that a text names.
@@ -59,16 +58,16 @@ pub(super) struct Builder<'a> {
     pub(super) chain: String,
 }
 
-/// A chain that counts and drops.
-pub(crate) fn deny_rules(chain: &str, options: &Options, comment: &str) -> Vec<Rule<'static>> {
+/// The rules of a chain that counts and drops.
+pub(crate) fn deny_rules(chain: &str, options: &Options, comment: &str) -> Vec<Rule> {
     let mut rules = Vec::new();
-    if let Some(deny_log) = options.deny_log {
+    if let Some(DenyLog { group, rate }) = options.deny_log {
         // nft: limit rate 1/second burst 1 packets log prefix "in-shop/web-….deny" group 100 snaplen 128
-        let log = log(chain.to_owned(), u32::from(deny_log.group), DenyLog::SNAPLEN);
-        rules.push(rule(chain, vec![limit(deny_log.rate, deny_log.rate), log], "a sample, so that netpol can say why"));
+        let log = Log { prefix: chain.to_owned(), group, snaplen: DenyLog::SNAPLEN };
+        rules.push(Rule::new([Limit { rate, burst: rate }, log], "a sample, so that netpol can say why"));
     }
     // nft: counter drop
-    rules.push(rule(chain, vec![counter(), Statement::Drop(None)], comment));
+    rules.push(Rule::new([Counter, Drop], comment));
     rules
 }
 
@@ -81,7 +80,7 @@ impl Builder<'_> {
             self.add_chains(&deny, out);
         }
         let errors = format!("{}{}", self.chain, errors::PART);
-        self.insert(errors.clone(), errors::bounded(&errors), format!("ICMP errors: {}", self.headline), out);
+        self.insert(errors, errors::bounded().into(), format!("ICMP errors: {}", self.headline), out);
         let rules = deny_rules(&deny, self.node.options, &self.headline);
         self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
     }
@@ -93,8 +92,8 @@ impl Builder<'_> {
         let atoms = self.side.atoms.iter();
         let entries: Vec<_> = atoms.filter_map(|atom| Some((atom, subchains.get(&atom.peers)?.as_str()))).collect();
         rules.extend(self.port_rules(&entries));
-        rules.extend(self.peer_rules(&self.chain, self.side.any));
-        rules.push(rule(&self.chain, vec![goto(deny)], ""));
+        rules.extend(self.peer_rules(self.side.any));
+        rules.push(Rule::new([Statement::goto(deny)], ""));
         self.insert(self.chain.clone(), rules, self.headline.clone(), out);
 
         let mut ports: BTreeMap<PeerSetId, Vec<String>> = BTreeMap::new();
@@ -102,37 +101,34 @@ impl Builder<'_> {
             ports.entry(atom.peers).or_default().push(ports_text(atom));
         }
         for (peers, name) in &subchains {
-            let mut rules = self.peer_rules(name, *peers);
-            rules.push(rule(name, vec![goto(deny)], ""));
+            let mut rules = self.peer_rules(*peers);
+            rules.push(Rule::new([Statement::goto(deny)], ""));
             let ports = ports.get(peers).map(|list| list.join(", ")).unwrap_or_default();
             self.insert(name.clone(), rules, format!("{ports} of {}", self.headline), out);
         }
     }
 
     /// Sends ports to chains.
-    pub(super) fn port_rules(&self, entries: &[(&Atom, &str)]) -> Vec<Rule<'static>> {
-        let comment = "ports that only some peers get";
+    pub(super) fn port_rules(&self, entries: &[(&Atom, &str)]) -> Vec<Rule> {
+        let rule = |map| Rule::new([Statement::VerdictMap(map)], "ports that only some peers get");
         let has_ranges = entries.iter().any(|(atom, _)| atom.low != atom.high);
         if entries.is_empty() {
             return Vec::new();
         }
         if !has_ranges {
             // nft: meta l4proto . th dport vmap { tcp . 80 : goto in-shop/web-….tcp-80 }
-            let key = concat([meta(MetaKey::L4proto), payload("th", "dport")]);
-            let ports = |atom: &Atom| concat([text(protocol_word(atom.transport)), ports(atom)]);
-            let entries = entries.iter().map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
-            return vec![rule(&self.chain, vec![verdict_map(key, entries)], comment)];
+            let chains = entries.iter().map(|(atom, chain)| (atom.transport, atom.low, (*chain).to_owned()));
+            return vec![rule(VerdictMap::Ports(chains.collect()))];
         }
         // Not one map of protocols and ranges of ports: kernels without a fix of 2024 look such maps up wrongly (CVE-2024-57947), and need time
         // proportional to the square of their length.
         let mut out = Vec::new();
         for transport in Transport::ALL {
             let own = entries.iter().filter(|(atom, _)| atom.transport == transport);
-            let own: Vec<_> = own.map(|(atom, chain)| (ports(atom), goto_verdict(chain))).collect();
-            if !own.is_empty() {
+            let chains: Vec<_> = own.map(|(atom, chain)| (port_range(atom), (*chain).to_owned())).collect();
+            if !chains.is_empty() {
                 // nft: tcp dport vmap { 80-90 : goto in-shop/web-….tcp-80-90 }
-                let key = payload(protocol_word(transport), "dport");
-                out.push(rule(&self.chain, vec![verdict_map(key, own)], comment));
+                out.push(rule(VerdictMap::PortRanges { transport, chains }));
             }
         }
         out
@@ -148,60 +144,50 @@ impl Builder<'_> {
         out
     }
 
-    pub(super) fn insert(&self, name: String, rules: Vec<Rule<'static>>, text: String, out: &mut Ruleset) {
+    pub(super) fn insert(&self, name: String, rules: Vec<Rule>, text: String, out: &mut Ruleset) {
         out.about.insert(name.clone(), Description { text, group: Some(self.about.clone()) });
         out.chains.insert(name, Chain { hook: None, rules });
     }
 
     /// The other end's address.
-    pub(super) fn peer_address(&self, family: Family) -> Expression<'static> {
-        let protocol = if family == Family::V4 { "ip" } else { "ip6" };
-        let field = if self.direction == Direction::Egress { "daddr" } else { "saddr" };
-        payload(protocol, field)
+    pub(super) fn peer_address(&self, family: Family) -> AddressField {
+        AddressField { family, side: local_side(self.direction).other() }
     }
 
-    fn named_rules(&self) -> Vec<Rule<'static>> {
+    fn named_rules(&self) -> Vec<Rule> {
         let mut out = Vec::new();
         for (atom, named) in self.side.named.iter().filter_map(|atom| Some((atom, self.node.plan.named.get(atom)?))) {
             for family in &self.group.families {
                 // nft: ip daddr . meta l4proto . th dport @n-…-4 return
-                let set = format!("@{}", sets::named_name(self.node.names.named(atom), *family));
-                let key = concat([self.peer_address(*family), meta(MetaKey::L4proto), payload("th", "dport")]);
+                let set = sets::named_name(self.node.names.named(atom), *family);
+                let is_in = Statement::in_set(Key::Port(self.peer_address(*family)), set);
                 let comment = format!("port name {} ({}) of {}", named.name, named.transport, named.peers);
-                out.push(rule(&self.chain, vec![equal(key, text(set)), Statement::Return(None)], &comment));
+                out.push(Rule::new([is_in, Return], &comment));
             }
         }
         out
     }
 
-    /// Returns every packet of a family.
-    pub(super) fn whole_family(&self, chain: &str, family: Family) -> Rule<'static> {
-        // nft: meta nfproto ipv4 return
-        let word = if family == Family::V4 { "ipv4" } else { "ipv6" };
-        let is_family = equal(meta(MetaKey::Nfproto), text(word));
-        rule(chain, vec![is_family, Statement::Return(None)], &format!("every {family} address"))
-    }
-
     /// Returns what comes from, or goes to, a peer set.
-    pub(super) fn peer_rules(&self, chain: &str, id: PeerSetId) -> Vec<Rule<'static>> {
+    pub(super) fn peer_rules(&self, id: PeerSetId) -> Vec<Rule> {
         let Some(peers) = self.node.plan.peers.get(&id) else { return Vec::new() };
         let hash = self.node.names.peers(id);
         if self.group.families.iter().all(|family| peers.blocks.covers(*family)) {
-            return vec![rule(chain, vec![Statement::Return(None)], &peers.to_string())];
+            return vec![Rule::new([Return], &peers.to_string())];
         }
         let mut out = Vec::new();
         for family in &self.group.families {
             if peers.blocks.covers(*family) {
-                out.push(self.whole_family(chain, *family));
+                out.push(whole_family(*family));
                 continue;
             }
             // nft: ip saddr @p-…-4 return
             let mut look_up = |set: String, comment: &str| {
-                let found = equal(self.peer_address(*family), text(format!("@{set}")));
-                out.push(rule(chain, vec![found, Statement::Return(None)], comment));
+                let is_in = Statement::in_set(Key::Address(self.peer_address(*family)), set);
+                out.push(Rule::new([is_in, Return], comment));
             };
             if !peers.pods.is_empty() {
-                look_up(sets::pods_name(hash, *family), &peers.pods.join("; "));
+                look_up(sets::pods_name(hash, *family), &peers.pods_text());
             }
             if peers.blocks.touches(*family) {
                 look_up(sets::blocks_name(hash, *family), &sets::blocks_text(&peers.blocks, *family));
@@ -211,32 +197,20 @@ impl Builder<'_> {
     }
 }
 
-/// `80`, `8000-9000`.
-fn ports(atom: &Atom) -> Expression<'static> {
-    let number = |port: u16| Expression::Number(u32::from(port));
-    if atom.low == atom.high {
-        number(atom.low)
-    } else {
-        Expression::Range(Box::new(Range { range: [number(atom.low), number(atom.high)] }))
-    }
+/// Returns every packet of a family.
+pub(super) fn whole_family(family: Family) -> Rule {
+    // nft: meta nfproto ipv4 return
+    Rule::new([OfFamily(family), Return], &format!("every {family} address"))
 }
 
-/// A protocol as nft spells it.
-pub(crate) fn protocol_word(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-        Transport::Sctp => "sctp",
-    }
+/// The ports of an atom.
+pub(super) fn port_range(atom: &Atom) -> PortRange {
+    PortRange { low: atom.low, high: atom.high }
 }
 
 /// `TCP/80`, `UDP/8000-9000`.
 pub(super) fn ports_text(atom: &Atom) -> String {
-    if atom.low == atom.high {
-        format!("{}/{}", atom.transport, atom.low)
-    } else {
-        format!("{}/{}-{}", atom.transport, atom.low, atom.high)
-    }
+    format!("{}/{}", atom.transport, port_range(atom))
 }
 
 /// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.

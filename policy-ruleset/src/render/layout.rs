@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use policy_core::graph::{Atom, NamedAtom, PeerSetId};
 use policy_core::model::{Direction, ObjectKey};
-use policy_core::plan::{Isolation, NodePlan};
+use policy_core::plan::{Isolation, NodePlan, PodSelection};
 use policy_core::sets::{AddressSet, Family};
 
 use super::prefixes;
@@ -45,8 +45,6 @@ pub(crate) struct Beyond {
     pub has_pods: bool,
     /// More addresses.
     pub blocks: AddressSet,
-    /// These as text.
-    pub text: String,
 }
 
 /// What makes two sides alike.
@@ -113,13 +111,12 @@ impl Layout {
 
     fn add_beyond(&mut self, plan: &NodePlan, side: &Isolation) {
         let Some(any) = plan.peers.get(&side.any) else { return };
-        let of_any: BTreeSet<&String> = any.pods.iter().collect();
+        let of_any: BTreeSet<&PodSelection> = any.pods.iter().collect();
         for atom in &side.atoms {
             let Some(peers) = plan.peers.get(&atom.peers) else { continue };
             self.beyond.entry((atom.peers, side.any)).or_insert_with(|| {
                 let blocks = peers.blocks.difference(&any.blocks);
-                let text = blocks.to_texts().join("; ");
-                Beyond { has_pods: peers.pods.iter().any(|pods| !of_any.contains(pods)), blocks, text }
+                Beyond { has_pods: peers.pods.iter().any(|pods| !of_any.contains(pods)), blocks }
             });
         }
     }

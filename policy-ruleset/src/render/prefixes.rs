@@ -58,6 +58,14 @@ pub(crate) fn length(block: &IpNet) -> (Family, u8) {
     (Family::of(block.network()), block.prefix_len())
 }
 
+/// The length of a prefix that is a whole address.
+pub(crate) fn longest(family: Family) -> u8 {
+    match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    }
+}
+
 /// The lengths that most blocks have.
 fn common_lengths<'a>(blocks: impl Iterator<Item = &'a IpNet>, most: usize) -> BTreeSet<(Family, u8)> {
     let mut counts: BTreeMap<(Family, u8), usize> = BTreeMap::new();

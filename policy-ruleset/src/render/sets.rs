@@ -145,7 +145,7 @@ fn add_peer_set(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Rulese
 pub(crate) fn add_pods(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Ruleset) {
     let Some(peers) = node.plan.peers.get(&id).filter(|peers| !peers.pods.is_empty()) else { return };
     let name = pods_name(node.names.peers(id), family);
-    out.about.insert(name.clone(), Description::text(format!("{family}: {}", peers.pods.join("; "))));
+    out.about.insert(name.clone(), Description::text(format!("{family}: {}", peers.pods_text())));
     out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Members(id) });
 }
 

@@ -5,18 +5,18 @@
 //! anything else is, also about packets of connections that were allowed: those of others are not the pod's to go on with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nftables::expr::{Expression, MetaKey};
-use nftables::stmt::Statement;
+use ipnet::{IpNet, Ipv6Net};
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::Direction;
 use policy_core::plan::{InterfaceName, NodePlan};
-use policy_core::sets::Family;
+use policy_core::sets::{Family, Transport};
 
-use super::base::{accept, address, insert, never_filtered};
+use super::base::{insert, never_filtered};
 use super::{Options, group, sets};
-use crate::rule::{concat, equal, meta, number, payload, prefix, rule, text};
+use crate::rule::Statement::{Accept, InRange, Return, ToPort};
+use crate::rule::{AddressRange, Key, Rule, Side, Statement};
 use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
 
 /// The chain that what comes from pods jumps to.
@@ -25,6 +25,8 @@ pub(crate) const CHAIN: &str = "sources";
 pub(crate) const INTERFACES: &str = "pod-interfaces";
 /// Those of pods that may send to their own node whatever they want, also from addresses of the link.
 const OPEN: &str = "open-interfaces";
+/// Addresses of the link.
+const LINK: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64));
 
 fn pairs(family: Family) -> String {
     format!("pod-sources{}", sets::digit(family))
@@ -54,27 +56,25 @@ pub(crate) fn add(plan: &NodePlan, options: &Options, out: &mut Ruleset) {
     let open = interfaces.iter().filter(|(_, addresses)| is_open(plan, options, addresses));
     let open = open.map(|(name, _)| Element::Interface(*name)).collect();
     add_set(out, OPEN, SetKind::Interfaces, open, "those of pods that no policy isolates for egress");
-    let iifname = || meta(MetaKey::Iifname);
     let mut rules = Vec::new();
     for family in [Family::V4, Family::V6] {
         let all = interfaces.iter().flat_map(|(name, addresses)| addresses.iter().map(move |a| (*name, *a)));
         let own = all.filter(|(_, a)| Family::of(*a) == family).map(|(name, a)| Element::Source(name, a)).collect();
         add_set(out, &pairs(family), SetKind::Sources(family), own, "what each of them may send from");
         // nft: iifname . ip saddr @pod-sources4 return
-        let is_own = equal(concat([iifname(), address(family, "saddr")]), text(format!("@{}", pairs(family))));
-        rules.push(rule(CHAIN, vec![is_own, Statement::Return(None)], "an address of the pod"));
+        rules.push(Rule::new([Statement::in_set(Key::Source(family), pairs(family)), Return], "an address of the pod"));
     }
-    rules.extend(never_filtered(CHAIN));
-    let from = |protocol: &'static str, what: Expression<'static>| equal(payload(protocol, "saddr"), what);
-    let to_port = |port| equal(payload("udp", "dport"), number(port));
-    let link = || from("ip6", prefix("fe80::", 64));
+    rules.extend(never_filtered());
+    let from = |range| InRange { side: Side::Source, range };
+    let (nobody, link) = (AddressRange::One(Ipv4Addr::UNSPECIFIED.into()), AddressRange::Block(LINK));
+    let to_port = |port| ToPort(Transport::Udp, port);
     // nft: ip saddr 0.0.0.0 udp dport 67 accept
-    rules.push(accept(CHAIN, vec![from("ip", text("0.0.0.0")), to_port(67)], "asks for an address (DHCP)"));
+    rules.push(Rule::new([from(nobody), to_port(67), Accept], "asks for an address (DHCP)"));
     // nft: ip6 saddr fe80::/64 udp dport 547 accept
-    rules.push(accept(CHAIN, vec![link(), to_port(547)], "asks for an address (DHCPv6)"));
+    rules.push(Rule::new([from(link), to_port(547), Accept], "asks for an address (DHCPv6)"));
     // nft: ip6 saddr fe80::/64 iifname @open-interfaces accept
-    let is_open = equal(iifname(), text(format!("@{OPEN}")));
-    rules.push(accept(CHAIN, vec![link(), is_open], "to its own node, by an address of the link"));
+    let is_open = Statement::in_set(Key::Interface, OPEN);
+    rules.push(Rule::new([from(link), is_open, Accept], "to its own node, by an address of the link"));
     rules.extend(group::deny_rules(CHAIN, options, "the source is no address of the pod (S2.20)"));
     insert(out, CHAIN, None, rules, "what local pods send must have an address of theirs as its source (S2.20)");
 }
