@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use policy_core::graph::AllowGraph;
+use policy_core::graph::{AllowGraph, Endpoint};
 use policy_core::model::Direction;
 use policy_core::sets::PortSet;
-use policy_core::verdict::{Cause, Endpoint};
+use policy_core::verdict::Cause;
 use policy_ruleset::{Description, Ruleset, TABLE, workload_name};
 
 use crate::denials::nflog::Sample;
