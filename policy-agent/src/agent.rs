@@ -28,15 +28,17 @@ use netpol_cni::protocol::{Answer, Task, code};
 use policy_core::model::Quarantine;
 
 use crate::admin::metrics::{Metrics, seconds};
+use crate::chain::Unchained;
 use crate::connections::Order;
 use crate::denials::explain;
 use crate::enforcer::{Done, Enforcer, Held, Kind};
+use crate::kernel::applier::ApplierKind;
 use crate::sandboxes::Sandboxes;
 use crate::source::{HealthCheck, Problems, Source, SourceUpdate, SyncState};
 
 use explanations::Explanations;
 use plugins::Plugins;
-pub use published::{Groups, Published, SILENCE};
+pub use published::{Groups, NotReady, Published, Ready, SILENCE};
 use queue::Batch;
 pub use queue::{Asker, Event, Inbox, Mailbox, Question, Refused, queue};
 
@@ -70,8 +72,8 @@ pub struct Parts {
     pub published: Arc<Published>,
     /// The node's name.
     pub node: String,
-    /// `netlink` or `nft`.
-    pub applier: &'static str,
+    /// How transactions are put in force.
+    pub applier: ApplierKind,
     /// Addresses that an earlier agent was told of.
     pub sandboxes: Sandboxes,
     /// The time.
@@ -85,7 +87,7 @@ pub struct Agent {
     metrics: Metrics,
     published: Arc<Published>,
     node: String,
-    applier: &'static str,
+    applier: ApplierKind,
     clock: Clock,
     source: String,
     pulse: HealthCheck,
@@ -110,7 +112,7 @@ pub struct Agent {
     is_behind: bool,
     problems: Problems,
     /// Why the CNI plugin is not in the node's chain.
-    unchained: Option<String>,
+    unchained: Option<Unchained>,
     errors: VecDeque<(SystemTime, String)>,
     last_flush: Duration,
     retry_at: Option<Instant>,
@@ -263,12 +265,12 @@ impl Agent {
                 self.is_behind |= must_flush;
                 return must_flush;
             }
-            Event::Chain(trouble) => {
-                if let Some(trouble) = &trouble {
-                    tracing::warn!(trouble, "pods start without being isolated first");
+            Event::Chain(state) => {
+                self.unchained = state.err();
+                if let Some(trouble) = &self.unchained {
+                    tracing::warn!(%trouble, "pods start without being isolated first");
                 }
-                self.metrics.cni_unchained.set(i64::from(trouble.is_some()));
-                self.unchained = trouble;
+                self.metrics.cni_unchained.set(i64::from(self.unchained.is_some()));
             }
             // These are not taken here, because the graph is not consistent before the flush.
             Event::Denied(_) | Event::Ask(..) | Event::Judge(..) | Event::Release(..) | Event::Forget(..) | Event::Stop => {}
@@ -304,7 +306,7 @@ impl Agent {
                 return false;
             }
             // Nothing is known yet, or nothing can be put in force: the runtime tries again.
-            Task::Add(_) if !is_ready => (Answer::refused(code::TRY_AGAIN, self.not_ready()), Vec::new()),
+            Task::Add(_) if !is_ready => (Answer::refused(code::TRY_AGAIN, self.not_ready().to_string()), Vec::new()),
             Task::Add(sandbox) => {
                 let addresses: BTreeSet<_> = sandbox.addresses.iter().copied().collect();
                 match self.sandboxes.add(sandbox) {
@@ -323,7 +325,7 @@ impl Agent {
             Task::Check(attachment) if is_ready && self.sandboxes.contains(&attachment) => (Answer::done(), Vec::new()),
             Task::Check(attachment) => (Answer::refused(code::RULES_MISSING, format!("{attachment} has no rules")), Vec::new()),
             Task::Status if is_ready => (Answer::done(), Vec::new()),
-            Task::Status => (Answer::refused(code::NOT_AVAILABLE, self.not_ready()), Vec::new()),
+            Task::Status => (Answer::refused(code::NOT_AVAILABLE, self.not_ready().to_string()), Vec::new()),
         };
         asker.answer(reply);
         let must_flush = !changes.is_empty();
@@ -335,9 +337,12 @@ impl Agent {
 
     /// Answers plugins whose pods are isolated: the kernel has their rules, and no old connection of their addresses is left.
     fn answer_plugins(&mut self) {
-        let is_in_force = !self.is_behind && self.enforcer.generation().is_some();
-        let why = || self.errors.back().map_or("the kernel does not have the rules", |(_, error)| error.as_str());
-        self.plugins.flushed(if is_in_force { Ok(()) } else { Err(why()) }, &self.orders);
+        if !self.is_behind && self.enforcer.generation().is_some() {
+            self.plugins.in_force(&self.orders);
+        } else {
+            let why = self.errors.back().map_or("the kernel does not have the rules", |(_, error)| error.as_str());
+            self.plugins.not_in_force(why);
+        }
         self.plugins.expire((self.clock)());
     }
 
@@ -483,11 +488,13 @@ impl Agent {
         if asked.at.elapsed() >= PATIENCE {
             return;
         }
-        let text = match &asked.question {
-            Question::Status => self.status().to_string(),
-            Question::StatusJson => serde_json::to_string_pretty(&self.status()).unwrap_or_default(),
-            Question::Explain(name) => explain::chain(self.enforcer.ruleset(), name),
-        };
-        let _ = asked.answer.send(text);
+        match asked.question {
+            Question::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Question::Explain(name, answer) => {
+                let _ = answer.send(explain::chain(self.enforcer.ruleset(), &name));
+            }
+        }
     }
 }

@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use netpol_cni::protocol::SOCKET;
+use policy_agent::kernel::applier::ApplierKind;
 use serde::Deserialize;
+
+/// What is logged unless it is set. What the API client has to say, the source says with more sense.
+pub(crate) const LOG: &str = "info,kube_client=off,kube_runtime=off";
 
 /// Enforces Kubernetes NetworkPolicies for the pods of one node.
 #[derive(Parser, Debug)]
@@ -49,13 +54,13 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t = ApplierKind::Netlink)]
         applier: ApplierKind,
         /// The socket of the agent; the last ruleset beside it is removed too
-        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
     },
     /// Say whether the kernel holds what the objects say, and if not, why
     Status {
         /// The socket of the agent
-        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
         /// How to print it
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -76,7 +81,7 @@ pub(crate) enum Command {
         #[arg(long, env = "NETPOL_CNI_PLUGIN", value_name = "PATH")]
         plugin: Option<PathBuf>,
         /// The socket of the agent
-        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
     },
     /// Take the CNI plugin out of every chain of the node, so that pods start without an agent
@@ -111,7 +116,7 @@ pub(crate) enum Command {
         /// The name, as `nft list table inet netpol` shows it
         name: String,
         /// The socket of the agent
-        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = crate::config::SOCKET)]
+        #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
     },
 }
@@ -120,7 +125,7 @@ pub(crate) enum Command {
 #[derive(ClapArgs, Debug)]
 pub(crate) struct LoggingArgs {
     /// Which messages are logged, as of the agent
-    #[arg(long, env = "NETPOL_LOG", value_name = "FILTER", default_value = crate::config::LOG)]
+    #[arg(long, env = "NETPOL_LOG", value_name = "FILTER", default_value = LOG)]
     pub log: String,
     /// How messages are logged
     #[arg(long, env = "NETPOL_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
@@ -195,16 +200,6 @@ pub(crate) struct Settings {
     /// How messages are logged [default: text]
     #[arg(long, env = "NETPOL_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-}
-
-#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ApplierKind {
-    /// One nf_tables batch; needs no nft on the node
-    #[default]
-    Netlink,
-    /// One JSON document for `nft`
-    Nft,
 }
 
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -9,3 +9,14 @@ pub mod conflist;
 pub mod install;
 pub mod removal;
 mod replace;
+
+/// Why the CNI plugin is not in the node's chain.
+#[derive(Debug, thiserror::Error)]
+pub enum Unchained {
+    /// It cannot be put there.
+    #[error(transparent)]
+    Install(#[from] install::InstallError),
+    /// The agent is removed for good.
+    #[error("the agent's DaemonSet is deleted, and the CNI plugin was taken out of the chain")]
+    Removed,
+}

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use policy_agent::admin::status::{Status, visible};
+use policy_agent::denials::explain::ChainExplanation;
+use serde::de::DeserializeOwned;
 
 use crate::args::Output;
 
@@ -24,6 +26,15 @@ fn question(socket: &Path, line: &str) -> Result<String> {
     Ok(text)
 }
 
+/// An answer in JSON, and its text.
+fn json<T: DeserializeOwned>(socket: &Path, line: &str) -> Result<(T, String)> {
+    let text = question(socket, line)?;
+    let answer = serde_json::from_str(&text).with_context(|| {
+        format!("the agent at `{}` does not answer `{line}`, but `{}`", socket.display(), visible(text.trim_end()))
+    })?;
+    Ok((answer, text))
+}
+
 /// Prints, unless nobody reads any more.
 fn print(text: &str) -> Result<()> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
@@ -34,9 +45,7 @@ fn print(text: &str) -> Result<()> {
 
 /// `policy-agent status`.
 pub(crate) fn status(socket: &Path, output: Output) -> Result<ExitCode> {
-    let text = question(socket, "status json")?;
-    let status: Status = serde_json::from_str(&text)
-        .with_context(|| format!("the agent at `{}` gives no status, but `{}`", socket.display(), visible(text.trim_end())))?;
+    let (status, text): (Status, String) = json(socket, "status json")?;
     match output {
         Output::Json => print(&text)?,
         Output::Text => print(&status.to_string())?,
@@ -46,7 +55,10 @@ pub(crate) fn status(socket: &Path, output: Output) -> Result<ExitCode> {
 
 /// `policy-agent explain-chain NAME`.
 pub(crate) fn explain(socket: &Path, name: &str) -> Result<ExitCode> {
-    let text = question(socket, &format!("explain {name}"))?;
-    print(&text)?;
-    Ok(ExitCode::from(u8::from(text.starts_with("there is no"))))
+    let explanation: ChainExplanation = json(socket, &format!("explain json {name}"))?.0;
+    print(&explanation.to_string())?;
+    Ok(match explanation {
+        ChainExplanation::Found(_) => ExitCode::SUCCESS,
+        ChainExplanation::Unknown { .. } => ExitCode::FAILURE,
+    })
 }

@@ -4,19 +4,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-pub(crate) use netpol_cni::protocol::SOCKET;
+use netpol_cni::protocol::SOCKET;
 use policy_agent::chain::install::Chain;
+use policy_agent::kernel::applier::ApplierKind;
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::ObjectKey;
 use policy_input::cluster::Access;
 use policy_ruleset::DenyLog;
 
-use crate::args::{ApplierKind, DenyLogging, LogFormat, OwnNode, Protection, Settings};
+use crate::args::{DenyLogging, LOG, LogFormat, OwnNode, Protection, Settings};
 
 const LISTEN: &str = "127.0.0.1:9180";
 const LINES: u32 = 20;
-/// What the API client has to say, the source says with more sense.
-pub(crate) const LOG: &str = "info,kube_client=off,kube_runtime=off";
 const OFF: &str = "off";
 
 /// Where objects come from.

@@ -20,6 +20,7 @@ mod records;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -209,8 +210,34 @@ pub trait Enforcement: Send {
     fn forget(&mut self, held: &[Element]) -> Option<()>;
 
     /// Reports the look for a token.
-    fn looked(&mut self, token: u64, result: Result<(), String>);
+    fn looked(&mut self, token: u64, result: LookResult);
 }
+
+/// Why connections may outlive a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// What the node itself opened cannot be told from the rest.
+    #[error("cannot list the addresses of this node: {0}")]
+    NodeAddresses(#[source] io::Error),
+    /// The kernel does not list connections.
+    #[error("cannot list established connections: {0}")]
+    List(#[source] io::Error),
+    /// The enforcement thread does not judge now.
+    #[error("established connections cannot be judged while the rules are not in force")]
+    Judge,
+    /// The kernel does not delete a connection.
+    #[error("cannot delete an established connection: {0}")]
+    Delete(#[source] io::Error),
+    /// The kernel does not list what keeps connections cut.
+    #[error("cannot list what keeps connections cut: {0}")]
+    Held(#[source] io::Error),
+    /// The enforcement thread does not forget now what was cut at the addresses of an earlier owner.
+    #[error("the rules are not in force")]
+    Forget,
+}
+
+/// What a look came to, for everyone who waits for it.
+pub type LookResult = Result<(), Arc<LookError>>;
 
 /// The time.
 pub trait Clock: Send {
@@ -251,7 +278,7 @@ impl Enforcement for Queue {
         self.ask(|answer| Event::Forget(held.to_vec(), answer))
     }
 
-    fn looked(&mut self, token: u64, result: Result<(), String>) {
+    fn looked(&mut self, token: u64, result: LookResult) {
         // Without a loop, nothing waits for it.
         let _ = self.0.send(Event::Looked { token, result });
     }

@@ -1,12 +1,13 @@
 //! The kernel's table: putting transactions in force, and noticing when somebody else changes it.
 //!
 //! - `netlink`: the socket.
-//! - `appliers`: the two ways to apply a transaction.
+//! - `applier`: the two ways to apply a transaction.
 //! - `monitor`: what others do to the ruleset.
 //! - `reader`: what is in our table: whose it is, and its counters.
 //! - `fake`: a kernel for tests, with nf_tables' own rules about references.
 
 pub mod applier;
+#[cfg(any(test, feature = "testing"))]
 pub mod fake;
 pub mod monitor;
 pub(crate) mod netlink;

@@ -7,9 +7,11 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use netpol_cni::protocol::SOCKET;
 use policy_agent::admin::metrics::Metrics;
 use policy_agent::admin::{counters, http, socket};
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
+use policy_agent::chain::Unchained;
 use policy_agent::chain::conflist::PLUGIN;
 use policy_agent::chain::install::{Chain, InstallError, Kept, Outcome, copy_plugin};
 use policy_agent::chain::removal::Removal;
@@ -19,7 +21,7 @@ use policy_agent::enforcer::Enforcer;
 use policy_agent::enforcer::saved::{Saver, Store};
 use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::applier::{Applier, NetlinkApplier, NftApplier};
+use policy_agent::kernel::applier::{Applier, ApplierKind, NetlinkApplier, NftApplier};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::reader::Reader;
 use policy_agent::report;
@@ -35,7 +37,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{ApplierKind, CniArgs, LogFormat, LoggingArgs, Protection, Settings};
+use crate::args::{CniArgs, LogFormat, LoggingArgs, Protection, Settings};
 use crate::config::{Config, Objects};
 
 const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
@@ -59,16 +61,16 @@ fn start_logging(log: &str, format: LogFormat) -> Result<(ErrorCounter, WorkerGu
     Ok((dropped, guard))
 }
 
-fn open_applier(kind: ApplierKind, protection: Protection) -> Result<(Box<dyn Applier>, &'static str)> {
+fn open_applier(kind: ApplierKind, protection: Protection) -> Result<Box<dyn Applier>> {
     Ok(match kind {
         ApplierKind::Netlink => {
             let applier = NetlinkApplier::open().context("cannot open a netlink socket")?;
-            (Box::new(if protection == Protection::On { applier.protecting() } else { applier }), "netlink")
+            Box::new(if protection == Protection::On { applier.protecting() } else { applier })
         }
         ApplierKind::Nft => {
             let version = std::process::Command::new("nft").arg("--version").output();
             version.context("cannot run `nft`; install nftables, or use `--applier netlink`, which needs no nft")?;
-            (Box::new(NftApplier), "nft")
+            Box::new(NftApplier)
         }
     })
 }
@@ -79,7 +81,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let (dropped, _guard) = start_logging(&config.log, config.log_format)?;
     let mut reader = Reader::open().context("cannot open a netlink socket")?;
     reader.check()?;
-    let (applier, applier_name) = open_applier(config.applier, config.protection)?;
+    let applier = open_applier(config.applier, config.protection)?;
     let (mailbox, inbox) = queue();
     let touched = mailbox.clone();
     let monitor = Monitor::start(move |generation| {
@@ -114,7 +116,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         metrics: metrics.clone(),
         published: published.clone(),
         node: config.node.clone(),
-        applier: applier_name,
+        applier: config.applier,
         sandboxes: Sandboxes::new(config.node.clone(), records),
         clock: Box::new(Instant::now),
     };
@@ -134,7 +136,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let kept = config.chain.map(Kept::new);
     runtime.spawn(watch_for_end(removal(&config.objects, config.pod, kept.as_ref(), &mailbox), mailbox.clone()));
 
-    tracing::info!(node = config.node, applier = applier_name, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(node = config.node, applier = %config.applier, version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in policy_agent::admin::warnings::of_node() {
         tracing::warn!("{warning}");
     }
@@ -144,7 +146,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let source: Box<dyn Source> = match config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
         Objects::Cluster(access) => {
-            runtime.block_on(access.config()).map_err(|error| anyhow::anyhow!(error)).context(NO_CLUSTER)?;
+            runtime.block_on(access.config()).context(NO_CLUSTER)?;
             Box::new(Kubernetes::new(access, config.node.clone()))
         }
     };
@@ -178,7 +180,7 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     let _guard = start_logging(&logging.log, logging.log_format)?;
     // One of them waits for news.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let config = runtime.block_on(access.config()).map_err(|error| anyhow::anyhow!(error)).context(NO_CLUSTER)?;
+    let config = runtime.block_on(access.config()).context(NO_CLUSTER)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "reporting what cannot be honoured");
     // No pod is on a node without a name.
     let source = Box::new(Kubernetes::new(access, String::new()));
@@ -212,9 +214,9 @@ async fn watch_for_end(removal: Option<Arc<Removal>>, events: Mailbox) {
 fn removal(objects: &Objects, pod: Option<ObjectKey>, kept: Option<&Kept>, events: &Mailbox) -> Option<Arc<Removal>> {
     let (Objects::Cluster(access), Some(pod), Some(kept)) = (objects, pod, kept) else { return None };
     let events = events.clone();
-    let tell = move |why| {
+    let tell = move || {
         // The agent may have ended by itself.
-        let _ = events.send(Event::Chain(Some(why)));
+        let _ = events.send(Event::Chain(Err(Unchained::Removed)));
     };
     Some(Removal::new(access.clone(), pod, kept.clone(), tell))
 }
@@ -224,13 +226,13 @@ fn keep_chained(kept: Kept, events: Mailbox) -> Result<()> {
     let keep = move || {
         let mut last = None;
         kept.keep(|result| {
-            if let Ok(Outcome::Written(path)) = result {
+            if let Ok(Outcome::Written(path)) = &result {
                 tracing::info!(path = %path.display(), "the CNI plugin is chained");
             }
             let trouble = result.as_ref().err().map(ToString::to_string);
             let is_new = last.as_ref() != Some(&trouble);
-            last = Some(trouble.clone());
-            !is_new || events.send(Event::Chain(trouble)).is_ok()
+            last = Some(trouble);
+            !is_new || events.send(Event::Chain(result.map(drop).map_err(Unchained::Install))).is_ok()
         });
     };
     std::thread::Builder::new().name("cni".to_owned()).spawn(keep).context("cannot watch the CNI configuration")?;
@@ -256,7 +258,7 @@ pub(crate) fn install(place: &CniArgs, bin_dir: &Path, plugin: Option<&Path>, so
 
 /// Takes the CNI plugin out of the node's chains.
 pub(crate) fn uninstall(place: &CniArgs, stay: bool) -> Result<ExitCode> {
-    let chain = Chain { configurations: place.conf_dir.clone(), socket: crate::config::SOCKET.into() };
+    let chain = Chain { configurations: place.conf_dir.clone(), socket: SOCKET.into() };
     let changed = chain.uninstall()?;
     for path in &changed {
         println!("took the plugin out of `{}`", path.display());
@@ -279,13 +281,13 @@ pub(crate) fn cleanup(applier: ApplierKind, socket: &Path) -> Result<ExitCode> {
     let store = Store::beside(socket, "");
     store.remove().with_context(|| format!("cannot remove `{}`", store.path().display()))?;
     if reader.is_guard_present()? {
-        open_applier(applier, Protection::Off)?.0.apply_to_guard(&Transaction::remove(), None)?;
+        open_applier(applier, Protection::Off)?.apply_to_guard(&Transaction::remove(), None)?;
     }
     if !reader.is_present()? {
         println!("there is no table `inet {}`; nothing to remove", policy_ruleset::TABLE);
         return Ok(ExitCode::SUCCESS);
     }
-    open_applier(applier, Protection::Off)?.0.apply(&Transaction::remove(), None)?;
+    open_applier(applier, Protection::Off)?.apply(&Transaction::remove(), None)?;
     println!("removed the table `inet {}`: nothing is isolated any more", policy_ruleset::TABLE);
     Ok(ExitCode::SUCCESS)
 }

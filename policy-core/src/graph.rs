@@ -1,22 +1,33 @@
 //! The allow graph: groups of pods, what each may do, and the sets of peers that decisions refer to.
 //!
 //! The graph is filled by `compile` and read by `verdict`. It holds pods by *template* (one namespace, equal labels, equal named
-//! ports) and templates as members of *groups* (equal in the labels that selectors ask for), peers as *terms* (namespaces and pod selector) and *peer sets* (canonical unions of terms and address
-//! blocks), and one interned [`Decision`] per group and direction. Everything in it is canonical: the same objects give the
-//! same [`AllowGraph::canonical`] text, whatever the order they came in.
+//! ports) and templates as members of *groups* (equal in the labels that selectors ask for), peers as *terms* (namespaces and pod
+//! selector) and *peer sets* (canonical unions of terms and address blocks), and one interned [`Decision`] per group and direction.
+//! Everything in it is canonical: the same objects give the same text (`AllowGraph::canonical`), whatever the order they came in.
+//!
+//! - `endpoint`: who an address is.
+//! - `membership`: which ends a peer set holds, and what a port name means at an end.
+//! - `addresses`: who has an address.
+//! - `ids`, `intern`, `labels`, `records`: how the graph is stored.
+//! - `canonical`: what only tests ask.
 
 mod addresses;
+#[cfg(any(test, feature = "testing"))]
 mod canonical;
+mod endpoint;
 mod ids;
 mod intern;
 mod labels;
+mod membership;
 mod records;
 
 pub(crate) use addresses::AddressIndex;
+pub use endpoint::Endpoint;
 pub use ids::{DecisionId, GroupId, NamespaceId, NodeId, PeerSetId, PodId, PolicyId, TermId};
 pub(crate) use ids::{Id, LabelsId, PortsId, ScopeId, SelectorId, Symbol, TemplateId, id_at, index_of};
 pub(crate) use intern::{Interner, Store, Strings, hash_name, shrink_list, shrink_map, shrink_table};
 pub(crate) use labels::{CompiledSelector, LabelSet};
+pub(crate) use membership::{BlockBorders, BlockMiss};
 pub(crate) use records::{
     AskedKeys, Group, GroupKey, IdSet, NamedState, NamespaceRecord, NodeRecord, PeerRecord, PeerSetContent, PeerSetState,
     PodRecord, PolicyRecord, PortRecord, RuleRecord, Scope, ScopeState, Template, TemplateKey, TermIndex, TermKey, TermState,
@@ -30,9 +41,11 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use crate::model::{Direction, MOST_PEERS};
-use crate::sets::AddressSet;
+use crate::sets::{AddressSet, Transport};
 
 /// The per-pod L3/L4 allow graph of a snapshot.
+///
+/// Methods that decide about traffic are in [`verdict`](crate::verdict), and what one node must do is in [`plan`](crate::plan).
 ///
 /// Cost: pods cost their name and addresses; everything else is per group, term, peer set and policy.
 pub struct AllowGraph {
@@ -209,98 +222,9 @@ impl AllowGraph {
         self.groups.iter().map(|(id, ..)| id).collect()
     }
 
-    /// The peer sets that decisions refer to, sorted by id.
-    #[must_use]
-    pub fn peer_sets(&self) -> Vec<PeerSetId> {
-        self.peer_sets.iter().filter(|(_, _, state)| state.decisions > 0).map(|(id, ..)| id).collect()
-    }
-
-    /// The addresses of the pods that a peer set selects by label; sorted. Of an address with several claimants, every
-    /// claimant must match one of the set's terms (S2.5).
-    #[must_use]
-    pub fn members(&self, set: PeerSetId) -> Vec<IpAddr> {
-        self.selected(set, &[])
-    }
-
-    /// The [members](AllowGraph::members) of a set that are not members of `base`.
-    ///
-    /// Cost: what the two sets have in common by selector costs nothing.
-    #[must_use]
-    pub fn members_beyond(&self, set: PeerSetId, base: PeerSetId) -> Vec<IpAddr> {
-        let terms = &self.peer_sets.key(base).terms;
-        let mut out = self.selected(set, terms);
-        if !terms.is_empty() && !out.is_empty() {
-            out.retain(|address| self.peer_sets_at(*address).binary_search(&base).is_err());
-        }
-        out
-    }
-
-    /// What the terms of a set select, without these terms, which are sorted.
-    fn selected(&self, set: PeerSetId, without: &[TermId]) -> Vec<IpAddr> {
-        let mut out = Vec::new();
-        for term in self.peer_sets.key(set).terms.iter().filter(|term| without.binary_search(term).is_err()) {
-            let groups = &self.terms.data(*term).groups;
-            let is_in = |pod: &PodId| self.group_of(*pod).is_some_and(|group| groups.contains(group));
-            for pod in groups.to_vec().into_iter().flat_map(|group| self.pods_of(group)) {
-                let addresses = self.pod_addresses(pod).iter().copied();
-                out.extend(addresses.filter(|address| self.claimants(*address).iter().all(is_in)));
-            }
-        }
-        out.sort_unstable();
-        out.dedup();
-        out
-    }
-
-    /// The named ports of destinations that decisions refer to, sorted.
-    #[must_use]
-    pub fn named_atoms(&self) -> Vec<NamedAtom> {
-        self.named.iter().filter(|(_, state)| state.decisions > 0).map(|(atom, _)| *atom).collect()
-    }
-
-    /// Where a named port leads: every pod address that the atom's peers hold, with each number that the pod gives the name.
-    /// Sorted. Of an address with several claimants, every claimant must give the name that number (S1.54, S2.5).
-    ///
-    /// Cost: linear in pods.
-    #[must_use]
-    pub fn named_members(&self, atom: &NamedAtom) -> Vec<(IpAddr, u16)> {
-        let mut out = Vec::new();
-        for (group, key, _) in self.groups.iter() {
-            let ports = self.ports.key(key.ports);
-            if !ports.iter().any(|(name, transport, _)| (*name, *transport) == (atom.name, atom.transport)) {
-                continue;
-            }
-            for address in self.pods_of(group).flat_map(|pod| self.pod_addresses(pod)) {
-                out.extend(self.numbers_at(atom, *address).into_iter().map(|number| (*address, number)));
-            }
-        }
-        out.sort_unstable();
-        out.dedup();
-        out
-    }
-
-    /// The named ports of this name and protocol that decisions refer to.
-    pub(crate) fn named_like(&self, name: Symbol, transport: crate::sets::Transport) -> impl Iterator<Item = NamedAtom> + '_ {
-        let first = NamedAtom { name, transport, peers: PeerSetId::FIRST };
-        self.named.range(first..).map(|(atom, _)| *atom).take_while(move |atom| (atom.name, atom.transport) == (name, transport))
-    }
-
-    /// The numbers of a named port at one address; none when the address is not among the atom's peers.
-    pub(crate) fn numbers_at(&self, atom: &NamedAtom, address: IpAddr) -> SmallVec<[u16; 1]> {
-        let groups: SmallVec<[GroupId; 1]> = self.claimants(address).iter().filter_map(|pod| self.group_of(*pod)).collect();
-        let Some(first) = groups.first() else { return SmallVec::new() };
-        let ports = |group: GroupId| self.ports.key(self.groups.key(group).ports);
-        let is_everywhere = |port: &PortRecord| groups.iter().all(|group| ports(*group).contains(port));
-        let own = ports(*first).iter().filter(|port| (port.0, port.1) == (atom.name, atom.transport));
-        let numbers: SmallVec<[u16; 1]> = own.filter(|port| is_everywhere(port)).map(|port| port.2).collect();
-        let peers = self.peer_sets.key(atom.peers);
-        let is_in = |term: &TermId| groups.iter().all(|group| self.terms.data(*term).groups.contains(*group));
-        let is_peer = !numbers.is_empty() && (peers.blocks.contains(address) || peers.terms.iter().any(is_in));
-        if is_peer { numbers } else { SmallVec::new() }
-    }
-
     /// The name and the protocol of a named port.
     #[must_use]
-    pub fn named_port(&self, atom: &NamedAtom) -> (&str, crate::sets::Transport) {
+    pub fn named_port(&self, atom: &NamedAtom) -> (&str, Transport) {
         (self.strings.text(atom.name), atom.transport)
     }
 

@@ -1,18 +1,25 @@
-//! Allow or deny, and why. Nothing else in the project decides about traffic.
+//! Allow or deny, and why. Nothing else in the project decides about traffic. Whether a peer set holds an end, and what a port name
+//! means there, is answered by [`graph`](crate::graph).
 //!
-//! - `judge`: who an address is, one flow, and all ports of a pair (S3.15).
-//! - `explain`: the same for people: which policies isolate, which rule allows, why the others do not, and the nearest miss.
-//! - `survey`: every connection between workloads, and with the address space outside.
-//! - `connections`: the survey as a petgraph, for paths.
+//! - `judge`: one flow, and all ports of a pair (S3.15).
+//! - `explain`: the same for people: which policies isolate, which rule allows, why the others do not.
+//! - `miss`: the smallest edit that would allow what is denied.
+//! - `question`: what a rule means for a question.
+//! - `reference`: policies, rules and requirements as explanations name them.
+//! - `matrix`: every connection between workloads, and with the address space outside.
+//! - `connections`: the matrix as a petgraph, for paths.
 
 mod connections;
 mod explain;
 mod judge;
 mod matrix;
 mod miss;
+mod question;
+mod reference;
 
 pub use connections::Connections;
-pub use explain::{PolicyRef, RuleExplanation, RuleRef, SideExplanation};
-pub use judge::{Cause, Endpoint, Flow, Verdict};
+pub use explain::{RuleExplanation, SideExplanation};
+pub use judge::{Cause, Flow, Verdict};
 pub use matrix::{ConnectivityMatrix, ExternalPorts, PairPorts, WorkloadPods};
 pub use miss::NearMiss;
+pub use reference::{PolicyRef, RuleRef};

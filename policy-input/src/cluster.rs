@@ -9,7 +9,7 @@ mod access;
 pub mod read;
 mod shape;
 
-pub use access::Access;
+pub use access::{Access, AccessError};
 pub use shape::FieldMask;
 
 /// An error with its causes, each said once: kube's errors repeat some of theirs, and leave others to be asked for.

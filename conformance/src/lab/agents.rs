@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use policy_agent::admin::metrics::Metrics;
+use policy_agent::admin::status::Status;
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, Question, queue};
 use policy_agent::connections::{self, Conntrack};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
-use policy_agent::kernel::applier::NetlinkApplier;
+use policy_agent::kernel::applier::{ApplierKind, NetlinkApplier};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::reader::Reader;
 use policy_agent::sandboxes::Sandboxes;
@@ -20,7 +21,6 @@ use policy_core::compile;
 use policy_core::manifest::Snapshot;
 use policy_core::model::Change;
 use policy_ruleset::{DenyLog, Options};
-use serde_json::Value;
 
 use super::Network;
 
@@ -82,7 +82,7 @@ fn start(node: &str) -> Handle {
         metrics: metrics.clone(),
         published: Arc::new(Published::default()),
         node: node.to_owned(),
-        applier: "netlink",
+        applier: ApplierKind::Netlink,
         sandboxes: Sandboxes::new(node.to_owned(), None),
         clock: Box::new(Instant::now),
     };
@@ -140,11 +140,11 @@ impl Agents {
         for node in self.by_node.keys() {
             let deadline = Instant::now() + Duration::from_secs(20);
             loop {
-                let status: Value = serde_json::from_str(&self.ask(node, Question::StatusJson)).expect("JSON");
-                if status["is_in_sync"] == true && status["news_in_force"] == self.told {
+                let status = self.status(node);
+                if status.is_in_sync && status.news_in_force == self.told {
                     break;
                 }
-                assert!(Instant::now() < deadline, "{node} does not get in sync: {status}");
+                assert!(Instant::now() < deadline, "{node} does not get in sync: {status:?}");
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -156,14 +156,14 @@ impl Agents {
         &self.by_node[node].metrics
     }
 
-    /// Asks the agent of a node.
+    /// The status of the agent of a node.
     ///
     /// # Panics
     /// When it does not answer.
     #[must_use]
-    pub fn ask(&self, node: &str, question: Question) -> String {
+    pub fn status(&self, node: &str) -> Status {
         let (tell, told) = channel();
-        self.by_node[node].events.send(Event::Ask(question, tell)).expect("the agent runs");
+        self.by_node[node].events.send(Event::Ask(Question::Status(tell))).expect("the agent runs");
         told.recv().expect("the agent answers")
     }
 }

@@ -1,6 +1,6 @@
 //! The way to the agent.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,45 +8,91 @@ use std::time::Instant;
 
 use crate::protocol::{Answer, LONGEST, Request, Task, VERSION};
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The thread that asks cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The agent takes longer than the deadline allows.
+    #[error("the agent at {} does not answer in time", .0.display())]
+    Timeout(PathBuf),
+    /// The thread that asks ended without a result.
+    #[error("the agent at {} cannot be asked", .0.display())]
+    Aborted(PathBuf),
+    /// No agent has the socket.
+    #[error("no agent listens at {}: {source}", .socket.display())]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The question cannot be written as JSON.
+    #[error("cannot write the question as JSON: {0}")]
+    Encode(#[source] serde_json::Error),
+    /// The question cannot be sent, or the answer cannot be read.
+    #[error("the agent at {} does not answer: {source}", .socket.display())]
+    Exchange {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection ended before the answer.
+    #[error("the agent at {} closed the connection without an answer", .0.display())]
+    Closed(PathBuf),
+    /// The answer has another form than [`Answer`].
+    #[error("the agent at {} gives no answer of version {VERSION}: {source}", .socket.display())]
+    Decode {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The answer is of another version.
+    #[error("the agent at {} answers in version {version}, and this plugin asks in version {VERSION}", .socket.display())]
+    Version {
+        /// The socket.
+        socket: PathBuf,
+        /// The version of the answer.
+        version: u32,
+    },
+}
+
 /// Asks the agent behind a socket, and waits for the answer until `deadline`: connecting, writing and reading together.
 ///
 /// # Errors
-/// In words, when there is no agent, or none that answers in time and in the same version.
-pub fn ask(socket: &Path, task: Task, deadline: Instant) -> Result<Answer, String> {
+/// When there is no agent, or none that answers in time and in the same version.
+pub fn ask(socket: &Path, task: Task, deadline: Instant) -> Result<Answer, AskError> {
     let (tell, told) = channel();
     let place = socket.to_owned();
     // A time-out of the socket would bound each byte, and nothing would bound connecting to an agent whose queue is full. The
     // thread ends with the process.
     let exchange = move || drop(tell.send(exchange(&place, task)));
-    let thread = std::thread::Builder::new().name("ask".to_owned()).spawn(exchange);
-    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    std::thread::Builder::new().name("ask".to_owned()).spawn(exchange).map_err(AskError::Thread)?;
     told.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap_or_else(|error| {
-        let why = match error {
-            RecvTimeoutError::Timeout => "does not answer in time",
-            RecvTimeoutError::Disconnected => "cannot be asked",
-        };
-        Err(format!("the agent at {} {why}", socket.display()))
+        Err(match error {
+            RecvTimeoutError::Timeout => AskError::Timeout(socket.to_owned()),
+            RecvTimeoutError::Disconnected => AskError::Aborted(socket.to_owned()),
+        })
     })
 }
 
-fn exchange(socket: &PathBuf, task: Task) -> Result<Answer, String> {
-    let place = socket.display();
-    let stream = UnixStream::connect(socket).map_err(|error| format!("no agent listens at {place}: {error}"))?;
-    let failed = |error: std::io::Error| format!("the agent at {place} does not answer: {error}");
-    let request = serde_json::to_string(&Request { version: VERSION, task }).map_err(|error| error.to_string())?;
+fn exchange(socket: &Path, task: Task) -> Result<Answer, AskError> {
+    let place = || socket.to_owned();
+    let stream = UnixStream::connect(socket).map_err(|source| AskError::Connect { socket: place(), source })?;
+    let failed = |source| AskError::Exchange { socket: place(), source };
+    let request = serde_json::to_string(&Request { version: VERSION, task }).map_err(AskError::Encode)?;
     (&stream).write_all(format!("{request}\n").as_bytes()).map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream).take(LONGEST).read_line(&mut line).map_err(failed)?;
     if line.is_empty() {
-        return Err(format!("the agent at {place} closed the connection without an answer"));
+        return Err(AskError::Closed(place()));
     }
-    let answer: Answer = serde_json::from_str(&line)
-        .map_err(|error| format!("the agent at {place} gives no answer of version {VERSION}: {error}"))?;
+    let answer: Answer = serde_json::from_str(&line).map_err(|source| AskError::Decode { socket: place(), source })?;
     if answer.version != VERSION {
-        return Err(format!(
-            "the agent at {place} answers in version {}, and this plugin asks in version {VERSION}",
-            answer.version
-        ));
+        return Err(AskError::Version { socket: place(), version: answer.version });
     }
     Ok(answer)
 }
@@ -59,7 +105,7 @@ mod tests {
     use super::*;
 
     /// What a plugin gets from an agent that does this with each connection.
-    fn answer_of(patience: Duration, act: impl Fn(UnixStream) + Send + 'static) -> Result<Answer, String> {
+    fn answer_of(patience: Duration, act: impl Fn(UnixStream) + Send + 'static) -> Result<Answer, AskError> {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -68,7 +114,7 @@ mod tests {
     }
 
     /// What a plugin gets from an agent that reads the request and answers with this.
-    fn answer_to(text: &'static str) -> Result<Answer, String> {
+    fn answer_to(text: &'static str) -> Result<Answer, AskError> {
         answer_of(SOON, move |mut stream| {
             let _ = BufReader::new(&stream).read_line(&mut String::new());
             let _ = stream.write_all(text.as_bytes());
@@ -87,7 +133,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        assert!(result.unwrap_err().contains("in time") && start.elapsed() < SOON);
+        assert!(matches!(result, Err(AskError::Timeout(_))) && start.elapsed() < SOON);
     }
 
     #[test]
@@ -107,7 +153,7 @@ mod tests {
                 Err(_) => break ask(&socket, Task::Status, Instant::now() + Duration::from_millis(300)),
             }
         };
-        assert!(result.unwrap_err().contains("in time") && start.elapsed() < 3 * SOON);
+        assert!(matches!(result, Err(AskError::Timeout(_))) && start.elapsed() < 3 * SOON);
     }
 
     #[test]
@@ -124,8 +170,8 @@ mod tests {
             assert!(result.is_err(), "{text}: {result:?}");
         }
         let newer = "{\"version\":3,\"result\":\"done\"}\n";
-        assert!(answer_to(newer).unwrap_err().contains("version 3"));
+        assert!(answer_to(newer).unwrap_err().to_string().contains("version 3"));
         let good = "{\"version\":2,\"result\":\"done\"}\n";
-        assert_eq!(answer_to(good), Ok(Answer::done()));
+        assert_eq!(answer_to(good).unwrap(), Answer::done());
     }
 }

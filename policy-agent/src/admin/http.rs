@@ -178,8 +178,8 @@ impl Server {
                 (StatusCode::SERVICE_UNAVAILABLE, text.into())
             }
             "/readyz" => match self.published.readiness() {
-                Ok(text) => (StatusCode::OK, (text + "\n").into()),
-                Err(text) => (StatusCode::SERVICE_UNAVAILABLE, (text + "\n").into()),
+                Ok(ready) => (StatusCode::OK, format!("{ready}\n").into()),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n").into()),
             },
             _ => (StatusCode::NOT_FOUND, Bytes::from_static(b"there are /metrics, /healthz and /readyz\n")),
         }
@@ -278,6 +278,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+    use crate::agent::Ready;
 
     fn server() -> (SocketAddr, Arc<Published>, Metrics) {
         let (published, metrics) = (Arc::new(Published::default()), Metrics::new().unwrap());
@@ -300,7 +301,7 @@ mod tests {
         published.beat(Instant::now());
         assert!(ask(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200"));
         assert!(ask(address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 503"));
-        published.set_readiness(Ok("ready".to_owned()));
+        published.set_readiness(Ok(Ready::default()));
         assert!(ask(address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200"));
         assert!(ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").contains("netpol_in_sync 0"));
         assert!(ask(address, "GET /other HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 404"));

@@ -14,7 +14,7 @@ use std::time::Duration;
 use netpol_cni::protocol::{self, Answer, LONGEST, Task, code};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::agent::{Asker, Event, Mailbox, Question};
+use crate::agent::{Asker, Event, Mailbox, Question, Refused};
 use crate::interfaces::Watch;
 
 /// A client must ask, and read its answer, in this time.
@@ -95,13 +95,19 @@ fn answer(stream: &Arc<UnixStream>, events: &Mailbox, interfaces: &Watch) -> io:
     if line.starts_with('{') {
         return out.write_all(answer_plugin(&line, stream, events, interfaces)?.as_bytes());
     }
-    let question = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
-        ("status", "json") => Question::StatusJson,
-        ("status", _) => Question::Status,
-        ("explain", name) => Question::Explain(name.to_owned()),
+    let text = match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
+        ("status", format) => ask(events, Question::Status).and_then(|status| match format {
+            "json" => Ok(serde_json::to_string_pretty(&status)?),
+            _ => Ok(status.to_string()),
+        }),
+        ("explain", rest) => {
+            let (is_json, name) = rest.strip_prefix("json ").map_or((false, rest), |name| (true, name));
+            ask(events, |answer| Question::Explain(name.to_owned(), answer))
+                .and_then(|found| Ok(if is_json { serde_json::to_string(&found)? } else { found.to_string() }))
+        }
         _ => return Ok(()),
     };
-    let text = ask(events, question).unwrap_or_else(|why| format!("the agent does not answer: {why}\n"));
+    let text = text.unwrap_or_else(|why| format!("the agent does not answer: {why}\n"));
     out.write_all(text.as_bytes())
 }
 
@@ -138,14 +144,28 @@ fn is_open(stream: &UnixStream) -> bool {
     result.is_err() || !polled.iter().any(is_closed)
 }
 
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The loop does not take it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The loop does not answer in time.
+    #[error("its loop is busy")]
+    Busy,
+    /// The answer cannot be written.
+    #[error("cannot write the answer as JSON: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
 /// Asks the agent's loop.
 ///
 /// # Errors
-/// In words, when it does not answer in time.
-pub fn ask(events: &Mailbox, question: Question) -> Result<String, String> {
+/// When it does not take the question, or does not answer in time.
+pub fn ask<T>(events: &Mailbox, question: impl FnOnce(Sender<T>) -> Question) -> Result<T, AskError> {
     let (answer, answered) = channel();
-    events.send(Event::Ask(question, answer)).map_err(|error| error.to_string())?;
-    answered.recv_timeout(PATIENCE).map_err(|_| "its loop is busy".to_owned())
+    events.send(Event::Ask(question(answer)))?;
+    answered.recv_timeout(PATIENCE).map_err(|_| AskError::Busy)
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use netpol_cni::protocol::{Answer, code};
 
 use super::queue::Asker;
-use crate::connections::{Order, Scope};
+use crate::connections::{LookError, LookResult, Order, Scope};
 
 /// The plugin waits for ten seconds; its refusal must reach it before.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -32,6 +33,26 @@ struct Waiting {
     deadline: Instant,
 }
 
+impl Waiting {
+    /// The runtime tries again.
+    fn refuse(self, why: &Delayed) {
+        self.asker.answer(Answer::refused(code::TRY_AGAIN, why.to_string()));
+    }
+}
+
+/// Why a pod cannot start yet.
+#[derive(Debug, thiserror::Error)]
+enum Delayed {
+    #[error("{0}")]
+    Rules(String),
+    #[error("connections cannot be looked at")]
+    NoLook,
+    #[error("connections of an earlier owner of the address are left: {0}")]
+    Connections(Arc<LookError>),
+    #[error("the rules or the connections of the pod took too long")]
+    Late,
+}
+
 /// ADDs that wait, oldest first.
 #[derive(Default)]
 pub(super) struct Plugins {
@@ -46,36 +67,38 @@ impl Plugins {
         self.waiting.push(Waiting { token: self.last_token, stage: Stage::Rules(addresses), asker, deadline: now + PATIENCE });
     }
 
-    /// The rules are in force, or why they are not.
-    pub(super) fn flushed(&mut self, result: Result<(), &str>, orders: &Sender<Order>) {
+    /// The rules are in force: the connections are looked at next.
+    pub(super) fn in_force(&mut self, orders: &Sender<Order>) {
         let refused = self.waiting.extract_if(.., |waiting| {
             let Stage::Rules(addresses) = &mut waiting.stage else { return false };
-            if result.is_err() {
-                return true;
-            }
             let scope = Scope::Addresses(std::mem::take(addresses));
             waiting.stage = Stage::Connections;
             orders.send(Order { scope, token: Some(waiting.token), has_gains: false }).is_err()
         });
-        let why = result.err().unwrap_or("connections cannot be looked at");
-        refused.for_each(|waiting| waiting.asker.answer(Answer::refused(code::TRY_AGAIN, why)));
+        refused.for_each(|waiting| waiting.refuse(&Delayed::NoLook));
+    }
+
+    /// The rules are not in force, and why.
+    pub(super) fn not_in_force(&mut self, why: &str) {
+        let delayed = Delayed::Rules(why.to_owned());
+        let is_refused = |waiting: &mut Waiting| matches!(waiting.stage, Stage::Rules(_));
+        self.waiting.extract_if(.., is_refused).for_each(|waiting| waiting.refuse(&delayed));
     }
 
     /// The connections of an ADD have been looked at.
-    pub(super) fn looked(&mut self, token: u64, result: Result<(), String>) {
+    pub(super) fn looked(&mut self, token: u64, result: LookResult) {
         let Some(place) = self.waiting.iter().position(|waiting| waiting.token == token) else { return };
-        self.waiting.remove(place).asker.answer(match result {
-            Ok(()) => Answer::done(),
-            Err(error) => {
-                Answer::refused(code::TRY_AGAIN, format!("connections of an earlier owner of the address are left: {error}"))
-            }
-        });
+        let waiting = self.waiting.remove(place);
+        match result {
+            Ok(()) => waiting.asker.answer(Answer::done()),
+            Err(error) => waiting.refuse(&Delayed::Connections(error)),
+        }
     }
 
     /// Refuses those that have waited too long.
     pub(super) fn expire(&mut self, now: Instant) {
         for waiting in self.waiting.extract_if(.., |waiting| now >= waiting.deadline) {
-            waiting.asker.answer(Answer::refused(code::TRY_AGAIN, "the rules or the connections of the pod took too long"));
+            waiting.refuse(&Delayed::Late);
         }
     }
 

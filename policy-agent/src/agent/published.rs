@@ -1,6 +1,7 @@
 //! What the loop shows to those who must not ask it: heartbeat, readiness, and which chain counts for which group.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,12 +14,49 @@ pub const SILENCE: Duration = Duration::from_secs(40);
 /// Direction and group of pods that a chain counts for, by the chain's name.
 pub type Groups = BTreeMap<String, (String, String)>;
 
+/// A ruleset of this agent is in force.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ready {
+    /// A line for everything that may have changed unseen.
+    pub stale: Vec<String>,
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ready")?;
+        self.stale.iter().try_for_each(|line| write!(f, "\n{line}"))
+    }
+}
+
+/// Why no ruleset of this agent is in force, or not the whole of it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotReady {
+    /// The loop has not made a round.
+    #[error("the agent has not started yet")]
+    NotStarted,
+    /// An object or a file cannot be read.
+    #[error("the rules of an earlier run stay until everything can be read: {0}")]
+    Unreadable(String),
+    /// The source is not complete, and a watch has trouble.
+    #[error("the source has not been read completely yet: {0}")]
+    SourceTrouble(String),
+    /// The source is not complete.
+    #[error("the source has not been read completely yet")]
+    Listing,
+    /// The last transaction failed.
+    #[error("the rules of this node are not in force: {0}")]
+    Failed(String),
+    /// There was no transaction yet.
+    #[error("the rules of this node are not in force yet")]
+    Pending,
+}
+
 /// What the loop shows.
 pub struct Published {
     made: Instant,
     /// Milliseconds from `made` to the last beat.
     last_beat: AtomicU64,
-    readiness: Mutex<Result<String, String>>,
+    readiness: Mutex<Result<Ready, NotReady>>,
     groups: Mutex<Arc<Groups>>,
 }
 
@@ -27,7 +65,7 @@ impl Default for Published {
         Self {
             made: Instant::now(),
             last_beat: AtomicU64::new(0),
-            readiness: Mutex::new(Err("the agent has not started yet".to_owned())),
+            readiness: Mutex::new(Err(NotReady::NotStarted)),
             groups: Mutex::default(),
         }
     }
@@ -46,15 +84,15 @@ impl Published {
         age.saturating_sub(Duration::from_millis(self.last_beat.load(Ordering::Relaxed)))
     }
 
-    pub(crate) fn set_readiness(&self, readiness: Result<String, String>) {
+    pub(crate) fn set_readiness(&self, readiness: Result<Ready, NotReady>) {
         *self.readiness.lock().unwrap_or_else(PoisonError::into_inner) = readiness;
     }
 
-    /// `ready`, with a line for everything that may have changed unseen; or why it is not.
+    /// Whether a ruleset of this agent is in force.
     ///
     /// # Errors
-    /// When no ruleset of this agent is in force.
-    pub fn readiness(&self) -> Result<String, String> {
+    /// When none is.
+    pub fn readiness(&self) -> Result<Ready, NotReady> {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use netpol_cni::protocol::{Answer, Task};
 use policy_ruleset::Element;
 
-use crate::connections::Tuple;
+use crate::admin::status::Status;
+use crate::chain::Unchained;
+use crate::connections::{LookResult, Tuple};
+use crate::denials::explain::ChainExplanation;
 use crate::denials::nflog::Sample;
 use crate::interfaces::Interface;
 use crate::source::SourceUpdate;
@@ -36,12 +39,12 @@ pub enum Event {
     Touched(Option<u32>),
     /// A packet was denied.
     Denied(Sample),
-    /// A question, and where its answer goes.
-    Ask(Question, Sender<String>),
+    /// A question.
+    Ask(Question),
     /// A request of the CNI plugin, and who asked.
     Sandbox(Task, Asker),
     /// The CNI plugin is in the node's chain, or why it is not.
-    Chain(Option<String>),
+    Chain(Result<(), Unchained>),
     /// Ends of pairs among the node's interfaces, when they are different from before.
     Interfaces(Vec<Interface>),
     /// Which of these tracked connections are to be cut: an answer for each of them, in order.
@@ -55,21 +58,18 @@ pub enum Event {
         /// The token of the order.
         token: u64,
         /// Why some connections may be left.
-        result: Result<(), String>,
+        result: LookResult,
     },
     /// Stop. The table stays in force (S3.12).
     Stop,
 }
 
-/// What can be asked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What can be asked, and where the answer goes.
 pub enum Question {
-    /// The state of the agent, for people.
-    Status,
-    /// The same as JSON.
-    StatusJson,
+    /// The state of the agent.
+    Status(Sender<Status>),
     /// What a chain or set of the table stands for.
-    Explain(String),
+    Explain(String, Sender<ChainExplanation>),
 }
 
 /// Who made a request of the CNI plugin.
@@ -99,7 +99,6 @@ impl Asker {
 /// A question that waits.
 pub(super) struct Asked {
     pub(super) question: Question,
-    pub(super) answer: Sender<String>,
     pub(super) at: Instant,
 }
 
@@ -121,10 +120,10 @@ struct Waiting {
     news: VecDeque<SourceUpdate>,
     /// Whether the next of tasks and news is one of the tasks.
     is_task_next: bool,
-    chain: Option<Option<String>>,
+    chain: Option<Result<(), Unchained>>,
     /// The last that was read.
     interfaces: Option<Vec<Interface>>,
-    looked: VecDeque<(u64, Result<(), String>)>,
+    looked: VecDeque<(u64, LookResult)>,
     batches: VecDeque<Batch>,
     questions: VecDeque<Asked>,
     samples: VecDeque<Sample>,
@@ -250,7 +249,7 @@ impl Mailbox {
             Event::Interfaces(seen) => waiting.interfaces = Some(seen),
             Event::Looked { token, result } => waiting.looked.push_back((token, result)),
             Event::Ask(..) if waiting.questions.len() >= MOST_QUESTIONS => return Err(Refused::Full),
-            Event::Ask(question, answer) => waiting.questions.push_back(Asked { question, answer, at: Instant::now() }),
+            Event::Ask(question) => waiting.questions.push_back(Asked { question, at: Instant::now() }),
             Event::Denied(_) if waiting.samples.len() >= MOST_SAMPLES => {
                 waiting.lost_samples += 1;
                 return Err(Refused::Full);
@@ -334,7 +333,7 @@ mod tests {
         let (mailbox, inbox) = queue();
         let (answer, _answers) = channel();
         let (reply, _replies) = channel();
-        let ask = || mailbox.send(Event::Ask(Question::Status, reply.clone()));
+        let ask = || mailbox.send(Event::Ask(Question::Status(reply.clone())));
         assert_eq!((0..100).filter(|_| ask().is_err()).count(), 100 - MOST_QUESTIONS);
         let add = || mailbox.send(Event::Sandbox(Task::Status, Asker::new(answer.clone(), || true)));
         assert_eq!((0..2000).filter(|_| add().is_err()).count(), 2000 - MOST_TASKS);
@@ -367,7 +366,7 @@ mod tests {
     fn a_stopped_agent_takes_nothing_and_keeps_nobody_waiting() {
         let (mailbox, inbox) = queue();
         let (answer, answers) = channel();
-        mailbox.send(Event::Ask(Question::Status, answer)).unwrap();
+        mailbox.send(Event::Ask(Question::Status(answer))).unwrap();
         let source = {
             let mailbox = mailbox.clone();
             std::thread::spawn(move || {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use policy_core::graph::{GroupId, TooLarge};
 use policy_core::model::Direction;
 
-use super::Agent;
+use super::{Agent, NotReady, Ready};
 use crate::admin::metrics::seconds;
 use crate::admin::status::{self, Status};
 use crate::admin::warnings;
@@ -49,22 +49,17 @@ impl Agent {
         [("namespaces", counts.namespaces), ("pods", counts.pods), ("policies", counts.policies), ("groups", counts.groups)]
     }
 
-    /// `ready`, and what is not as fresh as it should be. Enforcement goes on with what is known, so that is no reason not to be
-    /// ready.
-    fn readiness(&self) -> Result<String, String> {
-        if self.is_in_force {
-            let lines = std::iter::once("ready".to_owned()).chain(self.stale());
-            return Ok(lines.collect::<Vec<_>>().join("\n"));
-        }
-        Err(self.not_ready())
+    /// Enforcement goes on with what is known, so that it is not fresh is no reason not to be ready.
+    fn readiness(&self) -> Result<Ready, NotReady> {
+        if self.is_in_force { Ok(Ready { stale: self.stale() }) } else { Err(self.not_ready()) }
     }
 
     /// Why no ruleset of this agent is in force, or not the whole of it.
-    pub(super) fn not_ready(&self) -> String {
+    pub(super) fn not_ready(&self) -> NotReady {
         match self.errors.back() {
             _ if !self.has_all => self.untold(),
-            Some((_, error)) => format!("the rules of this node are not in force: {error}"),
-            None => "the rules of this node are not in force yet".to_owned(),
+            Some((_, error)) => NotReady::Failed(error.clone()),
+            None => NotReady::Pending,
         }
     }
 
@@ -108,12 +103,12 @@ impl Agent {
     }
 
     /// Why nothing is put in force yet.
-    fn untold(&self) -> String {
+    fn untold(&self) -> NotReady {
         match self.problems.first() {
-            Some(problem) => format!("the rules of an earlier run stay until everything can be read: {problem}"),
+            Some(problem) => NotReady::Unreadable(problem.to_string()),
             None => match (self.pulse)().into_iter().find_map(|fresh| fresh.trouble) {
-                Some(trouble) => format!("the source has not been read completely yet: {trouble}"),
-                None => "the source has not been read completely yet".to_owned(),
+                Some(trouble) => NotReady::SourceTrouble(trouble),
+                None => NotReady::Listing,
             },
         }
     }
@@ -121,7 +116,7 @@ impl Agent {
     pub(super) fn status(&self) -> Status {
         let ruleset = self.enforcer.ruleset();
         let why_not = if !self.has_all {
-            Some(self.untold())
+            Some(self.untold().to_string())
         } else if self.enforcer.generation().is_none() {
             Some(self.errors.back().map_or("the table is about to be replaced".to_owned(), |(_, error)| error.clone()))
         } else {
@@ -130,7 +125,7 @@ impl Agent {
         Status {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            applier: self.applier.to_owned(),
+            applier: self.applier.to_string(),
             source: self.source.clone(),
             is_in_sync: why_not.is_none(),
             why_not,

@@ -15,7 +15,7 @@ use policy_ruleset::{DenyLog, Options};
 
 use super::*;
 use crate::admin::status::Status;
-use crate::connections::{Scope, Tuple};
+use crate::connections::{LookError, Scope, Tuple};
 use crate::denials::nflog::Sample;
 use crate::kernel::fake::{FakeKernel, Trouble};
 
@@ -72,7 +72,7 @@ impl Bench {
             metrics: Metrics::new().unwrap(),
             published: Arc::new(Published::default()),
             node: "n1".to_owned(),
-            applier: "netlink",
+            applier: ApplierKind::Netlink,
             sandboxes: Sandboxes::new("n1".to_owned(), None),
             clock: Box::new(move || {
                 let mut now = time.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,9 +132,9 @@ impl Bench {
 
     fn status(&mut self) -> Status {
         let (answer, answered) = channel();
-        self.mailbox.send(Event::Ask(Question::StatusJson, answer)).unwrap();
+        self.mailbox.send(Event::Ask(Question::Status(answer))).unwrap();
         assert!(self.agent.round());
-        serde_json::from_str(&answered.try_recv().unwrap()).unwrap()
+        answered.try_recv().unwrap()
     }
 }
 
@@ -164,7 +164,7 @@ fn questions_and_samples_lose_against_changes() {
         protocol: Protocol::Port(Transport::Tcp, 80),
     };
     for _ in 0..1000 {
-        let _ = bench.mailbox.send(Event::Ask(Question::Status, answer.clone()));
+        let _ = bench.mailbox.send(Event::Ask(Question::Status(answer.clone())));
         let _ = bench.mailbox.send(Event::Denied(Sample { chain: "in-x/a".to_owned(), flow }));
     }
     bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
@@ -262,7 +262,10 @@ fn an_add_that_cannot_be_closed_in_time_is_refused() {
     let failed = bench.add("two", "10.0.0.8");
     assert!(bench.agent.round());
     let token = bench.orders.try_iter().find_map(|order| order.token).unwrap();
-    bench.mailbox.send(Event::Looked { token, result: Err("no memory".to_owned()) }).unwrap();
+    bench
+        .mailbox
+        .send(Event::Looked { token, result: Err(Arc::new(LookError::Delete(std::io::Error::other("no memory")))) })
+        .unwrap();
     assert!(bench.agent.round());
     let failed = failed.try_recv().unwrap();
     let refusal = failed.refusal();

@@ -22,7 +22,7 @@ use kube::api::{WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use policy_core::model::ObjectKey;
-use policy_input::cluster::{Access, full_text};
+use policy_input::cluster::{Access, AccessError, full_text};
 
 use self::evidence::{Evidence, Observation, Owner, Verdict};
 use crate::chain::install::Kept;
@@ -39,6 +39,26 @@ const SUCCESSOR: Duration = Duration::from_secs(5);
 /// The last look must end before the kubelet kills the agent.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
+/// Why it is not known what has become of the DaemonSet.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("cannot make a client of the API: {0}")]
+    Client(#[source] kube::Error),
+    #[error("cannot watch the DaemonSet: {0}")]
+    Watch(#[source] kube::Error),
+    /// The API server ended the watch with a status.
+    #[error("{0}")]
+    Refused(String),
+    #[error("no DaemonSet owns the pod `{0}`")]
+    NoOwner(ObjectKey),
+    #[error("cannot read the pod `{pod}`: {source}")]
+    Pod { pod: ObjectKey, source: kube::Error },
+    #[error("cannot read the DaemonSet `{name}`: {source}")]
+    DaemonSet { name: String, source: kube::Error },
+}
+
 /// Watches the DaemonSet of the agent's own pod.
 pub struct Removal {
     access: Access,
@@ -47,15 +67,15 @@ pub struct Removal {
     evidence: Mutex<Evidence>,
     /// Whether it has been said that the DaemonSet is watched.
     is_watching: AtomicBool,
-    tell: Box<dyn Fn(String) + Send + Sync>,
+    tell: Box<dyn Fn() + Send + Sync>,
     /// How long a successor is waited for.
     successor: Duration,
 }
 
 impl Removal {
-    /// Watches the DaemonSet of this pod, in which the agent runs. `tell` gets the reason when the plugin has left the chain.
+    /// Watches the DaemonSet of this pod, in which the agent runs. `tell` is called when the plugin has left the chain.
     #[must_use]
-    pub fn new(access: Access, pod: ObjectKey, kept: Kept, tell: impl Fn(String) + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(access: Access, pod: ObjectKey, kept: Kept, tell: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         let evidence = Mutex::new(Evidence::default());
         let is_watching = AtomicBool::new(false);
         Arc::new(Self { access, pod, kept, evidence, is_watching, tell: Box::new(tell), successor: SUCCESSOR })
@@ -65,7 +85,7 @@ impl Removal {
     pub async fn watch(self: Arc<Self>) {
         let mut last = None;
         while !self.kept.has_left() {
-            let trouble = self.follow().await.err();
+            let trouble = self.follow().await.err().map(|error| full_text(&error));
             if let Some(what) = trouble.as_ref().filter(|_| trouble != last) {
                 tracing::warn!(
                     what,
@@ -87,7 +107,7 @@ impl Removal {
     pub async fn decide(&self) {
         match tokio::time::timeout(LAST_LOOK, self.look()).await {
             Ok(Ok(())) => {}
-            Ok(Err(trouble)) => tracing::info!(trouble, "nothing more is known of the agent's DaemonSet"),
+            Ok(Err(error)) => tracing::info!(trouble = full_text(&error), "nothing more is known of the agent's DaemonSet"),
             Err(_) => tracing::info!("nothing more is known of the agent's DaemonSet: the API server does not answer in time"),
         }
         if self.evidence().verdict() == Verdict::Leave && !self.kept.has_left() {
@@ -99,7 +119,7 @@ impl Removal {
         match self.kept.leave() {
             Ok(changed) => {
                 tracing::warn!(?changed, "the agent's DaemonSet is deleted; the CNI plugin was taken out of the chain");
-                (self.tell)("the agent's DaemonSet is deleted, and the CNI plugin was taken out of the chain".to_owned());
+                (self.tell)();
             }
             Err(error) => {
                 tracing::error!(%error, "the agent's DaemonSet is deleted, and the CNI plugin cannot be taken out of the chain")
@@ -111,20 +131,20 @@ impl Removal {
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn client(&self) -> Result<Client, String> {
-        let mut config = self.access.config().await.map_err(|error| error.to_string())?;
+    async fn client(&self) -> Result<Client, FollowError> {
+        let mut config = self.access.config().await?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(SILENCE);
-        Client::try_from(config).map_err(|error| full_text(&error))
+        Client::try_from(config).map_err(FollowError::Client)
     }
 
     /// Follows the DaemonSet until its watch ends, or until it is deleted.
-    async fn follow(&self) -> Result<(), String> {
+    async fn follow(&self) -> Result<(), FollowError> {
         let client = self.client().await?;
         let owner = self.owner(&client).await?;
         let daemonsets: Api<DaemonSet> = Api::namespaced(client, &self.pod.namespace);
         let params = WatchParams::default().fields(&format!("metadata.name={}", owner.name)).timeout(WATCH_SECONDS);
-        let watch = daemonsets.watch_metadata(&params, "").await.map_err(|error| full_text(&error))?;
+        let watch = daemonsets.watch_metadata(&params, "").await.map_err(FollowError::Watch)?;
         let mut watch = std::pin::pin!(watch);
         // The watch has begun, so nothing that happens after this question goes unseen.
         let there = observe(&daemonsets, &owner).await?;
@@ -135,8 +155,8 @@ impl Removal {
         while self.evidence().verdict() == Verdict::Stay {
             match watch.next().await {
                 None => return Ok(()),
-                Some(Err(error)) => return Err(full_text(&error)),
-                Some(Ok(WatchEvent::Error(status))) => return Err(status.message),
+                Some(Err(error)) => return Err(FollowError::Watch(error)),
+                Some(Ok(WatchEvent::Error(status))) => return Err(FollowError::Refused(status.message)),
                 Some(Ok(WatchEvent::Bookmark(_))) => {}
                 Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                     self.evidence().take(&owner, Observation::there(&object.metadata));
@@ -151,7 +171,7 @@ impl Removal {
     }
 
     /// Asks once what has become of the DaemonSet.
-    async fn look(&self) -> Result<(), String> {
+    async fn look(&self) -> Result<(), FollowError> {
         let client = self.client().await?;
         // The pod may have lost its owner: the DaemonSet is deleted, and its pods stay.
         let owner = self.owner(&client).await?;
@@ -161,23 +181,21 @@ impl Removal {
     }
 
     /// The DaemonSet that owns the agent's pod; the last one that was read if the pod cannot be read.
-    async fn owner(&self, client: &Client) -> Result<Owner, String> {
+    async fn owner(&self, client: &Client) -> Result<Owner, FollowError> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.pod.namespace);
         match pods.get_metadata(&self.pod.name).await {
             Ok(pod) => {
                 let owner = evidence::owner_of(&pod.metadata);
                 self.evidence().belong_to(owner.clone());
-                owner.ok_or_else(|| format!("no DaemonSet owns the pod `{}`", self.pod))
+                owner.ok_or_else(|| FollowError::NoOwner(self.pod.clone()))
             }
-            Err(error) => {
-                self.evidence().owner().ok_or_else(|| format!("cannot read the pod `{}`: {}", self.pod, full_text(&error)))
-            }
+            Err(source) => self.evidence().owner().ok_or_else(|| FollowError::Pod { pod: self.pod.clone(), source }),
         }
     }
 }
 
 /// Reads what has become of a DaemonSet.
-async fn observe(daemonsets: &Api<DaemonSet>, owner: &Owner) -> Result<Observation, String> {
+async fn observe(daemonsets: &Api<DaemonSet>, owner: &Owner) -> Result<Observation, FollowError> {
     let result: kube::Result<PartialObjectMeta<DaemonSet>> = daemonsets.get_metadata(&owner.name).await;
     match result {
         Ok(object) => Ok(Observation::there(&object.metadata)),
@@ -189,7 +207,7 @@ async fn observe(daemonsets: &Api<DaemonSet>, owner: &Owner) -> Result<Observati
         {
             Ok(Observation::NotFound)
         }
-        Err(error) => Err(format!("cannot read the DaemonSet `{}`: {}", owner.name, full_text(&error))),
+        Err(source) => Err(FollowError::DaemonSet { name: owner.name.clone(), source }),
     }
 }
 

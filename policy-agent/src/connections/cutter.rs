@@ -1,6 +1,7 @@
 //! The thread that terminates connections.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use policy_ruleset::cut;
 
 use super::agenda::{Agenda, FIRST_RETRY, SECOND_LOOK, Work};
 use super::records::Records;
-use super::{BATCH, Clock, Connections, Enforcement, Entry, KnownAddresses, Order, Scope};
+use super::{BATCH, Clock, Connections, Enforcement, Entry, KnownAddresses, LookError, LookResult, Order, Scope};
 use crate::admin::metrics::{Metrics, seconds};
 
 /// Entries that could not be deleted and are tried again one by one; more of them are looked for again.
@@ -42,17 +43,17 @@ struct Stubborn {
 #[derive(Default)]
 struct Looked {
     /// Why connections may not have been seen or judged: all of them are looked at again.
-    unseen: Option<String>,
+    unseen: Option<Arc<LookError>>,
     /// Why a connection could not be deleted: only those are tried again.
-    undeleted: Option<String>,
+    undeleted: Option<Arc<LookError>>,
 }
 
 impl Looked {
-    fn unseen(error: String) -> Self {
-        Self { unseen: Some(error), undeleted: None }
+    fn unseen(error: LookError) -> Self {
+        Self { unseen: Some(Arc::new(error)), undeleted: None }
     }
 
-    fn result(&self) -> Result<(), String> {
+    fn result(&self) -> LookResult {
         self.unseen.clone().or_else(|| self.undeleted.clone()).map_or(Ok(()), Err)
     }
 }
@@ -113,7 +114,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
             Some(Work::ForTokens(tokens, scope)) => {
                 let mut looked = self.look(&scope);
                 if looked.unseen.is_none() {
-                    looked.unseen = self.forget(&scope).err();
+                    looked.unseen = self.forget(&scope).err().map(Arc::new);
                 }
                 for token in tokens {
                     self.enforcement.looked(token, looked.result());
@@ -129,12 +130,12 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         true
     }
 
-    fn looked(&mut self, scope: Scope, is_first: bool, unseen: Option<String>) {
+    fn looked(&mut self, scope: Scope, is_first: bool, unseen: Option<Arc<LookError>>) {
         let now = self.clock.now();
         match unseen {
             None => self.agenda.succeeded(),
             Some(error) => {
-                tracing::error!(error, "established connections may outlive a policy; trying again");
+                tracing::error!(%error, "established connections may outlive a policy; trying again");
                 self.agenda.failed(scope.clone(), now);
             }
         }
@@ -149,7 +150,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         // What the node itself opened is left alone, whatever its source address (S2.11).
         let node = match self.node.current() {
             Ok(node) => node,
-            Err(error) => return Looked::unseen(format!("cannot list the addresses of this node: {error}")),
+            Err(error) => return Looked::unseen(LookError::NodeAddresses(error)),
         };
         let mut batch: Vec<Entry> = Vec::new();
         let mut outcome = Outcome::default();
@@ -166,10 +167,10 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         let mut looked = self.delete(outcome.doomed);
         self.metrics.cut_seconds.observe(seconds(self.clock.now().saturating_duration_since(start)));
         if outcome.is_unanswered {
-            looked.unseen = Some("established connections cannot be judged while the rules are not in force".to_owned());
+            looked.unseen = Some(Arc::new(LookError::Judge));
         }
         if let Err(error) = listed {
-            looked.unseen = Some(format!("cannot list established connections: {error}"));
+            looked.unseen = Some(Arc::new(LookError::List(error)));
         }
         looked
     }
@@ -187,16 +188,16 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    let error = format!("cannot delete an established connection: {error}");
+                    let error = Arc::new(LookError::Delete(error));
                     if !self.stubborn.push(entry, now) {
-                        looked.unseen = Some(error.clone());
+                        looked.unseen = Some(Arc::clone(&error));
                     }
                     looked.undeleted = Some(error);
                 }
             }
         }
         if let (Some(error), false) = (&looked.undeleted, was_stubborn) {
-            tracing::error!(error, "a connection outlives a policy; trying again");
+            tracing::error!(%error, "a connection outlives a policy; trying again");
         }
         looked
     }
@@ -243,13 +244,13 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
     }
 
     /// Forgets what was cut at these addresses: they have a new owner.
-    fn forget(&mut self, scope: &Scope) -> Result<(), String> {
-        let held = self.connections.held().map_err(|error| format!("cannot list what keeps connections cut: {error}"))?;
+    fn forget(&mut self, scope: &Scope) -> Result<(), LookError> {
+        let held = self.connections.held().map_err(LookError::Held)?;
         let is_in = |address: IpAddr| scope.has(&address);
         let ends = |element: &_| cut::ends(element).is_some_and(|(a, b, _)| is_in(a) || is_in(b));
         let old: Vec<_> = held.into_iter().filter(ends).collect();
         for batch in old.chunks(BATCH) {
-            self.enforcement.forget(batch).ok_or("the rules are not in force")?;
+            self.enforcement.forget(batch).ok_or(LookError::Forget)?;
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! The kernel's objects and decisions in the words of Kubernetes.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-use policy_core::graph::AllowGraph;
+use policy_core::graph::{AllowGraph, Endpoint};
 use policy_core::model::Direction;
 use policy_core::sets::PortSet;
-use policy_core::verdict::{Cause, Endpoint};
+use policy_core::verdict::Cause;
 use policy_ruleset::{Description, Ruleset, TABLE, workload_name};
+use serde::{Deserialize, Serialize};
 
 use crate::denials::nflog::Sample;
 
@@ -17,8 +18,8 @@ const POLICIES_NAMED: usize = 5;
 /// Why one packet was denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Denial {
-    /// The side that denies.
-    pub direction: &'static str,
+    /// The side that denies; `None` when the packet's chain is gone and no side denies it any more.
+    pub direction: Option<Direction>,
     /// The end that opens.
     pub source: End,
     /// The end that it opens to.
@@ -60,7 +61,7 @@ impl Denial {
     pub fn log(&self) {
         tracing::info!(
             target: "netpol::denied",
-            direction = self.direction,
+            direction = self.direction.map_or_else(|| "unknown".to_owned(), |direction| direction.to_string()),
             source = self.source.address,
             source_pod = self.source.pod,
             source_workload = self.source.workload,
@@ -94,11 +95,7 @@ pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) 
     let nearest_miss =
         if is_unknown { Some("in quarantine until it is known whose address it is".to_owned()) } else { nearest_miss };
     Denial {
-        direction: match side.map(|s| s.direction) {
-            Some(Direction::Egress) => "egress",
-            Some(Direction::Ingress) => "ingress",
-            None => "unknown",
-        },
+        direction: side.map(|side| side.direction),
         source: from,
         destination: to,
         port: sample.flow.protocol.to_string(),
@@ -119,11 +116,7 @@ pub fn denied_briefly(graph: &AllowGraph, about: Option<&Description>, sample: &
         policies.push(format!("and {more} more"));
     }
     Denial {
-        direction: match group.map(|group| group.direction) {
-            Some(Direction::Egress) => "egress",
-            Some(Direction::Ingress) => "ingress",
-            None => "unknown",
-        },
+        direction: group.map(|group| group.direction),
         source: End::new(graph, sample.flow.source, &source),
         destination: End::new(graph, sample.flow.destination, &destination),
         port: sample.flow.protocol.to_string(),
@@ -142,16 +135,41 @@ fn name(graph: &AllowGraph, endpoint: &Endpoint) -> String {
 }
 
 /// What a chain or set of the table stands for.
-#[must_use]
-pub fn chain(ruleset: &Ruleset, name: &str) -> String {
-    let Some(about) = ruleset.about.get(name) else {
-        let mut near: Vec<&String> = ruleset.about.keys().filter(|known| known.contains(name)).collect();
-        near.truncate(10);
-        let mut text = format!("there is no chain or set `{name}` in the table `inet {TABLE}`\n");
-        for known in near {
-            let _ = writeln!(text, "did you mean `{known}`?");
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainExplanation {
+    /// Its description, one line for each pod and policy.
+    Found(String),
+    /// There is no such chain or set.
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// Names that contain it.
+        similar: Vec<String>,
+    },
+}
+
+/// Names that are offered in place of an unknown one.
+const MOST_SIMILAR: usize = 10;
+
+impl fmt::Display for ChainExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(text) => f.write_str(text),
+            Self::Unknown { name, similar } => {
+                writeln!(f, "there is no chain or set `{name}` in the table `inet {TABLE}`")?;
+                similar.iter().try_for_each(|name| writeln!(f, "did you mean `{name}`?"))
+            }
         }
-        return text;
+    }
+}
+
+/// What a chain or set of the table stands for.
+#[must_use]
+pub fn chain(ruleset: &Ruleset, name: &str) -> ChainExplanation {
+    let Some(about) = ruleset.about.get(name) else {
+        let similar = ruleset.about.keys().filter(|known| known.contains(name)).take(MOST_SIMILAR).cloned().collect();
+        return ChainExplanation::Unknown { name: name.to_owned(), similar };
     };
     let mut text = format!("{name}\n  {}\n", about.text);
     if let Some(group) = &about.group {
@@ -167,5 +185,5 @@ pub fn chain(ruleset: &Ruleset, name: &str) -> String {
     } else {
         let _ = writeln!(text, "  nft list set inet {TABLE} {name}");
     }
-    text
+    ChainExplanation::Found(text)
 }

@@ -10,7 +10,8 @@ use policy_core::graph::{AllowGraph, DecisionId};
 use policy_core::plan::{GroupPlan, NodePlan};
 use policy_ruleset::{Element, Transaction, cut};
 
-use super::{Enforcer, Failure, Kind};
+use super::apply::Failure;
+use super::{Enforcer, Kind};
 use crate::connections::Tuple;
 use crate::kernel::applier::ApplyError;
 

@@ -11,7 +11,8 @@ use policy_core::model::{Change, Quarantine};
 use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Op, Ruleset, Transaction, render};
 
-use super::{ApplyError, Enforcer, Failure, Step, TRIES};
+use super::apply::{Failure, Step, TRIES};
+use super::{ApplyError, Enforcer};
 use crate::enforcer::saved::{Saved, Saver};
 use crate::kernel::applier::Target;
 
@@ -47,14 +48,6 @@ pub enum Held {
         /// Why nothing could be restored.
         why: String,
     },
-}
-
-impl Held {
-    /// Whether what an earlier agent put in force was lost.
-    #[must_use]
-    pub fn is_loss(&self) -> bool {
-        !matches!(self, Self::Kept { .. })
-    }
 }
 
 impl fmt::Display for Held {

@@ -1,13 +1,16 @@
 //! Two ways to put a transaction in force. Both leave the same table.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use netlink_packet_netfilter::nftables::TableFlags;
 use policy_ruleset::netlink::{Batch, Messages, encode};
 use policy_ruleset::{Op, TABLE, Transaction};
+use serde::Deserialize;
 
 use super::GUARD;
 use super::netlink::{Netlink, Refusal};
@@ -54,6 +57,26 @@ pub enum ApplyError {
     /// Whether it is in force is not known.
     #[error("no answer from the kernel, so what is in force is not known: {0}")]
     Unknown(io::Error),
+}
+
+/// The ways to put transactions in force.
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApplierKind {
+    /// One nf_tables batch; needs no nft on the node
+    #[default]
+    Netlink,
+    /// One JSON document for `nft`
+    Nft,
+}
+
+impl fmt::Display for ApplierKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Netlink => "netlink",
+            Self::Nft => "nft",
+        })
+    }
 }
 
 /// A table that an applier may change.

@@ -40,7 +40,7 @@ impl Records {
                         tracing::error!(path = %path.display(), "a record of a sandbox has another one's name, and is left out")
                     }
                     Err(error) => {
-                        tracing::error!(path = %path.display(), error, "a record of a sandbox cannot be read, and is left out")
+                        tracing::error!(path = %path.display(), %error, "a record of a sandbox cannot be read, and is left out")
                     }
                 }
             }
@@ -70,9 +70,18 @@ impl Records {
     }
 }
 
-fn read_record(path: &Path) -> Result<Sandbox, String> {
-    let bytes = small_file::read(path, LARGEST).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Decode(#[from] serde_json::Error),
+}
+
+fn read_record(path: &Path) -> Result<Sandbox, RecordError> {
+    let bytes = small_file::read(path, LARGEST)?;
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use kube::client::ClientBuilder;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, InitialListStrategy};
 use kube::{Api, Client, Resource};
-use policy_input::cluster::{Access, full_text};
+use policy_input::cluster::{Access, AccessError, full_text};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -65,6 +65,15 @@ enum WatchEvent {
     Trouble(String),
 }
 
+/// Why there is no client of the API.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Client(#[from] kube::Error),
+}
+
 type Watch = BoxStream<'static, (Kind, WatchEvent)>;
 
 impl Kubernetes {
@@ -74,7 +83,7 @@ impl Kubernetes {
         Self { access, node, heard: WatchHealth::new() }
     }
 
-    async fn connect(&self) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    async fn connect(&self) -> Result<Client, ConnectError> {
         let mut config = self.access.config().await?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(SILENCE);
@@ -88,7 +97,7 @@ impl Kubernetes {
                 Ok(client) => break client,
                 Err(error) => {
                     self.heard.trouble(Kind::Namespace, error.to_string());
-                    tracing::error!(error, "cannot tell how to reach the API server");
+                    tracing::error!(%error, "cannot tell how to reach the API server");
                     tokio::time::sleep(AGAIN).await;
                 }
             }

@@ -31,7 +31,7 @@ pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = access.config().await.map_err(|error| {
-            anyhow!(full_text(error.as_ref()))
+            anyhow!(full_text(&error))
                 .context("cannot tell how to reach the cluster; give `--kubeconfig PATH` or `--context NAME`")
         })?;
         let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());

@@ -1,8 +1,9 @@
 //! A question between two ends, taken apart into connections that each have one answer.
 
+use policy_core::graph::Endpoint;
 use policy_core::model::Direction;
 use policy_core::sets::{AddressSet, Family, PortSet};
-use policy_core::verdict::{ConnectivityMatrix, Endpoint};
+use policy_core::verdict::ConnectivityMatrix;
 
 use super::ends::End;
 use super::evaluation::Evaluation;

@@ -9,7 +9,10 @@ use rustc_hash::FxHashMap;
 
 use super::Compiler;
 use super::budget::{Side, ports};
-use crate::graph::{Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortsId, Symbol, TermId, TooLarge};
+use crate::graph::{
+    AllowGraph, Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortRecord, PortsId, Symbol, TermId,
+    TooLarge,
+};
 use crate::model::{Direction, MOST_PEERS, PortEntry, Ports};
 use crate::sets::{Transport, pairs};
 
@@ -80,7 +83,7 @@ impl Compiler {
                 if pairs > MOST_PEERS { 0 } else { pairs + ports }
             });
             let namespace = self.graph.namespaces.key(self.graph.groups.key(group).namespace);
-            self.budget.add(group, &side, cost, namespace, || self.graph.names(&side));
+            self.budget.add(group, &side, cost, namespace, || side_names(&self.graph, &side));
             known.insert(side, cost);
         }
         self.budget.choose()
@@ -219,9 +222,8 @@ impl Compiler {
         match direction {
             Direction::Egress => out.named.push((name, protocol, peers)),
             Direction::Ingress => {
-                let own = ports.map(|ports| &**self.graph.ports.key(ports)).unwrap_or_default();
-                let own = own.iter().filter(|(n, t, _)| *n == name && *t == protocol);
-                out.ranges.extend(own.map(|(_, _, number)| (protocol, *number, *number, peers)));
+                let own = ports.into_iter().flat_map(|ports| self.graph.own_numbers(ports, name, protocol));
+                out.ranges.extend(own.map(|number| (protocol, number, number, peers)));
             }
         }
     }
@@ -315,17 +317,12 @@ impl Compiler {
     }
 }
 
-impl crate::graph::AllowGraph {
-    /// The policies and ports of a side by name; sorted.
-    fn names(&self, (policies, _, ports): &Side) -> Vec<Box<str>> {
-        let mut out: Vec<Box<str>> = policies.iter().map(|policy| self.policy_name(*policy).1.into()).collect();
-        let ports = ports.map(|ports| &**self.ports.key(ports)).unwrap_or_default();
-        out.extend(
-            ports
-                .iter()
-                .map(|(name, transport, number)| format!("{} {transport} {number}", self.strings.text(*name)).into_boxed_str()),
-        );
-        out.sort_unstable();
-        out
-    }
+/// The policies and ports of a side by name; sorted.
+fn side_names(graph: &AllowGraph, (policies, _, ports): &Side) -> Vec<Box<str>> {
+    let mut out: Vec<Box<str>> = policies.iter().map(|policy| graph.policy_name(*policy).1.into()).collect();
+    let ports = ports.map(|ports| &**graph.ports.key(ports)).unwrap_or_default();
+    let text = |(name, transport, number): &PortRecord| format!("{} {transport} {number}", graph.strings.text(*name));
+    out.extend(ports.iter().map(|port| text(port).into_boxed_str()));
+    out.sort_unstable();
+    out
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Compiler;
-use crate::graph::{AllowGraph, Decision, GroupId, NamedAtom, PeerSetId, shrink_list};
+use crate::graph::{Decision, GroupId, NamedAtom, PeerSetId, shrink_list};
 use crate::model::Direction;
 
 /// The difference between two flushes, in the terms of the graph after the second one.
@@ -71,39 +71,6 @@ impl GraphDelta {
     }
 }
 
-/// The peer sets with a decision that hold `address` because of the pods that claim it. Sorted.
-fn memberships(graph: &AllowGraph, address: IpAddr, is_counted: impl Fn(PeerSetId) -> bool) -> Vec<PeerSetId> {
-    let claimants = graph.claimants(address);
-    let Some(first) = claimants.first().and_then(|pod| graph.group_of(*pod)) else { return Vec::new() };
-    let mut out: Vec<PeerSetId> = graph
-        .groups
-        .data(first)
-        .terms
-        .iter()
-        // S2.5: a selector matches a shared address only if every claimant does.
-        .filter(|term| {
-            claimants.iter().all(|pod| graph.group_of(*pod).is_some_and(|g| graph.terms.data(**term).groups.contains(g)))
-        })
-        .flat_map(|term| graph.terms.data(*term).peer_sets.iter().copied())
-        .filter(|set| is_counted(*set))
-        .collect();
-    out.sort_unstable();
-    out.dedup();
-    out
-}
-
-/// The named ports that lead to `address`, with its numbers. Sorted.
-fn named_memberships(graph: &AllowGraph, address: IpAddr, is_counted: impl Fn(&NamedAtom) -> bool) -> Vec<(NamedAtom, u16)> {
-    let claimants = graph.claimants(address);
-    let Some(first) = claimants.first().and_then(|pod| graph.group_of(*pod)) else { return Vec::new() };
-    let ports = graph.ports.key(graph.groups.key(first).ports);
-    let mut atoms: Vec<NamedAtom> =
-        ports.iter().flat_map(|(name, transport, _)| graph.named_like(*name, *transport)).filter(is_counted).collect();
-    atoms.sort_unstable();
-    atoms.dedup();
-    atoms.into_iter().flat_map(|atom| graph.numbers_at(&atom, address).into_iter().map(move |number| (atom, number))).collect()
-}
-
 impl Compiler {
     /// Must be called before anything about the owners of `address` changes.
     pub(super) fn touch(&mut self, address: IpAddr) {
@@ -111,8 +78,8 @@ impl Compiler {
             return;
         }
         let graph = &self.graph;
-        let sets = memberships(graph, address, |set| graph.peer_sets.data(set).was_live);
-        let named = named_memberships(graph, address, |atom| graph.named.get(atom).is_some_and(|state| state.was_live));
+        let sets = graph.peer_sets_among(address, |set| graph.peer_sets.data(set).was_live);
+        let named = graph.named_ports_among(address, |atom| graph.named.get(atom).is_some_and(|state| state.was_live));
         self.touched.insert(address, Memberships { sets, named });
     }
 
@@ -189,9 +156,9 @@ impl Compiler {
             state.was_live && state.decisions > 0
         };
         for (address, before) in std::mem::take(&mut self.touched) {
-            let after = memberships(graph, address, stays);
+            let after = graph.peer_sets_among(address, stays);
             let named_stays = |atom: &NamedAtom| graph.named.get(atom).is_some_and(|s| s.was_live && s.decisions > 0);
-            let named_after = named_memberships(graph, address, named_stays);
+            let named_after = graph.named_ports_among(address, named_stays);
             let Memberships { sets: before, named: named_before } = before;
             let left = named_before.iter().filter(|n| named_stays(&n.0) && named_after.binary_search(n).is_err());
             let joined = named_after.iter().filter(|n| named_before.binary_search(n).is_err());
@@ -236,19 +203,5 @@ impl Compiler {
         self.sweep_namespaces();
         self.graph.nodes.sweep();
         self.sweep_values();
-    }
-}
-
-impl AllowGraph {
-    /// The peer sets that select, by label, every pod that claims `address`. Sorted.
-    #[must_use]
-    pub fn peer_sets_at(&self, address: IpAddr) -> Vec<PeerSetId> {
-        memberships(self, address, |_| true)
-    }
-
-    /// The named ports of decisions that lead to `address`, with its numbers. Sorted.
-    #[must_use]
-    pub fn named_ports_at(&self, address: IpAddr) -> Vec<(NamedAtom, u16)> {
-        named_memberships(self, address, |atom| self.named.get(atom).is_some_and(|state| state.decisions > 0))
     }
 }

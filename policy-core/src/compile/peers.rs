@@ -3,23 +3,8 @@
 use rustc_hash::FxHashMap;
 
 use super::Compiler;
-use crate::graph::{AllowGraph, Decision, PeerSetContent, PeerSetId, TermId};
+use crate::graph::{AllowGraph, PeerSetContent, PeerSetId, TermId};
 use crate::sets::{AddressSet, Family};
-
-impl Decision {
-    /// Every peer set that the decision refers to, one entry per reference.
-    pub(crate) fn peer_sets(&self) -> Vec<PeerSetId> {
-        match self {
-            Self::Open => Vec::new(),
-            Self::Isolated { any, atoms, named } => {
-                let mut out = vec![*any];
-                out.extend(atoms.iter().map(|a| a.peers));
-                out.extend(named.iter().map(|n| n.peers));
-                out
-            }
-        }
-    }
-}
 
 /// The canonical form of a union of terms and blocks.
 fn canonical(graph: &AllowGraph, mut terms: Vec<TermId>, blocks: AddressSet) -> PeerSetContent {

@@ -1,14 +1,26 @@
-//! The graph as text that does not depend on ids or on the order of changes.
+//! What only tests ask a graph: everything in it as text that does not depend on ids or on the order of changes.
 
 use std::fmt::Write;
 
-use super::{AllowGraph, Decision, GroupId, PeerSetId, Scope, TermId};
+use super::{AllowGraph, Decision, GroupId, NamedAtom, PeerSetId, Scope, TermId};
 use crate::model::Direction;
 
 impl AllowGraph {
+    /// The peer sets that decisions refer to, sorted by id.
+    #[must_use]
+    pub fn peer_sets(&self) -> Vec<PeerSetId> {
+        self.peer_sets.iter().filter(|(_, _, state)| state.decisions > 0).map(|(id, ..)| id).collect()
+    }
+
+    /// The named ports of destinations that decisions refer to, sorted.
+    #[must_use]
+    pub fn named_atoms(&self) -> Vec<NamedAtom> {
+        self.named.iter().filter(|(_, state)| state.decisions > 0).map(|(atom, _)| *atom).collect()
+    }
+
     /// One line per pod, per ambiguous address and per decision, sorted. Equal snapshots give equal text.
     ///
-    /// Cost: linear in pods, times the size of their decisions. For tests and dumps.
+    /// Cost: linear in pods, times the size of their decisions.
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut lines = Vec::new();

@@ -378,6 +378,21 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// Every peer set that the decision refers to, one entry per reference.
+    pub(crate) fn peer_sets(&self) -> Vec<PeerSetId> {
+        match self {
+            Self::Open => Vec::new(),
+            Self::Isolated { any, atoms, named } => {
+                let mut out = vec![*any];
+                out.extend(atoms.iter().map(|a| a.peers));
+                out.extend(named.iter().map(|n| n.peers));
+                out
+            }
+        }
+    }
+}
+
 /// A range of ports and who may use it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Atom {

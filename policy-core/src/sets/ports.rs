@@ -104,6 +104,16 @@ impl PortSet {
         set
     }
 
+    /// The union of port ranges.
+    pub(crate) fn from_ranges(ranges: &[(Transport, u16, u16)]) -> Self {
+        let mut set = Self::none();
+        for transport in Transport::ALL {
+            let own = ranges.iter().filter(|(t, ..)| *t == transport).map(|(_, low, high)| (*low, *high));
+            *set.ports_mut(transport) = RangeSet::from_ranges(own);
+        }
+        set
+    }
+
     /// One port of one transport, or all protocols without ports.
     #[must_use]
     pub fn of(protocol: Protocol) -> Self {
@@ -121,13 +131,6 @@ impl PortSet {
             Transport::Udp => &self.udp,
             Transport::Sctp => &self.sctp,
         }
-    }
-
-    /// The set with other ports for one transport.
-    #[must_use]
-    pub(crate) fn with(mut self, transport: Transport, ports: RangeSet<u16>) -> Self {
-        *self.ports_mut(transport) = ports;
-        self
     }
 
     fn ports_mut(&mut self, transport: Transport) -> &mut RangeSet<u16> {

@@ -1,4 +1,4 @@
-//! The survey as a graph of units, for paths and reachability over several hops.
+//! The matrix as a graph of units, for paths and reachability over several hops.
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,45 @@ impl Connections {
         Self { graph }
     }
 
-    /// The underlying petgraph, node weights are unit numbers.
+    /// The underlying petgraph, for its algorithms. Node weights are unit numbers, and a node's index is its unit's number.
+    ///
+    /// ```
+    /// use petgraph::algo::has_path_connecting;
+    /// use policy_core::compile::{Compiler, Options};
+    /// use policy_core::manifest::{Loader, Syntax};
+    /// use policy_core::verdict::{Connections, ConnectivityMatrix, WorkloadPods};
+    ///
+    /// let mut loader = Loader::new(Syntax::Strict);
+    /// loader.read("demo.yaml", br#"
+    /// apiVersion: v1
+    /// kind: Pod
+    /// metadata: {name: web, namespace: shop, labels: {app: web}}
+    /// spec: {nodeName: n1}
+    /// status: {podIP: 10.0.0.1}
+    /// ---
+    /// apiVersion: v1
+    /// kind: Pod
+    /// metadata: {name: db, namespace: shop, labels: {app: db}}
+    /// spec: {nodeName: n1}
+    /// status: {podIP: 10.0.0.2}
+    /// ---
+    /// apiVersion: networking.k8s.io/v1
+    /// kind: NetworkPolicy
+    /// metadata: {name: closed, namespace: shop}
+    /// spec: {podSelector: {matchLabels: {app: web}}}
+    /// "#);
+    /// let mut compiler = Compiler::new(Options::default());
+    /// loader.finish().changes().for_each(|change| compiler.apply(change));
+    /// compiler.flush();
+    ///
+    /// let graph = compiler.graph();
+    /// let pods = ["web", "db"].into_iter().filter_map(|name| graph.pod("shop", name));
+    /// let units = pods.map(|pod| WorkloadPods { pods: vec![pod], has_replicas: false }).collect();
+    /// let connections = Connections::new(&ConnectivityMatrix::new(graph, units));
+    /// let [web, db] = [0.into(), 1.into()];
+    /// assert!(has_path_connecting(connections.as_petgraph(), web, db, None));
+    /// assert!(!has_path_connecting(connections.as_petgraph(), db, web, None));
+    /// ```
     #[must_use]
     pub fn as_petgraph(&self) -> &DiGraph<usize, PairPorts> {
         &self.graph

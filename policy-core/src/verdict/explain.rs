@@ -1,52 +1,12 @@
 //! Why a verdict is as it is, rule by rule.
 
-use serde::Serialize;
-
-use super::judge::{Cause, Endpoint, is_in_blocks};
+use super::judge::Cause;
 use super::miss::{NearMiss, nearest_miss};
-use crate::graph::{AllowGraph, GroupId, PeerRecord, PodId, PolicyId, RuleRecord, Scope, TermId};
-use crate::model::{Direction, Origin, PortEntry, Ports, Requirement};
-use crate::sets::{AddressSet, PortSet};
-
-/// A policy, for people.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct PolicyRef {
-    /// Namespace of the policy.
-    pub namespace: String,
-    /// Name of the policy.
-    pub name: String,
-    /// Where it is written, when it came from a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-}
-
-/// A rule of a policy, for people.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct RuleRef {
-    /// `namespace/name` of the policy.
-    pub policy: String,
-    /// The list that it stands in.
-    pub direction: Direction,
-    /// Its place in the list, 0-based as in field paths.
-    pub index: u32,
-    /// The file, when the policy came from one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// The line, 1-based.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<u32>,
-}
-
-impl std::fmt::Display for RuleRef {
-    /// `shop/db ingress[0] (shop.yaml:12)`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}[{}]", self.policy, self.direction, self.index)?;
-        match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(f, " ({file}:{line})"),
-            _ => Ok(()),
-        }
-    }
-}
+use super::question::Question;
+use super::reference::{NamespaceFailure, PolicyRef, RuleRef, TermFailure, slip};
+use crate::graph::{AllowGraph, BlockMiss, Endpoint, PeerRecord, PodId, PolicyId, RuleRecord, TermId};
+use crate::model::{Direction, PortEntry, Ports, Requirement};
+use crate::sets::PortSet;
 
 /// What one rule does for one question.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,17 +36,6 @@ pub struct SideExplanation {
     pub rules: Vec<RuleExplanation>,
     /// The smallest edit that would allow what is missing.
     pub nearest_miss: Option<NearMiss>,
-}
-
-/// One side of a question, while it is explained.
-pub(crate) struct Question<'a> {
-    pub graph: &'a AllowGraph,
-    pub group: GroupId,
-    pub direction: Direction,
-    pub other: &'a Endpoint,
-    pub asked: &'a PortSet,
-    /// What the other end is called.
-    pub name: &'a str,
 }
 
 impl AllowGraph {
@@ -141,7 +90,7 @@ impl AllowGraph {
             let alone = Endpoint { pods: [**pod].into_iter().collect(), ..subject.clone() };
             self.side_ports(&alone, direction, other).intersection(asked) != *asked
         };
-        let Some(pod) = subject.pods.iter().find(denies).or(subject.pods.first()).copied() else { return side };
+        let Some(pod) = subject.pods().iter().find(denies).or(subject.pods().first()).copied() else { return side };
         let Some(group) = self.group_of(pod) else { return side };
         let policies = self.isolating(group, direction);
         side.is_isolated = !policies.is_empty();
@@ -179,7 +128,7 @@ impl AllowGraph {
     /// Cost: linear in all policies.
     #[must_use]
     pub fn not_isolating(&self, subject: &Endpoint, direction: Direction, name: &str) -> Vec<(PolicyRef, String)> {
-        let Some((pod, group)) = subject.pods.first().and_then(|pod| Some((*pod, self.group_of(*pod)?))) else {
+        let Some((pod, group)) = subject.pods().first().and_then(|pod| Some((*pod, self.group_of(*pod)?))) else {
             return Vec::new();
         };
         let namespace = self.groups.key(group).namespace;
@@ -206,22 +155,16 @@ impl AllowGraph {
         out
     }
 
-    pub(crate) fn policy_ref(&self, policy: PolicyId) -> PolicyRef {
-        let (namespace, name) = self.policy_name(policy);
-        let origin = self.policies.get(policy).origin.as_ref();
-        PolicyRef { namespace: namespace.to_owned(), name: name.to_owned(), origin: origin.map(|origin| (**origin).clone()) }
-    }
-
-    pub(crate) fn rule_ref(&self, policy: PolicyId, rule: &RuleRecord) -> RuleRef {
-        let (namespace, name) = self.policy_name(policy);
-        let file = self.policies.get(policy).origin.as_ref().map(|origin| origin.file.clone());
-        RuleRef {
-            policy: format!("{namespace}/{name}"),
-            direction: rule.direction,
-            index: rule.index,
-            line: (rule.line > 0 && file.is_some()).then_some(rule.line),
-            file,
-        }
+    /// Whether the verdict depends on an address that is not known: some block of the side's rules holds part of the
+    /// family of an end without a known address, and nothing else allows the asked ports.
+    #[must_use]
+    pub fn depends_on_unknown_address(&self, subject: &Endpoint, direction: Direction, other: &Endpoint) -> bool {
+        other.address().is_none()
+            && subject.pods().iter().filter_map(|pod| self.group_of(*pod)).any(|group| {
+                self.isolating(group, direction)
+                    .iter()
+                    .any(|policy| self.policies.get(*policy).rules(direction).any(|rule| self.may_hold(rule.peer_set, other)))
+            })
     }
 }
 
@@ -241,43 +184,10 @@ impl Question<'_> {
         RuleExplanation { rule: self.graph.rule_ref(policy, rule), allows, misses }
     }
 
-    /// The protocols and ports of a rule, names resolved (S1.53, S1.54).
-    pub(crate) fn rule_ports(&self, rule: &RuleRecord) -> PortSet {
-        let Ports::Listed(entries) = &rule.ports else { return PortSet::all() };
-        let mut ranges = Vec::new();
-        for entry in entries {
-            match entry {
-                PortEntry::Range { protocol, low, high } => ranges.push((*protocol, *low, *high)),
-                PortEntry::Named { protocol, name } => {
-                    let numbers = self.numbers(name);
-                    ranges.extend(numbers.into_iter().filter(|(t, _)| t == protocol).map(|(t, number)| (t, number, number)));
-                }
-                PortEntry::Unreadable => {}
-            }
-        }
-        PortSet::from_ranges(&ranges)
-    }
-
-    /// The numbers behind a port name at the destination.
-    pub(crate) fn numbers(&self, name: &str) -> Vec<(crate::sets::Transport, u16)> {
-        let pods: Vec<GroupId> = match self.direction {
-            Direction::Ingress => vec![self.group],
-            Direction::Egress => self.other.pods.iter().filter_map(|pod| self.graph.group_of(*pod)).collect(),
-        };
-        let Some(symbol) = self.graph.strings.find(name) else { return Vec::new() };
-        let records = |group: GroupId| self.graph.ports.key(self.graph.groups.key(group).ports);
-        let Some((first, rest)) = pods.split_first() else { return Vec::new() };
-        records(*first)
-            .iter()
-            .filter(|port| port.0 == symbol && rest.iter().all(|group| records(*group).contains(port)))
-            .map(|port| (port.1, port.2))
-            .collect()
-    }
-
     /// Why the rule's peers do not hold the other end; empty when they do.
-    pub(crate) fn peer_misses(&self, rule: &RuleRecord) -> Vec<String> {
+    fn peer_misses(&self, rule: &RuleRecord) -> Vec<String> {
         let Some(peers) = &rule.peers else { return Vec::new() };
-        if self.graph.holds(rule.peer_set, self.other) {
+        if self.has_peer(rule) {
             return Vec::new();
         }
         let list = match self.direction {
@@ -291,18 +201,16 @@ impl Question<'_> {
         let other = self.name;
         match peer {
             PeerRecord::Unreadable => "could not be read, so it matches nothing (S1.20)".to_owned(),
-            PeerRecord::Block(block) => match self.other.address {
-                None => format!("ipBlock {block} may hold {other} or not: its address is not known before it runs"),
-                Some(address) if !AddressSet::block(block.cidr).contains(address) => {
-                    format!("ipBlock {} does not hold {}", block.cidr, self.address_name(address))
+            PeerRecord::Block(block) => match BlockMiss::of(block, self.other) {
+                BlockMiss::UnknownAddress => {
+                    format!("ipBlock {block} may hold {other} or not: its address is not known before it runs")
                 }
-                Some(address) => {
-                    let except = block.except.iter().find(|net| net.contains(&address));
-                    let except = except.map(ToString::to_string).unwrap_or_default();
+                BlockMiss::Outside(address) => format!("ipBlock {} does not hold {}", block.cidr, self.address_name(address)),
+                BlockMiss::Excepted(address, except) => {
                     format!("ipBlock {} leaves {} out (except {except})", block.cidr, self.address_name(address))
                 }
             },
-            PeerRecord::Pods(term) => match self.other.pods.first() {
+            PeerRecord::Pods(term) => match self.other.pods().first() {
                 None => {
                     let what = if self.other.is_node() { "a node" } else { "no pod" };
                     format!("selects pods, and {other} is {what} (S1.41)")
@@ -310,11 +218,6 @@ impl Question<'_> {
                 Some(pod) => self.term_miss(*term, *pod).join("; "),
             },
         }
-    }
-
-    /// An address that only stands for a larger part of the outside goes by the name of that part.
-    pub(crate) fn address_name(&self, address: std::net::IpAddr) -> String {
-        if self.other.is_external() && self.name != address.to_string() { self.name.to_owned() } else { address.to_string() }
     }
 
     /// The requirements of a term that a pod does not meet, in words.
@@ -370,68 +273,6 @@ fn found(value: Option<&str>, requirement: &Requirement) -> (String, String) {
         None => format!("has no label `{}`", requirement.key),
         Some(value) => format!("has `{}={value}`", requirement.key),
     };
-    let slip =
-        super::miss::slip(requirement, value).map(|wanted| format!(" (is `{wanted}` a slip of the pen?)")).unwrap_or_default();
+    let slip = slip(requirement, value).map(|wanted| format!(" (is `{wanted}` a slip of the pen?)")).unwrap_or_default();
     (found, slip)
-}
-
-/// What a pod lacks to match a term.
-pub(crate) struct TermFailure {
-    pub namespace: NamespaceFailure,
-    /// Requirements on pod labels, with the pod's value.
-    pub pods: Vec<(Requirement, Option<String>)>,
-}
-
-/// What a pod's namespace lacks to match a term.
-pub(crate) enum NamespaceFailure {
-    None,
-    /// The term is over this namespace, and the pod's is another one.
-    Other(String),
-    /// Requirements on namespace labels, with the namespace's value.
-    Labels(Vec<(Requirement, Option<String>)>),
-}
-
-impl AllowGraph {
-    pub(crate) fn term_failure(&self, term: TermId, pod: PodId) -> TermFailure {
-        let key = self.terms.key(term);
-        let Some(template) = self.pods.get(pod).template.map(|template| self.templates.key(template)) else {
-            return TermFailure { namespace: NamespaceFailure::None, pods: Vec::new() };
-        };
-        let failed = |selector: crate::graph::SelectorId, labels: crate::graph::LabelsId| -> Vec<(Requirement, Option<String>)> {
-            let labels = self.labels.key(labels).to_labels(&self.strings);
-            let selector = self.selectors.key(selector).to_selector(&self.strings);
-            let requirements = selector.requirements().iter();
-            requirements
-                .map(|r| (r.clone(), labels.get(&r.key).cloned()))
-                .filter(|(r, value)| !r.holds(value.as_deref()))
-                .collect()
-        };
-        let namespace = match key.scope {
-            Scope::Namespace(id) if id == template.namespace => NamespaceFailure::None,
-            Scope::Namespace(id) => NamespaceFailure::Other(self.namespaces.key(id).to_string()),
-            Scope::Matching(scope) => {
-                let labels = self.namespaces.data(template.namespace).labels;
-                match failed(*self.scopes.key(scope), labels) {
-                    none if none.is_empty() => NamespaceFailure::None,
-                    some => NamespaceFailure::Labels(some),
-                }
-            }
-        };
-        TermFailure { namespace, pods: failed(key.pods, template.labels) }
-    }
-
-    /// Whether the verdict depends on an address that is not known: some block of the side's rules holds part of the
-    /// family of an end without a known address, and nothing else allows the asked ports.
-    #[must_use]
-    pub fn depends_on_unknown_address(&self, subject: &Endpoint, direction: Direction, other: &Endpoint) -> bool {
-        other.address.is_none()
-            && subject.pods.iter().filter_map(|pod| self.group_of(*pod)).any(|group| {
-                self.isolating(group, direction).iter().any(|policy| {
-                    self.policies.get(*policy).rules(direction).any(|rule| {
-                        let blocks = &self.peer_sets.key(rule.peer_set).blocks;
-                        blocks.touches(other.family) && !is_in_blocks(blocks, other) && !self.holds(rule.peer_set, other)
-                    })
-                })
-            })
-    }
 }

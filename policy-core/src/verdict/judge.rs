@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use smallvec::{SmallVec, smallvec};
-
-use crate::graph::{AllowGraph, Decision, GroupId, NodeId, OwnNodeEgress, PeerSetId, PodId};
+use crate::graph::{AllowGraph, Decision, Endpoint, GroupId, OwnNodeEgress, PodId};
 use crate::model::Direction;
-use crate::sets::{AddressSet, Family, PortSet, Protocol, RangeSet, Transport};
+use crate::sets::{PortSet, Protocol, Transport};
 
 /// The first packet of a connection, after destination translation (S0.4).
 ///
@@ -20,80 +18,6 @@ pub struct Flow {
     pub destination: IpAddr,
     /// IP protocol, and destination port where the protocol has ports.
     pub protocol: Protocol,
-}
-
-/// One end of a flow, identified by S2.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Endpoint {
-    /// The endpoints that claim the address; several are S2.5.
-    pub(crate) pods: SmallVec<[PodId; 1]>,
-    /// The address; `None` for a pod that a manifest will make.
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) family: Family,
-    /// The nodes whose processes send from here; only without endpoints.
-    pub(crate) nodes: SmallVec<[NodeId; 1]>,
-    /// Whether it is a process of a node, of which the name may be unknown.
-    pub(crate) is_node: bool,
-}
-
-impl Endpoint {
-    /// Somebody who is no pod and no node, at this address.
-    #[must_use]
-    pub fn outside(address: IpAddr) -> Self {
-        Self {
-            pods: SmallVec::new(),
-            address: Some(address),
-            family: Family::of(address),
-            nodes: SmallVec::new(),
-            is_node: false,
-        }
-    }
-
-    /// The same end in a flow of another family, when its address is not known.
-    #[must_use]
-    pub fn in_family(mut self, family: Family) -> Self {
-        if self.address.is_none() {
-            self.family = family;
-        }
-        self
-    }
-
-    /// The address, when it is known.
-    #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
-    /// The address family of the flow.
-    #[must_use]
-    pub fn family(&self) -> Family {
-        self.family
-    }
-
-    /// The endpoints that claim the address.
-    #[must_use]
-    pub fn pods(&self) -> &[PodId] {
-        &self.pods
-    }
-
-    /// Whether no endpoint and no node has the address.
-    #[must_use]
-    pub fn is_external(&self) -> bool {
-        self.pods.is_empty() && !self.is_node
-    }
-
-    /// Whether it is a process of a node.
-    #[must_use]
-    pub fn is_node(&self) -> bool {
-        self.is_node
-    }
-
-    /// Whether both are the same endpoint (S2.14).
-    #[must_use]
-    pub fn is_same_endpoint(&self, other: &Self) -> bool {
-        let is_same_address = self.address.is_some() && self.address == other.address;
-        !self.pods.is_empty() && (is_same_address || (self.pods.len() == 1 && self.pods == other.pods))
-    }
 }
 
 /// Why one side of a flow is as it is.
@@ -157,76 +81,6 @@ impl Verdict {
 }
 
 impl AllowGraph {
-    /// Who an address is (S2).
-    #[must_use]
-    pub fn endpoint(&self, address: IpAddr) -> Endpoint {
-        let pods = self.claimants(address);
-        let nodes = if pods.is_empty() { self.nodes_at(address) } else { SmallVec::new() };
-        Endpoint { pods, address: Some(address), family: Family::of(address), is_node: !nodes.is_empty(), nodes }
-    }
-
-    /// A process of this node, at one of its addresses; `None` as address when it is not known.
-    #[must_use]
-    pub fn node_endpoint(&self, node: &str, address: Option<IpAddr>) -> Endpoint {
-        let nodes = self.nodes.find(node).into_iter().collect();
-        Endpoint { pods: SmallVec::new(), address, family: address.map_or(Family::V4, Family::of), nodes, is_node: true }
-    }
-
-    /// Every address of a block that an endpoint or a node has; sorted.
-    #[must_use]
-    pub fn known_addresses(&self, within: &AddressSet) -> Vec<IpAddr> {
-        let pods = self.pods.iter().flat_map(|(_, pod)| pod.addresses.iter().copied());
-        let nodes = self.nodes.iter().flat_map(|(.., node)| node.addresses.iter().copied());
-        let mut out: Vec<IpAddr> = pods.chain(nodes).filter(|address| within.contains(*address)).collect();
-        out.sort_unstable();
-        out.dedup();
-        out
-    }
-
-    /// The endpoint at a pod's address. A hostNetwork pod is its node, also where an endpoint claims the same address.
-    fn party_at(&self, pod: PodId, address: IpAddr) -> Endpoint {
-        let record = self.pods.get(pod);
-        if record.template.is_some() {
-            return self.endpoint(address);
-        }
-        Endpoint {
-            pods: SmallVec::new(),
-            address: Some(address),
-            family: Family::of(address),
-            nodes: record.node.into_iter().collect(),
-            is_node: true,
-        }
-    }
-
-    /// A pod as an end of a flow, once for each of its addresses. A pod that a manifest will make is one IPv4 end without a
-    /// known address. Empty when the pod is neither an endpoint nor on the host network.
-    #[must_use]
-    pub fn endpoints_of(&self, pod: PodId) -> Vec<Endpoint> {
-        let record = self.pods.get(pod);
-        if !record.addresses.is_empty() {
-            return record.addresses.iter().map(|address| self.party_at(pod, *address)).collect();
-        }
-        if record.template.is_some() {
-            return vec![Endpoint {
-                pods: smallvec![pod],
-                address: None,
-                family: Family::V4,
-                nodes: SmallVec::new(),
-                is_node: false,
-            }];
-        }
-        if record.is_host_network {
-            return vec![Endpoint {
-                pods: SmallVec::new(),
-                address: None,
-                family: Family::V4,
-                nodes: record.node.into_iter().collect(),
-                is_node: true,
-            }];
-        }
-        Vec::new()
-    }
-
     /// The verdict on one flow. Cost: two address look-ups and one search per side; no allocation.
     #[must_use]
     pub fn verdict(&self, flow: &Flow) -> Verdict {
@@ -291,7 +145,9 @@ impl AllowGraph {
                     .is_some_and(|atom| atom.transport == transport && atom.low <= port && self.holds(atom.peers, other));
                 let is_named = || {
                     named.iter().any(|n| {
-                        n.transport == transport && self.has_port(other, (n.name, transport, port)) && self.holds(n.peers, other)
+                        n.transport == transport
+                            && self.is_named(other.pods(), &(n.name, transport, port))
+                            && self.holds(n.peers, other)
                     })
                 };
                 if is_listed || is_named() { Cause::Allowed } else { Cause::Denied }
@@ -311,37 +167,6 @@ impl AllowGraph {
     pub(crate) fn is_exempt(&self, subject: PodId, direction: Direction, other: &Endpoint) -> bool {
         let is_exempt = direction == Direction::Ingress || self.own_node_egress == OwnNodeEgress::Allow;
         is_exempt && self.pods.get(subject).node.is_some_and(|node| other.nodes.contains(&node))
-    }
-
-    /// Whether every claimant of the other end names this port so (S1.54, S2.5).
-    fn has_port(&self, other: &Endpoint, port: (crate::graph::Symbol, Transport, u16)) -> bool {
-        !other.pods.is_empty()
-            && other.pods.iter().all(|pod| {
-                self.group_of(*pod).is_some_and(|group| self.ports.key(self.groups.key(group).ports).binary_search(&port).is_ok())
-            })
-    }
-
-    /// Whether a peer set holds an end.
-    pub(crate) fn holds(&self, set: PeerSetId, endpoint: &Endpoint) -> bool {
-        let content = self.peer_sets.key(set);
-        is_in_blocks(&content.blocks, endpoint) || self.is_in_terms(&content.terms, endpoint)
-    }
-
-    fn is_in_terms(&self, terms: &[crate::graph::TermId], endpoint: &Endpoint) -> bool {
-        let Some(first) = endpoint.pods.first().and_then(|pod| self.group_of(*pod)) else { return false };
-        if terms.is_empty() {
-            return false;
-        }
-        let all_in = |term: crate::graph::TermId| {
-            let groups = &self.terms.data(term).groups;
-            endpoint.pods.iter().all(|pod| self.group_of(*pod).is_some_and(|group| groups.contains(group)))
-        };
-        let own = &self.groups.data(first).terms;
-        if own.len() < terms.len() {
-            own.iter().any(|term| terms.binary_search(term).is_ok() && all_in(*term))
-        } else {
-            terms.iter().any(|term| all_in(*term))
-        }
     }
 
     /// What policies of the source, and policies of the destination, let through between two ends.
@@ -382,35 +207,12 @@ impl AllowGraph {
             Some(Decision::Isolated { atoms, named, .. }) => {
                 let mut ranges: Vec<(Transport, u16, u16)> =
                     atoms.iter().filter(|a| self.holds(a.peers, other)).map(|a| (a.transport, a.low, a.high)).collect();
-                if let Some(first) = other.pods.first().and_then(|pod| self.group_of(*pod)) {
-                    for atom in named.iter().filter(|n| self.holds(n.peers, other)) {
-                        for port in self.ports.key(self.groups.key(first).ports) {
-                            if port.0 == atom.name && port.1 == atom.transport && self.has_port(other, *port) {
-                                ranges.push((port.1, port.2, port.2));
-                            }
-                        }
-                    }
+                for atom in named.iter().filter(|n| !other.pods().is_empty() && self.holds(n.peers, other)) {
+                    let numbers = self.numbers(other.pods(), atom.name, atom.transport);
+                    ranges.extend(numbers.map(|number| (atom.transport, number, number)));
                 }
                 PortSet::from_ranges(&ranges)
             }
         }
-    }
-}
-
-/// An unknown address is in a block only if the block is the whole family.
-pub(crate) fn is_in_blocks(blocks: &AddressSet, endpoint: &Endpoint) -> bool {
-    match endpoint.address {
-        Some(address) => blocks.contains(address),
-        None => blocks.covers(endpoint.family),
-    }
-}
-
-impl PortSet {
-    /// The union of port ranges.
-    pub(crate) fn from_ranges(ranges: &[(Transport, u16, u16)]) -> Self {
-        Transport::ALL.into_iter().fold(Self::none(), |set, transport| {
-            let own = RangeSet::from_ranges(ranges.iter().filter(|(t, ..)| *t == transport).map(|(_, low, high)| (*low, *high)));
-            set.with(transport, own)
-        })
     }
 }

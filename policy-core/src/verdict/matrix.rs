@@ -5,14 +5,12 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use super::judge::Endpoint;
-use crate::graph::{AllowGraph, Decision, DecisionId, GroupId, NodeId, PeerSetId, PodId, TemplateId};
+use crate::graph::{AllowGraph, BlockBorders, Decision, DecisionId, Endpoint, GroupId, NodeId, PeerSetId, PodId, TemplateId};
 use crate::model::Direction;
 use crate::sets::{AddressSet, Family, PortSet};
 
@@ -131,7 +129,7 @@ impl<'g> ConnectivityMatrix<'g> {
     /// Prepares the units. Cost: linear in their pods.
     #[must_use]
     pub fn new(graph: &'g AllowGraph, units: Vec<WorkloadPods>) -> Self {
-        let borders = borders(graph);
+        let borders = BlockBorders::of(graph);
         let all = |by_node| units.iter().map(|unit| classes(graph, unit, &borders, by_node)).collect();
         let (classes, classes_by_node) = (all(false), all(true));
         Self { graph, classes, classes_by_node, units, memo: RefCell::default() }
@@ -293,11 +291,11 @@ impl AllowGraph {
                 Some(Decision::Open) => continue,
                 None => vec![(whole.clone(), PortSet::none())],
                 Some(Decision::Isolated { any, atoms, .. }) => {
-                    let blocks = |set: PeerSetId| self.peer_sets.key(set).blocks.intersection(&whole);
+                    let held = |set: PeerSetId| self.held_without_pods(set, &whole);
                     let mut own = vec![(whole.clone(), PortSet::none())];
-                    refine(&mut own, &blocks(*any), &PortSet::all());
+                    refine(&mut own, &held(*any), &PortSet::all());
                     for atom in atoms {
-                        refine(&mut own, &blocks(atom.peers), &PortSet::range(atom.transport, atom.low, atom.high));
+                        refine(&mut own, &held(atom.peers), &PortSet::range(atom.transport, atom.low, atom.high));
                     }
                     own
                 }
@@ -352,29 +350,7 @@ fn cross(parts: &[ExternalPorts], classes: &[(AddressSet, PortSet)]) -> Vec<Exte
     out
 }
 
-/// Where membership in some block of some decision changes, as the first address of each stretch.
-struct Borders {
-    v4: Vec<u32>,
-    v6: Vec<u128>,
-}
-
-fn borders(graph: &AllowGraph) -> Borders {
-    let (mut v4, mut v6) = (BTreeSet::new(), BTreeSet::new());
-    for (_, content, state) in graph.peer_sets.iter() {
-        if state.decisions == 0 {
-            continue;
-        }
-        for (low, high) in content.blocks.v4().iter() {
-            v4.extend([Some(low), high.checked_add(1)].into_iter().flatten());
-        }
-        for (low, high) in content.blocks.v6().iter() {
-            v6.extend([Some(low), high.checked_add(1)].into_iter().flatten());
-        }
-    }
-    Borders { v4: v4.into_iter().collect(), v6: v6.into_iter().collect() }
-}
-
-fn classes(graph: &AllowGraph, unit: &WorkloadPods, borders: &Borders, by_node: bool) -> Vec<EquivalenceClass> {
+fn classes(graph: &AllowGraph, unit: &WorkloadPods, borders: &BlockBorders, by_node: bool) -> Vec<EquivalenceClass> {
     let mut out: Vec<EquivalenceClass> = Vec::new();
     let mut places: FxHashMap<ClassKey, usize> = FxHashMap::default();
     for pod in &unit.pods {
@@ -385,8 +361,7 @@ fn classes(graph: &AllowGraph, unit: &WorkloadPods, borders: &Borders, by_node: 
             };
             let group = template.map(|template| graph.templates.data(template).group);
             let class = match endpoint.address {
-                Some(IpAddr::V4(a)) if group.is_some() => Ok(borders.v4.partition_point(|b| *b <= a.to_bits())),
-                Some(IpAddr::V6(a)) if group.is_some() => Ok(borders.v6.partition_point(|b| *b <= a.to_bits())),
+                Some(address) if group.is_some() => Ok(borders.stretch(address)),
                 address => Err(address),
             };
             let node = graph.pods.get(*pod).node.filter(|_| by_node || endpoint.is_node());

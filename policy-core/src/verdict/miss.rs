@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::explain::{NamespaceFailure, Question, RuleRef, TermFailure};
+use super::question::Question;
+use super::reference::{NamespaceFailure, RuleRef, TermFailure, slip};
 use crate::graph::{PeerRecord, PolicyId, RuleRecord};
 use crate::model::{Direction, Operator, Ports, Requirement};
 use crate::sets::PortSet;
@@ -27,13 +28,6 @@ const LABEL: u32 = 12;
 const NAMESPACE: u32 = 25;
 const PEER: u32 = 30;
 const RULE: u32 = 100;
-
-/// The value that a requirement probably meant, when the object's value is one or two letters away.
-pub(crate) fn slip(requirement: &Requirement, value: Option<&str>) -> Option<String> {
-    let Operator::In(wanted) = &requirement.operator else { return None };
-    let value = value.filter(|v| v.len() >= 4)?;
-    wanted.iter().find(|w| w.len() >= 4 && strsim::damerau_levenshtein(w, value) <= 1 + value.len() / 8).cloned()
-}
 
 /// The nearest miss of one side; `missing` is what it does not allow.
 pub(crate) fn nearest_miss(question: &Question<'_>, policies: &[PolicyId], missing: &PortSet) -> Option<NearMiss> {
@@ -72,7 +66,7 @@ fn ports_text(missing: &PortSet) -> String {
 
 fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
     let port = port_edit(question, rule, missing);
-    let peer = if question.peer_misses(rule).is_empty() { None } else { Some(peer_edit(question, rule)?) };
+    let peer = if question.has_peer(rule) { None } else { Some(peer_edit(question, rule)?) };
     match (peer, port) {
         (Some((a, peer)), Some((b, port))) => Some((a + b, format!("{peer}, and {port}"))),
         (Some(edit), None) | (None, Some(edit)) => Some(edit),
@@ -109,12 +103,12 @@ fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)
     let (_, end) = ends(question.direction);
     let listed = peers.iter().enumerate().filter_map(|(i, peer)| match peer {
         PeerRecord::Pods(term) => {
-            let pod = *question.other.pods.first()?;
+            let pod = *question.other.pods().first()?;
             term_edit(question, i, question.graph.term_failure(*term, pod))
         }
         PeerRecord::Block(_) | PeerRecord::Unreadable => None,
     });
-    let added = match (question.other.pods.first(), question.other.address) {
+    let added = match (question.other.pods().first(), question.other.address()) {
         (None, Some(address)) if question.address_name(address) == address.to_string() => {
             format!("add `ipBlock` {address}/{} to {end}", if address.is_ipv4() { 32 } else { 128 })
         }
@@ -132,14 +126,14 @@ fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Opt
     match failure.namespace {
         NamespaceFailure::None => {}
         NamespaceFailure::Other(_) => {
-            let namespace = question.graph.pod_name(*question.other.pods.first()?).0;
+            let namespace = question.graph.pod_name(*question.other.pods().first()?).0;
             cost += NAMESPACE;
             edits.push(format!(
                 "add a peer with the `podSelector` of {list}[{index}] and `namespaceSelector` kubernetes.io/metadata.name={namespace}"
             ));
         }
         NamespaceFailure::Labels(failed) => {
-            let namespace = format!("namespace {}", question.graph.pod_name(*question.other.pods.first()?).0);
+            let namespace = format!("namespace {}", question.graph.pod_name(*question.other.pods().first()?).0);
             for (requirement, value) in failed {
                 cost += label_edit(&requirement, value.as_deref(), &namespace, "namespaceSelector", list, index, &mut edits);
             }

@@ -3,7 +3,18 @@
 use std::path::PathBuf;
 
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+/// Why it is not known how to reach the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The files of a kubeconfig are missing or wrong.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// There is neither a kubeconfig nor a service account.
+    #[error(transparent)]
+    Infer(#[from] InferConfigError),
+}
 
 /// Where the API server is, and who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +30,7 @@ impl Access {
     ///
     /// # Errors
     /// When the files of a kubeconfig or of a service account are missing or wrong.
-    pub async fn config(&self) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn config(&self) -> Result<Config, AccessError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = match &self.kubeconfig {
             Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,

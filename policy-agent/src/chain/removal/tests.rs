@@ -78,7 +78,7 @@ impl Lab {
         let chain = Chain { configurations, socket: "/run/netpol/agent.sock".into() };
         chain.install().unwrap();
         let access = Access { kubeconfig: Some(folder.path().join("kubeconfig")), context: None };
-        let mut removal = Removal::new(access, ObjectKey::new("netpol", "netpol-a"), Kept::new(chain), |_| {});
+        let mut removal = Removal::new(access, ObjectKey::new("netpol", "netpol-a"), Kept::new(chain), || {});
         Arc::get_mut(&mut removal).unwrap().successor = Duration::from_millis(100);
         Self { folder, server, removal }
     }

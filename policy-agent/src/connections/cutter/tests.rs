@@ -95,7 +95,7 @@ impl Enforcement for Fake {
         Some(())
     }
 
-    fn looked(&mut self, token: u64, result: Result<(), String>) {
+    fn looked(&mut self, token: u64, result: LookResult) {
         self.world().tokens.push((token, result.is_ok()));
     }
 }
