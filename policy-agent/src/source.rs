@@ -3,17 +3,17 @@
 //! - `kubernetes`: the API.
 //! - `manifests`: a folder of files.
 //! - `problems`: what is wrong with objects and files, in differences.
-//! - `beat`: the heartbeat of a source that looks by itself.
+//! - `heartbeat`: the heartbeat of a source that looks by itself.
 
 mod heartbeat;
 pub mod kubernetes;
 pub mod manifests;
 mod problems;
 
+pub use policy_input::cluster::health::KindHealth;
 pub use problems::{Problems, ProblemsDelta};
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use policy_core::diagnostic::Diagnostic;
 use policy_core::model::{Change, ObjectKey};
@@ -42,17 +42,6 @@ pub enum SyncState {
     Partial,
     /// Everything.
     Synced,
-}
-
-/// How old what is known of one kind of objects may be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KindHealth {
-    /// The kind, in the plural: `pods`.
-    pub kind: &'static str,
-    /// Since when nothing was heard that should have been; `None` while all is well.
-    pub stale_for: Option<Duration>,
-    /// The last trouble, while it lasts.
-    pub trouble: Option<String>,
 }
 
 /// Asks a source, which runs elsewhere, how fresh its knowledge is.

@@ -3,7 +3,9 @@
 //! - `tree`, `scalar`: YAML and JSON with positions, read as kubectl reads them.
 //! - `decode`, [`wire`]: the fields of Kubernetes objects, all faults collected.
 //! - `lower`: Kubernetes defaults and validation. Nowhere else.
-//! - `load`: dispatch by apiVersion and kind.
+//! - `kinds`: one table of the kinds that are read; a file for each, or for each family.
+//! - `load`: dispatch by apiVersion and kind, over that table.
+//! - `foreign`: kinds that are not read.
 //! - `snapshot`: workloads stand for their pods.
 //!
 //! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
@@ -11,6 +13,8 @@
 
 mod cidr;
 mod decode;
+mod foreign;
+mod kinds;
 mod load;
 mod lower;
 mod names;
@@ -19,7 +23,9 @@ mod snapshot;
 mod tree;
 pub mod wire;
 
-pub use load::{Loader, is_foreign_policy};
+pub use foreign::is_foreign_policy;
+pub use kinds::{removal, unreadable};
+pub use load::Loader;
 pub use lower::Syntax;
 pub use names::nearest;
 pub use snapshot::{Foreign, Replicas, Snapshot, Workload};

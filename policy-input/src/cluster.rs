@@ -1,16 +1,23 @@
-//! How to reach an API server, and which parts of its objects decide about network traffic.
+//! How to reach an API server, which of its objects are read, once or by watching, and which of their fields decide about traffic.
 //!
 //! - [`Access`]: from a kubeconfig, or the service account of a pod.
-//! - [`FieldMask`]: reading JSON by halves.
+//! - [`kinds`]: one table of the kinds that are read, with the fields that decide.
+//! - [`FieldMask`]: keeping parts of objects while they are parsed.
 //! - [`read`]: everything that an answer needs, once.
-//! - [`full_text`]: what went wrong, with what is behind it.
+//! - [`watch`]: what decides, and what changes about it.
+//! - [`health`]: how current what was watched is.
+//! - [`full_text`]: an error with its causes.
 
 mod access;
+mod field_mask;
+pub mod health;
+pub mod kinds;
+mod object;
 pub mod read;
-mod shape;
+pub mod watch;
 
 pub use access::{Access, AccessError};
-pub use shape::FieldMask;
+pub use field_mask::{FieldMask, Parser, Purpose};
 
 /// An error with its causes, each said once: kube's errors repeat some of theirs, and leave others to be asked for.
 #[must_use]

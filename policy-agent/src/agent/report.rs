@@ -67,6 +67,7 @@ impl Agent {
         let mut out = warnings::of_node();
         out.extend(warnings::unchecked_sources(self.enforcer.unchecked_pods()));
         out.extend(self.stale());
+        out.extend(self.unavailable());
         out.extend(self.oversized());
         out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
         out.extend(self.enforcer.save_trouble());
@@ -98,6 +99,15 @@ impl Agent {
             let age = fresh.stale_for?.as_secs();
             let why = fresh.trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
             Some(format!("stale: nothing was heard of {} for {age} s; what was known before stays in force{why}", fresh.kind))
+        };
+        (self.pulse)().into_iter().filter_map(line).collect()
+    }
+
+    /// Optional kinds that the API server does not serve.
+    fn unavailable(&self) -> Vec<String> {
+        let line = |fresh: KindHealth| {
+            let why = fresh.unavailable?;
+            Some(format!("not served by the API server, and tried again: {}: {why}", fresh.kind))
         };
         (self.pulse)().into_iter().filter_map(line).collect()
     }

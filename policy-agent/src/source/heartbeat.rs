@@ -55,7 +55,12 @@ impl Heartbeat {
         self.with(|state| {
             let silence = now.saturating_duration_since(state.seen);
             let is_stale = state.trouble.is_some() || silence > self.quiet;
-            KindHealth { kind: self.kind, stale_for: is_stale.then_some(silence), trouble: state.trouble.clone() }
+            KindHealth {
+                kind: self.kind,
+                stale_for: is_stale.then_some(silence),
+                trouble: state.trouble.clone(),
+                unavailable: None,
+            }
         })
     }
 

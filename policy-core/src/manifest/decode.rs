@@ -11,25 +11,14 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
+use super::kinds;
 use super::names::nearest;
 use super::scalar::Scalar;
 use super::tree::{NodeId, Tree, Value};
 use crate::diagnostic::Kind;
 
-/// Wire structs whose unknown fields are faults, because the struct lists every field that the kind has.
-const STRICT: [&str; 11] = [
-    "NetworkPolicy",
-    "NetworkPolicySpec",
-    "IngressRule",
-    "EgressRule",
-    "NetworkPolicyPort",
-    "NetworkPolicyPeer",
-    "IPBlock",
-    "LabelSelector",
-    "LabelSelectorRequirement",
-    "ObjectMeta",
-    "OwnerReference",
-];
+/// Wire structs of every kind whose unknown fields are faults, because the struct lists every field.
+const STRICT: [&str; 2] = ["ObjectMeta", "OwnerReference"];
 
 /// An object may make this many faults before the rest of it is given up.
 const MOST_FAULTS: usize = 100;
@@ -260,7 +249,7 @@ impl<'t, 's, 'c> Decoder<'t, 's, 'c> {
         entries
             .retain(|(_, key, value)| !self.context.aside.borrow().contains(value) && !self.context.aside.borrow().contains(key));
         if let Some((name, fields)) = fields {
-            let is_strict = STRICT.contains(&name);
+            let is_strict = STRICT.contains(&name) || kinds::is_strict(name);
             entries.retain(|(key, key_node, value)| {
                 let is_known = fields.contains(&key.as_ref());
                 if !is_known && is_strict {

@@ -1,96 +1,31 @@
 //! Reads files: which documents matter, and what is said about the others.
 //!
-//! Dispatch is by apiVersion and kind. Kinds that do not matter are counted; policies of other engines are remembered,
-//! because answers must say that they were not evaluated.
+//! Dispatch is by apiVersion and kind, over the table of `kinds`. Kinds that do not matter are counted; policies of other engines
+//! are remembered, because answers must say that they were not evaluated.
 
 use std::collections::HashMap;
 
 use super::decode::{Fault, Faults, decode};
-use super::lower::{self, Report, Stored, Syntax};
+use super::foreign::{self, Reach};
+use super::kinds;
+use super::lower::{Stored, Syntax};
 use super::names::nearest;
-use super::snapshot::{Assembly, Foreign, Snapshot, WorkloadObject};
+use super::snapshot::{Assembly, Foreign, Snapshot};
 use super::tree::{Documents, NodeId, Tree, Value};
 use super::wire;
 use crate::diagnostic::{Diagnostic, Kind, Position, Severity};
 use crate::model::{ObjectKey, Origin};
-
-/// The kinds that the loader reads, with the API groups that serve them.
-const MODELLED: [(&str, &[&str]); 11] = [
-    ("NetworkPolicy", &["networking.k8s.io"]),
-    ("Namespace", &[""]),
-    ("Node", &[""]),
-    ("Pod", &[""]),
-    ("ReplicationController", &[""]),
-    ("Deployment", &["apps", "extensions"]),
-    ("ReplicaSet", &["apps", "extensions"]),
-    ("StatefulSet", &["apps"]),
-    ("DaemonSet", &["apps", "extensions"]),
-    ("Job", &["batch"]),
-    ("CronJob", &["batch"]),
-];
-
-/// Other kinds of the groups above, so that they are not taken for mistyped ones.
-const NEIGHBOURS: [&str; 17] = [
-    "Ingress",
-    "IngressClass",
-    "IPAddress",
-    "ServiceCIDR",
-    "Service",
-    "Endpoints",
-    "Event",
-    "Secret",
-    "ConfigMap",
-    "ControllerRevision",
-    "PodTemplate",
-    "PodDisruptionBudget",
-    "ServiceAccount",
-    "Binding",
-    "LimitRange",
-    "ResourceQuota",
-    "PersistentVolume",
-];
-
-/// Policies of other engines and of tiers that are not evaluated: the group's suffix, the kinds, and whether they reach
-/// beyond their own namespace.
-const FOREIGN: [(&str, &[&str], bool); 14] = [
-    ("projectcalico.org", &["NetworkPolicy"], false),
-    ("projectcalico.org", &["GlobalNetworkPolicy"], true),
-    ("cilium.io", &["CiliumNetworkPolicy"], false),
-    ("cilium.io", &["CiliumClusterwideNetworkPolicy"], true),
-    ("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication"], false),
-    ("networking.istio.io", &["Sidecar"], false),
-    ("k8s.cni.cncf.io", &["MultiNetworkPolicy"], false),
-    ("policy.networking.k8s.io", &["ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"], true),
-    ("antrea.io", &["NetworkPolicy"], false),
-    ("antrea.io", &["ClusterNetworkPolicy"], true),
-    ("k8s.ovn.org", &["EgressFirewall"], false),
-    ("linkerd.io", &["AuthorizationPolicy", "Server", "ServerAuthorization"], false),
-    ("networking.gke.io", &["FQDNNetworkPolicy"], false),
-    ("kuma.io", &["MeshTrafficPermission"], true),
-];
-
-fn is_in_group(group: &str, suffix: &str) -> bool {
-    group == suffix || group.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
-}
-
-/// Whether objects of this apiVersion and kind are policies that are not evaluated, but make answers uncertain. An empty kind asks
-/// whether any kind of the group is.
-#[must_use]
-pub fn is_foreign_policy(api_version: &str, kind: &str) -> bool {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    FOREIGN.iter().any(|(suffix, kinds, _)| is_in_group(group, suffix) && (kind.is_empty() || kinds.contains(&kind)))
-}
 
 /// Lists inside lists end here.
 const DEEPEST_LIST: usize = 4;
 
 /// Reads any number of files into one [`Snapshot`].
 pub struct Loader {
-    syntax: Syntax,
+    pub(super) syntax: Syntax,
     assembly: Assembly,
     /// Policies that the files update.
-    stored: HashMap<ObjectKey, Stored>,
-    is_reading_stored: bool,
+    pub(super) stored: HashMap<ObjectKey, Stored>,
+    pub(super) is_reading_stored: bool,
 }
 
 impl Loader {
@@ -205,13 +140,14 @@ struct TypeMeta {
 
 impl TypeMeta {
     fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
+        kinds::group_of(&self.api_version)
     }
 }
 
-struct Reader<'l, 't, 's> {
-    loader: &'l mut Loader,
-    tree: &'t Tree<'s>,
+/// Reads the objects of one document.
+pub(super) struct Reader<'l, 't, 's> {
+    pub(super) loader: &'l mut Loader,
+    pub(super) tree: &'t Tree<'s>,
     file: &'l str,
 }
 
@@ -232,15 +168,16 @@ impl<'t> Reader<'_, 't, '_> {
             return;
         }
         self.loader.assembly.objects += 1;
-        match meta.kind.as_str() {
-            kind if kind.ends_with("List") && tree.field(node, "items").is_some() => self.list(node, &meta, depth),
-            kind if self.loader.is_reading_stored && kind != "NetworkPolicy" => {}
-            "NetworkPolicy" if self.is_served(&meta) || meta.api_version.is_empty() => self.policy(node),
-            "Namespace" if self.is_served(&meta) => self.namespace(node),
-            "Node" if self.is_served(&meta) => self.node(node),
-            "Pod" if self.is_served(&meta) => self.pod(node),
-            _ if self.is_served(&meta) => self.workload(node, &meta.kind),
-            _ => self.other(node, &meta),
+        if meta.kind.ends_with("List") && tree.field(node, "items").is_some() {
+            self.list(node, &meta, depth);
+            return;
+        }
+        let is_reading_stored = self.loader.is_reading_stored;
+        match kinds::reading(&meta.api_version, &meta.kind) {
+            Some(kind) if is_reading_stored && !kind.is_policy() => {}
+            Some(kind) => (kind.read)(self, node, kind),
+            None if is_reading_stored => {}
+            None => self.other(node, &meta),
         }
     }
 
@@ -253,12 +190,12 @@ impl<'t> Reader<'_, 't, '_> {
             return false;
         }
         let missing = if meta.kind.is_empty() { "kind" } else { "apiVersion" };
-        let served = MODELLED.iter().find(|(kind, _)| *kind == meta.kind).and_then(|(_, groups)| groups.first());
-        if missing == "apiVersion" && served.is_none() {
+        let known = kinds::named(&meta.kind);
+        if missing == "apiVersion" && known.is_none() {
             self.count(&meta.kind);
             return false;
         }
-        let help = served.map(|group| match *group {
+        let help = known.and_then(|kind| kind.groups.first()).map(|group| match *group {
             "" => "add `apiVersion: v1`".to_owned(),
             group => format!("add `apiVersion: {group}/v1`"),
         });
@@ -276,12 +213,7 @@ impl<'t> Reader<'_, 't, '_> {
             },
         );
         // A policy without apiVersion is read all the same, to find its other faults.
-        meta.kind == "NetworkPolicy"
-    }
-
-    fn is_served(&self, meta: &TypeMeta) -> bool {
-        let is_right_version = meta.kind != "NetworkPolicy" || meta.api_version == "networking.k8s.io/v1";
-        is_right_version && MODELLED.iter().any(|(kind, groups)| *kind == meta.kind && groups.contains(&meta.group()))
+        known.is_some_and(kinds::Kind::is_policy)
     }
 
     fn list(&mut self, node: NodeId, meta: &TypeMeta, depth: usize) {
@@ -330,14 +262,14 @@ impl<'t> Reader<'_, 't, '_> {
     /// An object that is not read: another engine's policy, a mistyped kind, or something that does not matter.
     fn other(&mut self, node: NodeId, meta: &TypeMeta) {
         let (group, kind) = (meta.group(), meta.kind.as_str());
-        let known = FOREIGN.iter().find(|(suffix, kinds, _)| is_in_group(group, suffix) && kinds.contains(&kind));
+        let reach = foreign::reach(group, kind);
         let is_upstream = !group.contains('.') || group.ends_with(".k8s.io");
-        let is_unknown_policy = known.is_none() && kind == "NetworkPolicy" && !is_upstream;
-        if known.is_some() || is_unknown_policy {
-            self.foreign(node, meta, known.is_some_and(|(_, _, is_global)| *is_global));
+        let policy = kinds::named(kind).and_then(|kind| kind.policy_version());
+        if reach.is_some() || (policy.is_some() && !is_upstream) {
+            self.foreign(node, meta, reach.unwrap_or(Reach::Namespace));
             return;
         }
-        if kind == "NetworkPolicy" {
+        if let Some(expected) = policy {
             self.fault(
                 Severity::Error,
                 node,
@@ -347,18 +279,18 @@ impl<'t> Reader<'_, 't, '_> {
                     rule: "S1.1",
                     path: "apiVersion".to_owned(),
                     node: self.tree.field(node, "apiVersion"),
-                    message: format!("found `{}`, expected `networking.k8s.io/v1`", meta.api_version),
-                    help: Some("no Kubernetes version serves a NetworkPolicy under another apiVersion any more".to_owned()),
+                    message: format!("found `{}`, expected `{expected}`", meta.api_version),
+                    help: Some(format!("no Kubernetes version serves a {kind} under another apiVersion any more")),
                 },
             );
             return;
         }
-        let near = nearest(kind, MODELLED.iter().map(|(kind, _)| *kind));
+        let near = nearest(kind, kinds::all().map(|kind| kind.name));
         if let Some(near) = near
             && is_upstream
             && near != kind
-            && !NEIGHBOURS.contains(&kind)
-            && MODELLED.iter().any(|(kind, groups)| *kind == near && groups.contains(&group))
+            && !foreign::NEIGHBOURS.contains(&kind)
+            && kinds::named(near).is_some_and(|kind| kind.groups.contains(&group))
         {
             self.fault(
                 Severity::Error,
@@ -379,10 +311,10 @@ impl<'t> Reader<'_, 't, '_> {
         self.count(&label);
     }
 
-    fn foreign(&mut self, node: NodeId, meta: &TypeMeta, is_global: bool) {
+    fn foreign(&mut self, node: NodeId, meta: &TypeMeta, reach: Reach) {
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
-        let namespace = (!is_global).then(|| text("namespace").unwrap_or_else(|| "default".to_owned()));
+        let namespace = (reach == Reach::Namespace).then(|| text("namespace").unwrap_or_else(|| "default".to_owned()));
         // Istio's root namespace speaks for the whole mesh.
         let namespace = namespace.filter(|n| !(meta.group().ends_with("istio.io") && n == "istio-system"));
         let foreign = Foreign {
@@ -399,7 +331,7 @@ impl<'t> Reader<'_, 't, '_> {
         *self.loader.assembly.skipped.entry(what.to_owned()).or_default() += 1;
     }
 
-    fn decode<T: serde::Deserialize<'t> + Default>(&mut self, node: NodeId) -> (T, Faults) {
+    pub(super) fn decode<T: serde::Deserialize<'t> + Default>(&mut self, node: NodeId) -> (T, Faults) {
         let (value, mut faults) = decode::<T>(self.tree, node);
         for (path, key) in self.tree.duplicate_keys(node) {
             let name = path.rsplit('.').next().unwrap_or(&path).to_owned();
@@ -416,7 +348,7 @@ impl<'t> Reader<'_, 't, '_> {
     }
 
     /// The key of an object with metadata. A generated name cannot be known; the line keeps it unique.
-    fn key(&self, metadata: &wire::ObjectMeta, node: NodeId) -> ObjectKey {
+    pub(super) fn key(&self, metadata: &wire::ObjectMeta, node: NodeId) -> ObjectKey {
         let namespace = if metadata.namespace.is_empty() { "default" } else { &metadata.namespace };
         if metadata.name.is_empty() {
             let line = self.tree.position(node).line;
@@ -425,98 +357,17 @@ impl<'t> Reader<'_, 't, '_> {
         ObjectKey::new(namespace, &metadata.name)
     }
 
-    fn origin(&self, node: NodeId) -> Origin {
+    pub(super) fn origin(&self, node: NodeId) -> Origin {
         Origin { file: self.file.to_owned(), line: self.tree.position(node).line }
     }
 
-    fn policy(&mut self, node: NodeId) {
-        let (wire, unread) = self.decode::<wire::NetworkPolicy>(node);
-        let key = self.key(&wire.metadata, node);
-        if self.loader.is_reading_stored {
-            self.loader.stored.insert(key, lower::stored(&wire));
-            return;
-        }
-        let mut report = Report::new(&unread);
-        let tree = self.tree;
-        let line_of = |path: &str| tree.position(tree.locate(node, path)).line;
-        let origin = self.origin(node);
-        let policy = lower::lower_policy(
-            &wire,
-            key.clone(),
-            Some(origin.clone()),
-            self.loader.syntax,
-            self.loader.stored.get(&key),
-            &line_of,
-            &mut report,
-        );
-        let (errors, warnings) = (report.errors, report.warnings);
-        self.tell(node, &format!("NetworkPolicy {key}"), unread, errors, warnings);
-        self.loader.assembly.policy(policy, origin);
+    /// What the object is added to.
+    pub(super) fn assembly(&mut self) -> &mut Assembly {
+        &mut self.loader.assembly
     }
 
-    fn namespace(&mut self, node: NodeId) {
-        let (wire, unread) = self.decode::<wire::MetadataOnly>(node);
-        let mut report = Report::new(&unread);
-        lower::check_metadata(&wire.metadata, &mut report);
-        let name = wire.metadata.name.clone();
-        let (namespace, wrong_label) = super::snapshot::namespace(&wire.metadata);
-        if let Some(found) = wrong_label {
-            report.errors.push(Fault {
-                kind: Kind::Invalid,
-                rule: "S1.35",
-                path: "metadata.labels".to_owned(),
-                node: None,
-                message: format!(
-                    "found `{found}` as `kubernetes.io/metadata.name`, expected `{name}`: the API server sets it to the name"
-                ),
-                help: Some("remove the label".to_owned()),
-            });
-        }
-        let errors = report.errors;
-        self.tell(node, &format!("Namespace {name}"), unread, errors, Vec::new());
-        if !name.is_empty() {
-            self.loader.assembly.namespaces.insert(name, namespace);
-        }
-    }
-
-    fn node(&mut self, node: NodeId) {
-        let (wire, unread) = self.decode::<wire::Node>(node);
-        let lowered = lower::lower_node(&wire);
-        self.tell(node, &format!("Node {}", lowered.name), unread, Vec::new(), Vec::new());
-        if !lowered.name.is_empty() {
-            self.loader.assembly.nodes.insert(lowered.name.clone(), lowered);
-        }
-    }
-
-    fn pod(&mut self, node: NodeId) {
-        let (wire, unread) = self.decode::<wire::Pod>(node);
-        let key = self.key(&wire.metadata, node);
-        let mut report = Report::new(&unread);
-        lower::check_metadata(&wire.metadata, &mut report);
-        let pod = lower::lower_pod(&wire, key.clone(), self.loader.syntax, &mut report);
-        let (errors, warnings) = (report.errors, report.warnings);
-        self.tell(node, &format!("Pod {key}"), unread, errors, warnings);
-        self.loader.assembly.pods.push((pod, lower::controller(&wire.metadata), self.origin(node)));
-    }
-
-    fn workload(&mut self, node: NodeId, kind: &str) {
-        let (wire, unread) = self.decode::<wire::Workload>(node);
-        let key = self.key(&wire.metadata, node);
-        let mut report = Report::new(&unread);
-        lower::check_metadata(&wire.metadata, &mut report);
-        let errors = report.errors;
-        self.tell(node, &format!("{kind} {key}"), unread, errors, Vec::new());
-        let (pods, replicas) = lower::lower_workload(kind, &wire, &key.namespace);
-        self.loader.assembly.workloads.push(WorkloadObject {
-            kind: kind.to_owned(),
-            key,
-            controller: lower::controller(&wire.metadata),
-            pods,
-            replicas,
-        });
-    }
-
-    fn tell(&mut self, node: NodeId, object: &str, unread: Faults, errors: Vec<Fault>, warnings: Vec<Fault>) {
+    /// Reports the faults of an object: what could not be decoded, then what lowering found.
+    pub(super) fn tell(&mut self, node: NodeId, object: &str, unread: Faults, errors: Vec<Fault>, warnings: Vec<Fault>) {
         for fault in unread.0.into_iter().chain(errors) {
             self.fault(Severity::Error, node, object, fault);
         }

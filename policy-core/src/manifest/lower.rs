@@ -9,7 +9,7 @@ mod selector;
 
 use std::fmt;
 
-pub(crate) use pod::{OwnerName, controller, lower_node, lower_pod, lower_workload};
+pub(crate) use pod::{OwnerName, controller, lower_pod, lower_workload};
 pub(crate) use policy::{Stored, lower_policy, stored};
 
 use super::decode::{Fault, Faults};

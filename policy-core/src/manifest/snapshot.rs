@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
+use super::kinds;
 use super::lower::OwnerName;
-use super::wire::ObjectMeta;
 use crate::diagnostic::{Diagnostic, Kind, Severity};
 use crate::model::{Change, Direction, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
 
@@ -79,53 +79,22 @@ impl Snapshot {
         self.objects == 0 && self.skipped.is_empty() && self.diagnostics.is_empty()
     }
 
-    /// The changes that turn this snapshot into another.
+    /// The changes that turn this snapshot into another, kind by kind as in [`Self::changes`].
     #[must_use]
     pub fn difference(&self, after: &Self) -> Vec<Change> {
-        let mut out = Vec::new();
-        for (name, namespace) in &after.namespaces {
-            if self.namespaces.get(name) != Some(namespace) {
-                out.push(Change::Namespace(namespace.clone()));
-            }
-        }
-        out.extend(self.namespaces.keys().filter(|n| !after.namespaces.contains_key(*n)).cloned().map(Change::NamespaceRemoved));
-        for (name, node) in &after.nodes {
-            if self.nodes.get(name) != Some(node) {
-                out.push(Change::Node(node.clone()));
-            }
-        }
-        out.extend(self.nodes.keys().filter(|n| !after.nodes.contains_key(*n)).cloned().map(Change::NodeRemoved));
-        for (key, pod) in &after.pods {
-            if self.pods.get(key) != Some(pod) {
-                out.push(Change::Pod(pod.clone()));
-            }
-        }
-        out.extend(self.pods.keys().filter(|k| !after.pods.contains_key(*k)).cloned().map(Change::PodRemoved));
-        for (key, policy) in &after.policies {
-            if self.policies.get(key) != Some(policy) {
-                out.push(Change::Policy(policy.clone()));
-            }
-        }
-        out.extend(self.policies.keys().filter(|k| !after.policies.contains_key(*k)).cloned().map(Change::PolicyRemoved));
-        out
+        kinds::difference(self, after)
     }
 
     /// The snapshot as changes, for a compiler that has seen nothing: namespaces and nodes first, then policies and pods.
     pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
-        let namespaces = self.namespaces.values().cloned().map(Change::Namespace);
-        let nodes = self.nodes.values().cloned().map(Change::Node);
-        let policies = self.policies.values().cloned().map(Change::Policy);
-        let pods = self.pods.values().cloned().map(Change::Pod);
-        namespaces.chain(nodes).chain(policies).chain(pods)
+        kinds::changes(self)
     }
-}
 
-/// A Namespace with its name label, and the value that it had instead.
-pub(crate) fn namespace(metadata: &ObjectMeta) -> (Namespace, Option<String>) {
-    let mut labels = metadata.labels.clone();
-    let before = labels.insert(NAME_LABEL.to_owned(), metadata.name.clone());
-    let wrong = before.filter(|value| *value != metadata.name);
-    (Namespace { name: metadata.name.clone(), labels }, wrong)
+    /// The objects of one apiVersion and kind as changes; none when the compiler takes no objects of the kind.
+    #[must_use]
+    pub fn into_changes_of(self, api_version: &str, kind: &str) -> Vec<Change> {
+        kinds::into_changes_of(self, api_version, kind)
+    }
 }
 
 /// A workload as read.

@@ -14,6 +14,9 @@ pub enum AccessError {
     /// There is neither a kubeconfig nor a service account.
     #[error(transparent)]
     Infer(#[from] InferConfigError),
+    /// No client can be made of the configuration.
+    #[error(transparent)]
+    Client(#[from] kube::Error),
 }
 
 /// Where the API server is, and who asks.

@@ -7,7 +7,9 @@ use kube::Client;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use super::{FieldMask, full_text};
+use super::kinds::{self, KINDS, Need, SPECIFIED};
+use super::object::complete;
+use super::{FieldMask, Purpose, full_text};
 
 /// Objects asked for at once, as kubectl does.
 const PAGE: usize = 500;
@@ -23,88 +25,6 @@ struct Resource {
     kind: String,
     plural: String,
 }
-
-/// What becomes of a kind that cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Need {
-    /// There is no answer.
-    Must,
-    /// The answer lacks something, and says so.
-    Should,
-}
-
-const METADATA: FieldMask<'_> = FieldMask::Fields(&[
-    ("name", FieldMask::Whole),
-    ("namespace", FieldMask::Whole),
-    ("uid", FieldMask::Whole),
-    ("labels", FieldMask::Whole),
-    ("ownerReferences", FieldMask::Whole),
-    ("deletionTimestamp", FieldMask::Whole),
-    (
-        "annotations",
-        FieldMask::Fields(&[
-            ("kubernetes.io/config.mirror", FieldMask::Whole),
-            ("service.kubernetes.io/topology-mode", FieldMask::Whole),
-        ]),
-    ),
-]);
-const CONTAINER: FieldMask<'_> =
-    FieldMask::Fields(&[("name", FieldMask::Whole), ("ports", FieldMask::Whole), ("restartPolicy", FieldMask::Whole)]);
-const POD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
-    ("nodeName", FieldMask::Whole),
-    ("hostNetwork", FieldMask::Whole),
-    ("containers", FieldMask::Elements(&CONTAINER)),
-    ("initContainers", FieldMask::Elements(&CONTAINER)),
-]);
-const POD_STATUS: FieldMask<'_> = FieldMask::Fields(&[
-    ("phase", FieldMask::Whole),
-    ("podIP", FieldMask::Whole),
-    ("podIPs", FieldMask::Whole),
-    ("conditions", FieldMask::Elements(&FieldMask::Fields(&[("type", FieldMask::Whole), ("status", FieldMask::Whole)]))),
-]);
-const TEMPLATE: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", POD_SPEC)]);
-const WORKLOAD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
-    ("replicas", FieldMask::Whole),
-    ("parallelism", FieldMask::Whole),
-    ("selector", FieldMask::Whole),
-    ("template", TEMPLATE),
-    (
-        "jobTemplate",
-        FieldMask::Fields(&[("spec", FieldMask::Fields(&[("parallelism", FieldMask::Whole), ("template", TEMPLATE)]))]),
-    ),
-]);
-const POD: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", POD_SPEC), ("status", POD_STATUS)]);
-const NAMESPACE: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA)]);
-const NODE: FieldMask<'_> =
-    FieldMask::Fields(&[("metadata", METADATA), ("status", FieldMask::Fields(&[("addresses", FieldMask::Whole)]))]);
-const WORKLOAD: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", WORKLOAD_SPEC)]);
-const SPECIFIED: FieldMask<'_> = FieldMask::Fields(&[("metadata", METADATA), ("spec", FieldMask::Whole)]);
-const SLICE: FieldMask<'_> = FieldMask::Fields(&[
-    ("metadata", METADATA),
-    ("addressType", FieldMask::Whole),
-    ("endpoints", FieldMask::Whole),
-    ("ports", FieldMask::Whole),
-]);
-const SERVICE: FieldMask<'_> =
-    FieldMask::Fields(&[("metadata", METADATA), ("spec", FieldMask::Whole), ("status", FieldMask::Whole)]);
-
-/// What is read of every cluster, in the order in which it is written.
-const KINDS: [(&str, &str, &str, FieldMask<'_>, Need); 14] = [
-    ("v1", "Namespace", "namespaces", NAMESPACE, Need::Must),
-    ("v1", "Node", "nodes", NODE, Need::Should),
-    ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", SPECIFIED, Need::Must),
-    ("v1", "Pod", "pods", POD, Need::Must),
-    ("apps/v1", "Deployment", "deployments", WORKLOAD, Need::Should),
-    ("apps/v1", "ReplicaSet", "replicasets", WORKLOAD, Need::Should),
-    ("apps/v1", "StatefulSet", "statefulsets", WORKLOAD, Need::Should),
-    ("apps/v1", "DaemonSet", "daemonsets", WORKLOAD, Need::Should),
-    ("batch/v1", "Job", "jobs", WORKLOAD, Need::Should),
-    ("batch/v1", "CronJob", "cronjobs", WORKLOAD, Need::Should),
-    ("v1", "ReplicationController", "replicationcontrollers", WORKLOAD, Need::Should),
-    ("v1", "Service", "services", SERVICE, Need::Should),
-    ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", SLICE, Need::Should),
-    ("networking.k8s.io/v1", "Ingress", "ingresses", SPECIFIED, Need::Should),
-];
 
 /// What a cluster holds.
 #[derive(Debug, Default)]
@@ -140,12 +60,6 @@ impl Resource {
     fn new(api_version: &str, kind: &str, plural: &str) -> Self {
         Self { api_version: api_version.to_owned(), kind: kind.to_owned(), plural: plural.to_owned() }
     }
-
-    fn path(&self) -> String {
-        // The group of the first kinds has no name, and a place of its own.
-        let root = if self.api_version.contains('/') { "apis" } else { "api" };
-        format!("/{root}/{}/{}", self.api_version, self.plural)
-    }
 }
 
 /// Reads everything there is. `is_foreign` says whether a kind of this apiVersion holds policies of another engine, and is asked
@@ -157,12 +71,13 @@ impl Resource {
 /// When namespaces, pods or policies cannot be listed.
 pub async fn read(client: &Client, is_foreign: &dyn Fn(&str, &str) -> bool) -> Result<Objects, ReadError> {
     let mut out = Objects::default();
-    for (api_version, kind, plural, shape, need) in KINDS {
-        let resource = Resource::new(api_version, kind, plural);
-        match list(client, &resource, shape).await {
+    for kind in KINDS {
+        let plural = kind.plural;
+        let resource = Resource::new(&kind.api_version(), kind.name, plural);
+        match list(client, &resource, kind.fields).await {
             Ok(objects) => out.objects.extend(objects),
-            Err(kube::Error::Api(status)) if status.code == NOT_FOUND && need == Need::Should => {}
-            Err(error) if need == Need::Should => out.left_out.push(format!("{plural}: {}", full_text(&error))),
+            Err(kube::Error::Api(status)) if status.code == NOT_FOUND && kind.read == Need::Optional => {}
+            Err(error) if kind.read == Need::Optional => out.left_out.push(format!("{plural}: {}", full_text(&error))),
             Err(kube::Error::Api(status)) if status.code == FORBIDDEN => {
                 return Err(ReadError::Forbidden { kinds: plural.to_owned(), message: status.message.clone() });
             }
@@ -192,17 +107,17 @@ async fn text(client: &Client, path: &str) -> Result<String, kube::Error> {
     client.request_text(request).await
 }
 
-fn parse(text: &str, shape: FieldMask<'_>) -> Result<Value, kube::Error> {
-    shape.deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(kube::Error::SerdeError)
+fn parse(text: &str, mask: FieldMask<'_>) -> Result<Value, kube::Error> {
+    mask.parser(Purpose::Answer).deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(kube::Error::SerdeError)
 }
 
 /// All objects of a kind, page by page.
-async fn list(client: &Client, resource: &Resource, shape: FieldMask<'_>) -> Result<Vec<Value>, kube::Error> {
+async fn list(client: &Client, resource: &Resource, mask: FieldMask<'_>) -> Result<Vec<Value>, kube::Error> {
     let page_of = FieldMask::Fields(&[
         ("metadata", FieldMask::Fields(&[("continue", FieldMask::Whole)])),
-        ("items", FieldMask::Elements(&shape)),
+        ("items", FieldMask::Elements(&mask)),
     ]);
-    let path = resource.path();
+    let path = kinds::path(&resource.api_version, &resource.plural);
     let mut objects = Vec::new();
     let mut query = format!("?limit={PAGE}");
     loop {
@@ -216,10 +131,7 @@ async fn list(client: &Client, resource: &Resource, shape: FieldMask<'_>) -> Res
         };
         let mut page = parse(&answer, page_of)?;
         for mut object in page.pointer_mut("/items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default() {
-            if let Some(fields) = object.as_object_mut() {
-                fields.insert("apiVersion".to_owned(), resource.api_version.as_str().into());
-                fields.insert("kind".to_owned(), resource.kind.as_str().into());
-            }
+            complete(&mut object, &resource.api_version, &resource.kind);
             objects.push(object);
         }
         match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {

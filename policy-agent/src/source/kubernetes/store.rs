@@ -1,49 +1,27 @@
-//! What is known of the API's objects, and what a watch event changes about it.
+//! What is known of the objects of all kinds, and what an event of a watch changes about it.
 //!
-//! Objects themselves are not kept, only a hash of each: enough to pass over updates that change nothing here (most of them),
-//! to find in a new list what is different, and what has gone unseen.
+//! - `kind_state`: whether an update changes anything.
+//! - `unknown_namespaces`: pods whose namespace is not known.
+//!
+//! A kind needs no code here: the loader of `policy-core` reads its objects, and returns them as changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
-use policy_core::manifest::{Loader, Snapshot, Syntax};
-use policy_core::model::{Addresses, Change, ObjectKey, Phase, Placement, Pod, Policy, Quarantine, Selector};
+use policy_core::manifest::{self, Loader, Syntax};
+use policy_core::model::{Addresses, Change, ObjectKey, Placement, Pod, Policy};
+use policy_input::cluster::kinds::{Kind, MIRROR, NAMESPACE, NETWORK_POLICY, POD};
 use serde_json::Value;
 
-use super::object::{Kind, MIRROR};
+use super::kind_state::KindState;
+use super::unknown_namespaces::HeldPods;
 use crate::source::{ProblemsDelta, SourceUpdate, describe};
-
-/// What is known of one kind.
-#[derive(Default)]
-struct Known {
-    objects: HashMap<Box<str>, Mark>,
-    /// Counts lists.
-    round: u32,
-}
-
-struct Mark {
-    hash: u64,
-    /// The list in which the object was last seen.
-    round: u32,
-}
-
-/// A pod of an unknown namespace (S1.36).
-enum Held {
-    /// Kept until the namespace is there.
-    Pod(Box<Pod>),
-    /// It was known while its namespace was, and its content was not kept.
-    Forgotten,
-}
 
 /// What is known of all of them.
 pub(crate) struct Store {
-    node: String,
-    known: [Known; 4],
-    /// Pods by namespaces that are not known.
-    held: BTreeMap<String, BTreeMap<ObjectKey, Held>>,
-    /// Live pods of this node: few, and what was known of them is needed when their namespace goes.
-    local: BTreeMap<ObjectKey, Pod>,
-    problems: BTreeMap<(Kind, String), Vec<String>>,
+    kinds: BTreeMap<&'static Kind, KindState>,
+    held: HeldPods,
+    problems: BTreeMap<(&'static Kind, String), Vec<String>>,
     changes: Vec<Change>,
     /// How problems became different since the last news, and whose.
     delta: ProblemsDelta,
@@ -61,10 +39,8 @@ fn object_key(key: &str) -> ObjectKey {
 impl Store {
     pub(crate) fn new(node: String) -> Self {
         Self {
-            node,
-            known: Default::default(),
-            held: BTreeMap::new(),
-            local: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            held: HeldPods::new(node),
             problems: BTreeMap::new(),
             changes: Vec::new(),
             delta: ProblemsDelta::default(),
@@ -74,195 +50,120 @@ impl Store {
         }
     }
 
-    fn known(&mut self, kind: Kind) -> &mut Known {
-        let [namespaces, nodes, policies, pods] = &mut self.known;
-        match kind {
-            Kind::Namespace => namespaces,
-            Kind::Node => nodes,
-            Kind::NetworkPolicy => policies,
-            Kind::Pod => pods,
-        }
+    fn state(&mut self, kind: &'static Kind) -> &mut KindState {
+        self.kinds.entry(kind).or_default()
+    }
+
+    /// Whether an object is there, by `namespace/name` or `name`.
+    pub(crate) fn contains(&self, kind: &'static Kind, key: &str) -> bool {
+        self.kinds.get(kind).is_some_and(|state| state.contains(key))
     }
 
     /// A list of a kind begins.
-    pub(crate) fn begin(&mut self, kind: Kind) {
-        let known = self.known(kind);
-        known.round = known.round.wrapping_add(1);
+    pub(crate) fn begin(&mut self, kind: &'static Kind) {
+        self.state(kind).begin_list();
     }
 
     /// The list is complete: what was not in it is gone.
-    pub(crate) fn end(&mut self, kind: Kind) {
-        let known = self.known(kind);
-        let round = known.round;
-        let gone: Vec<String> =
-            known.objects.iter().filter(|(_, mark)| mark.round != round).map(|(key, _)| key.to_string()).collect();
-        for key in gone {
+    pub(crate) fn end(&mut self, kind: &'static Kind) {
+        for key in self.state(kind).end_list() {
             self.remove(kind, &key);
         }
-        self.known(kind).objects.shrink_to_fit();
+        self.state(kind).shrink();
+    }
+
+    /// The kind is not served any more: none of its objects is there.
+    pub(crate) fn remove_all(&mut self, kind: &'static Kind) {
+        self.begin(kind);
+        self.end(kind);
     }
 
     /// An object is there, as it is now.
-    pub(crate) fn apply(&mut self, kind: Kind, key: &str, value: &Value) {
+    pub(crate) fn apply(&mut self, kind: &'static Kind, key: &str, value: &Value) {
         let bytes = value.to_string().into_bytes();
         let hash = self.hasher.hash_one(&bytes);
-        let known = self.known(kind);
-        let round = known.round;
-        if let Some(mark) = known.objects.get_mut(key) {
-            mark.round = round;
-            if std::mem::replace(&mut mark.hash, hash) == hash {
-                return;
-            }
-        } else {
-            known.objects.insert(key.into(), Mark { hash, round });
+        if !self.state(kind).update(key, hash) {
+            return;
         }
         // The rules of API servers change: what an older one took is still there (S1.19).
         let mut loader = Loader::new(Syntax::Legacy);
         loader.read("", &bytes);
         let snapshot = loader.finish();
         let mut problems: Vec<String> = snapshot.diagnostics.iter().filter(|d| d.is_error()).map(describe).collect();
-        problems.extend(self.take(kind, key, snapshot, uid_of(value)).map(|what| format!("{} {key} {what}", kind.name())));
+        let changes = snapshot.into_changes_of(&kind.api_version(), kind.name);
+        if changes.is_empty() {
+            let effect = self.take_unreadable(kind, object_key(key));
+            problems.extend(effect.map(|effect| format!("{} {key} cannot be read at all; {effect}", kind.name)));
+        }
+        for change in changes {
+            self.take(change, value);
+        }
         self.set_problems(kind, key, problems);
     }
 
-    /// Takes what was read; what is wrong when nothing could be.
-    fn take(&mut self, kind: Kind, key: &str, snapshot: Snapshot, uid: Option<String>) -> Option<&'static str> {
-        match kind {
-            Kind::Namespace => {
-                let namespace = snapshot.namespaces.into_values().next();
-                let name = namespace.as_ref().map(|namespace| namespace.name.clone());
-                self.changes.extend(namespace.map(Change::Namespace));
-                if let Some(name) = name {
-                    self.release(&name);
-                }
+    /// Takes what was read of an object.
+    fn take(&mut self, change: Change, value: &Value) {
+        match change {
+            Change::Namespace(namespace) => {
+                let name = namespace.name.clone();
+                self.changes.push(Change::Namespace(namespace));
+                self.must_list_pods |= self.held.release(&name, &mut self.changes);
             }
-            Kind::Node => self.changes.extend(snapshot.nodes.into_values().map(Change::Node)),
-            Kind::NetworkPolicy => match snapshot.policies.into_values().next() {
-                Some(mut policy) => {
-                    // Its name says where it is.
-                    policy.origin = None;
-                    self.changes.push(Change::Policy(policy));
-                }
-                // What it says may be anything, so nothing is allowed (S1.20).
-                None => {
-                    self.changes.push(Change::Policy(unreadable_policy(object_key(key))));
-                    return Some("cannot be read at all; it isolates every pod of its namespace, and allows nothing");
-                }
-            },
-            Kind::Pod => match snapshot.pods.into_values().next() {
-                Some(pod) => self.take_pod(Pod { uid, ..as_stored(pod) }),
-                None => {
-                    let key = object_key(key);
-                    if let Some(known) = self.local.get(&key).cloned() {
-                        self.take_pod(Pod { is_unknown: true, ..known });
-                    } else {
-                        self.changes.push(Change::PodRemoved(key));
-                    }
-                    return Some("cannot be read at all; no selector matches it");
-                }
-            },
+            // Its name says where it is.
+            Change::Policy(policy) => self.changes.push(Change::Policy(Policy { origin: None, ..policy })),
+            Change::Pod(pod) => self.take_pod(Pod { uid: uid_of(value), ..as_stored(pod) }),
+            change => self.changes.push(change),
         }
-        None
     }
 
     fn take_pod(&mut self, pod: Pod) {
-        let is_known = self.is_known(&pod.key.namespace);
-        let key = pod.key.clone();
-        if self.is_local(&pod) {
-            self.local.insert(key.clone(), pod.clone());
-        } else {
-            self.local.remove(&key);
+        let is_known = self.contains(&NAMESPACE, &pod.key.namespace);
+        self.held.take(pod, is_known, &mut self.changes);
+    }
+
+    /// Takes an object of which nothing can be read, in its fail-closed form. Returns the effect in words, if there is one.
+    fn take_unreadable(&mut self, kind: &'static Kind, key: ObjectKey) -> Option<&'static str> {
+        if *kind != POD {
+            // What it says may be anything, so nothing is allowed (S1.20).
+            let (change, effect) = manifest::unreadable(&kind.api_version(), kind.name, key)?;
+            self.changes.push(change);
+            return Some(effect);
         }
-        if is_known {
-            self.changes.push(Change::Pod(pod));
-            return;
+        match self.held.local(&key) {
+            Some(known) => self.take_pod(Pod { is_unknown: true, ..known }),
+            None => self.changes.push(Change::PodRemoved(key)),
         }
-        self.quarantine(&key);
-        self.held.entry(key.namespace.clone()).or_default().insert(key, Held::Pod(Box::new(pod)));
+        Some("no selector matches it")
     }
 
     /// An object is gone.
-    pub(crate) fn remove(&mut self, kind: Kind, key: &str) {
-        if self.known(kind).objects.remove(key).is_none() {
+    pub(crate) fn remove(&mut self, kind: &'static Kind, key: &str) {
+        if !self.state(kind).remove(key) {
             return;
         }
         self.set_problems(kind, key, Vec::new());
         let object = object_key(key);
-        match kind {
-            Kind::Namespace => self.remove_namespace(key),
-            Kind::Node => self.changes.push(Change::NodeRemoved(key.to_owned())),
-            Kind::NetworkPolicy => self.changes.push(Change::PolicyRemoved(object)),
-            Kind::Pod => {
-                self.local.remove(&object);
-                let Some(held) = self.held.get_mut(&object.namespace) else {
-                    self.changes.push(Change::PodRemoved(object));
-                    return;
-                };
-                held.remove(&object);
-                if held.is_empty() {
-                    self.held.remove(&object.namespace);
-                }
-                self.changes.push(Change::QuarantineRemoved(holder(&object)));
-            }
+        if *kind == POD {
+            self.held.remove(object, &mut self.changes);
+            return;
         }
-    }
-
-    fn is_known(&self, namespace: &str) -> bool {
-        let [namespaces, ..] = &self.known;
-        namespaces.objects.contains_key(namespace)
-    }
-
-    fn is_local(&self, pod: &Pod) -> bool {
-        let is_here = match &pod.placement {
-            Placement::Node(node) => *node == self.node,
-            // Of an unknown pod it may be the node that cannot be read (S2.25).
-            Placement::Somewhere => pod.is_unknown,
-            Placement::Unscheduled => false,
-        };
-        is_here && !pod.is_host_network && pod.phase == Phase::Live
-    }
-
-    /// The namespace of pods has come: they are pods like all others.
-    fn release(&mut self, namespace: &str) {
-        for (key, held) in self.held.remove(namespace).unwrap_or_default() {
-            match held {
-                Held::Pod(pod) => self.changes.push(Change::Pod(*pod)),
-                Held::Forgotten => self.must_list_pods = true,
-            }
-            self.changes.push(Change::QuarantineRemoved(holder(&key)));
+        if *kind == NAMESPACE {
+            self.hold_pods(key);
         }
+        self.changes.extend(manifest::removal(&kind.api_version(), kind.name, object));
     }
 
-    /// The namespace of pods has gone before them: they are unknown (S1.36).
-    fn remove_namespace(&mut self, namespace: &str) {
-        let prefix = format!("{namespace}/");
-        let [.., pods] = &mut self.known;
-        let keys: Vec<ObjectKey> =
-            pods.objects.keys().filter(|key| key.starts_with(&prefix)).map(|key| object_key(key)).collect();
-        for key in keys {
+    /// A namespace is gone before its pods: they are unknown (S1.36).
+    fn hold_pods(&mut self, namespace: &str) {
+        for key in self.state(&POD).keys_in(namespace) {
             // What is the same in the next list must be taken all the same.
-            if let Some(mark) = self.known(Kind::Pod).objects.get_mut(key.to_string().as_str()) {
-                mark.hash = mark.hash.wrapping_add(1);
-            }
-            self.quarantine(&key);
-            self.changes.push(Change::PodRemoved(key.clone()));
-            let held = self.local.get(&key).map_or(Held::Forgotten, |pod| Held::Pod(Box::new(pod.clone())));
-            self.held.entry(namespace.to_owned()).or_default().insert(key, held);
+            self.state(&POD).expect_update(&key);
+            self.held.hold(object_key(&key), &mut self.changes);
         }
-        self.changes.push(Change::NamespaceRemoved(namespace.to_owned()));
-    }
-
-    /// Closes the addresses of a pod of this node that is not known for what it is.
-    fn quarantine(&mut self, key: &ObjectKey) {
-        let addresses = match self.local.get(key).map(|pod| &pod.addresses) {
-            Some(Addresses::Known(addresses)) => addresses.clone(),
-            _ => Vec::new(),
-        };
-        self.changes.push(Change::Quarantine(Quarantine { holder: holder(key), addresses }));
     }
 
     /// What is wrong with an object is this now.
-    fn set_problems(&mut self, kind: Kind, key: &str, texts: Vec<String>) {
+    fn set_problems(&mut self, kind: &'static Kind, key: &str, texts: Vec<String>) {
         let place = (kind, key.to_owned());
         let before = self.problems.remove(&place).unwrap_or_default();
         if before == texts {
@@ -271,7 +172,7 @@ impl Store {
             }
             return;
         }
-        if kind == Kind::NetworkPolicy {
+        if *kind == NETWORK_POLICY {
             self.faulty.insert(object_key(key));
         }
         self.delta.found.extend(texts.iter().cloned());
@@ -294,7 +195,7 @@ impl Store {
     /// What there is to tell; `None` for nothing.
     pub(crate) fn news(&mut self) -> Option<SourceUpdate> {
         let faulty = std::mem::take(&mut self.faulty).into_iter().map(|key| {
-            let place = (Kind::NetworkPolicy, key.to_string());
+            let place = (&NETWORK_POLICY, key.to_string());
             let texts = self.problems.get(&place).cloned().unwrap_or_default();
             (key, texts)
         });
@@ -311,15 +212,6 @@ fn uid_of(value: &Value) -> Option<String> {
     let metadata = value.get("metadata")?;
     let mirrored = metadata.get("annotations").and_then(|annotations| annotations.get(MIRROR));
     mirrored.or(metadata.get("uid"))?.as_str().map(str::to_owned)
-}
-
-/// A policy of which nothing is known but its name (S1.20).
-fn unreadable_policy(key: ObjectKey) -> Policy {
-    Policy { key, origin: None, target: Selector::everything(), ingress: Some(Vec::new()), egress: Some(Vec::new()) }
-}
-
-fn holder(pod: &ObjectKey) -> String {
-    format!("pod {pod}")
 }
 
 /// A pod of the API is never a manifest of one that is yet to be made.
@@ -361,9 +253,9 @@ mod tests {
     /// A store that knows namespace x, of the node n1.
     fn store() -> Store {
         let mut store = Store::new("n1".to_owned());
-        store.begin(Kind::Namespace);
-        store.apply(Kind::Namespace, "x", &namespace("x", "a"));
-        store.end(Kind::Namespace);
+        store.begin(&NAMESPACE);
+        store.apply(&NAMESPACE, "x", &namespace("x", "a"));
+        store.end(&NAMESPACE);
         assert!(matches!(changes(&mut store).as_slice(), [Change::Namespace(_)]));
         store
     }
@@ -371,32 +263,32 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_no_news() {
         let mut store = store();
-        store.apply(Kind::Pod, "x/a", &pod("a", "n1", "10.0.0.1"));
+        store.apply(&POD, "x/a", &pod("a", "n1", "10.0.0.1"));
         assert!(
             matches!(changes(&mut store).as_slice(), [Change::Pod(pod)] if pod.addresses == Addresses::Known(vec!["10.0.0.1".parse().unwrap()]))
         );
-        store.apply(Kind::Pod, "x/a", &pod("a", "n1", "10.0.0.1"));
+        store.apply(&POD, "x/a", &pod("a", "n1", "10.0.0.1"));
         assert!(store.news().is_none());
-        store.remove(Kind::Pod, "x/b");
+        store.remove(&POD, "x/b");
         assert!(store.news().is_none(), "it was never there");
-        store.remove(Kind::Pod, "x/a");
+        store.remove(&POD, "x/a");
         assert!(matches!(changes(&mut store).as_slice(), [Change::PodRemoved(_)]));
     }
 
     #[test]
     fn a_list_finds_out_what_went_unseen() {
         let mut store = store();
-        store.begin(Kind::Pod);
+        store.begin(&POD);
         for (name, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.3")] {
-            store.apply(Kind::Pod, &format!("x/{name}"), &pod(name, "n2", address));
+            store.apply(&POD, &format!("x/{name}"), &pod(name, "n2", address));
         }
-        store.end(Kind::Pod);
+        store.end(&POD);
         assert_eq!(changes(&mut store).len(), 3);
-        store.begin(Kind::Pod);
-        store.apply(Kind::Pod, "x/a", &pod("a", "n2", "10.0.0.1"));
-        store.apply(Kind::Pod, "x/c", &pod("c", "n2", "10.0.0.4"));
+        store.begin(&POD);
+        store.apply(&POD, "x/a", &pod("a", "n2", "10.0.0.1"));
+        store.apply(&POD, "x/c", &pod("c", "n2", "10.0.0.4"));
         assert_eq!(changes(&mut store).len(), 1, "nothing goes before the list has ended");
-        store.end(Kind::Pod);
+        store.end(&POD);
         let gone = changes(&mut store);
         assert!(matches!(gone.as_slice(), [Change::PodRemoved(key)] if key.name == "b"), "{gone:?}");
     }
@@ -404,13 +296,13 @@ mod tests {
     #[test]
     fn a_pod_waits_for_its_namespace_in_quarantine() {
         let mut store = Store::new("n1".to_owned());
-        store.apply(Kind::Pod, "x/a", &pod("a", "n1", "10.0.0.1"));
-        store.apply(Kind::Pod, "x/b", &pod("b", "n2", "10.0.0.2"));
+        store.apply(&POD, "x/a", &pod("a", "n1", "10.0.0.1"));
+        store.apply(&POD, "x/b", &pod("b", "n2", "10.0.0.2"));
         let held = changes(&mut store);
         let address: std::net::IpAddr = "10.0.0.1".parse().unwrap();
         assert!(matches!(held.first(), Some(Change::Quarantine(q)) if q.addresses == [address]), "{held:?}");
         assert!(!held.iter().any(|change| matches!(change, Change::Pod(_))), "as peers they are unknown: {held:?}");
-        store.apply(Kind::Namespace, "x", &namespace("x", "a"));
+        store.apply(&NAMESPACE, "x", &namespace("x", "a"));
         let free = changes(&mut store);
         assert!(matches!(free.first(), Some(Change::Namespace(_))), "{free:?}");
         assert_eq!(free.iter().filter(|change| matches!(change, Change::Pod(_))).count(), 2);
@@ -421,21 +313,21 @@ mod tests {
     #[test]
     fn a_namespace_that_goes_before_its_pods_leaves_them_unknown() {
         let mut store = store();
-        store.apply(Kind::Pod, "x/a", &pod("a", "n1", "10.0.0.1"));
-        store.apply(Kind::Pod, "x/b", &pod("b", "n2", "10.0.0.2"));
+        store.apply(&POD, "x/a", &pod("a", "n1", "10.0.0.1"));
+        store.apply(&POD, "x/b", &pod("b", "n2", "10.0.0.2"));
         changes(&mut store);
-        store.remove(Kind::Namespace, "x");
+        store.remove(&NAMESPACE, "x");
         let unknown = changes(&mut store);
         assert_eq!(unknown.iter().filter(|change| matches!(change, Change::PodRemoved(_))).count(), 2, "{unknown:?}");
         assert!(unknown.iter().any(|change| matches!(change, Change::Quarantine(q) if q.addresses.len() == 1)), "{unknown:?}");
         // It comes back: what is here is known, the others must be listed, and the list must not pass over them.
-        store.apply(Kind::Namespace, "x", &namespace("x", "b"));
+        store.apply(&NAMESPACE, "x", &namespace("x", "b"));
         let back = changes(&mut store);
         assert!(back.iter().any(|change| matches!(change, Change::Pod(pod) if pod.key.name == "a")), "{back:?}");
         assert!(store.must_list_pods() && !store.must_list_pods());
-        store.begin(Kind::Pod);
-        store.apply(Kind::Pod, "x/b", &pod("b", "n2", "10.0.0.2"));
-        store.end(Kind::Pod);
+        store.begin(&POD);
+        store.apply(&POD, "x/b", &pod("b", "n2", "10.0.0.2"));
+        store.end(&POD);
         let listed = changes(&mut store);
         assert!(listed.iter().any(|change| matches!(change, Change::Pod(pod) if pod.key.name == "b")), "{listed:?}");
         assert!(listed.iter().any(|change| matches!(change, Change::PodRemoved(key) if key.name == "a")), "{listed:?}");
@@ -444,16 +336,16 @@ mod tests {
     #[test]
     fn a_policy_that_cannot_be_read_isolates_and_is_reported() {
         let mut store = store();
-        store.apply(Kind::NetworkPolicy, "x/p", &policy(json!({"podSelector": 7, "ingress": [{}]})));
+        store.apply(&NETWORK_POLICY, "x/p", &policy(json!({"podSelector": 7, "ingress": [{}]})));
         let SourceUpdate { changes, problems, .. } = store.news().unwrap();
         let [Change::Policy(policy_read)] = changes.as_slice() else { panic!("{changes:?}") };
         assert!(policy_read.target.is_everything(), "{policy_read:?}");
         assert!(problems.found.iter().any(|p| p.contains("NetworkPolicy x/p") && p.contains("podSelector")), "{problems:?}");
-        store.apply(Kind::NetworkPolicy, "x/p", &policy(json!({"podSelector": {}})));
+        store.apply(&NETWORK_POLICY, "x/p", &policy(json!({"podSelector": {}})));
         let solved = store.news().unwrap();
         assert!(solved.problems.found.is_empty() && solved.problems.solved.len() == problems.found.len(), "{solved:?}");
         assert_eq!(solved.faulty, BTreeMap::from([(ObjectKey::new("x", "p"), Vec::new())]));
-        store.remove(Kind::NetworkPolicy, "x/p");
+        store.remove(&NETWORK_POLICY, "x/p");
         assert!(matches!(store.news().unwrap().changes.as_slice(), [Change::PolicyRemoved(_)]));
     }
     #[test]
@@ -461,7 +353,7 @@ mod tests {
         let mut store = store();
         let mut unknown = pod("a", "n1", "10.0.0.1");
         unknown["metadata"]["labels"] = json!({"app": 7});
-        store.apply(Kind::Pod, "x/a", &unknown);
+        store.apply(&POD, "x/a", &unknown);
         let SourceUpdate { changes, problems, .. } = store.news().unwrap();
         assert!(
             matches!(changes.as_slice(), [Change::Pod(pod)] if pod.is_unknown && pod.held_addresses().len() == 1),
@@ -470,11 +362,11 @@ mod tests {
         assert!(problems.found.iter().any(|p| p.contains("Pod x/a") && p.contains("labels")), "{problems:?}");
         // Where it runs cannot be read: then it may run here.
         unknown["spec"]["nodeName"] = json!(7);
-        store.apply(Kind::Pod, "x/a", &unknown);
+        store.apply(&POD, "x/a", &unknown);
         let moved = store.news().unwrap().changes;
         assert!(matches!(moved.as_slice(), [Change::Pod(pod)] if pod.placement == Placement::Somewhere), "{moved:?}");
         // An old spelling is an address like any other.
-        store.apply(Kind::Pod, "x/b", &pod("b", "n1", "::ffff:10.0.0.2"));
+        store.apply(&POD, "x/b", &pod("b", "n1", "::ffff:10.0.0.2"));
         let spelled = store.news().unwrap().changes;
         let address = Addresses::Known(vec!["10.0.0.2".parse().unwrap()]);
         assert!(matches!(spelled.as_slice(), [Change::Pod(pod)] if !pod.is_unknown && pod.addresses == address), "{spelled:?}");
@@ -486,10 +378,10 @@ mod tests {
         for n in 0..1000 {
             let mut broken = policy(json!({"podSelector": 7}));
             broken["metadata"]["name"] = json!(format!("p{n}"));
-            store.apply(Kind::NetworkPolicy, &format!("x/p{n}"), &broken);
+            store.apply(&NETWORK_POLICY, &format!("x/p{n}"), &broken);
         }
         assert_eq!(store.news().unwrap().problems.found.len(), 1000);
-        store.apply(Kind::NetworkPolicy, "x/p", &policy(json!({"podSelector": 7})));
+        store.apply(&NETWORK_POLICY, "x/p", &policy(json!({"podSelector": 7})));
         let news = store.news().unwrap();
         assert_eq!((news.problems.found.len(), news.problems.solved.len(), news.faulty.len()), (1, 0, 1));
     }

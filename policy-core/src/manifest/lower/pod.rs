@@ -1,4 +1,4 @@
-//! Pods, nodes, and the pods that workloads stand for.
+//! Pods, and the pods that workloads stand for.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::super::wire::{self, List, ObjectMeta, PodSpec};
 use super::{Path, Report, Syntax};
 use crate::diagnostic::Kind;
 use crate::manifest::snapshot::Replicas;
-use crate::model::{Addresses, NamedPort, Node, ObjectKey, Phase, Placement, Pod, WorkloadKey};
+use crate::model::{Addresses, NamedPort, ObjectKey, Phase, Placement, Pod, WorkloadKey};
 use crate::sets::Transport;
 
 /// The fields that decide whom policies select and match; with any of them unreadable, the pod is unknown (S2.25). Ports are not
@@ -131,15 +131,6 @@ fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
     ports.sort();
     ports.dedup();
     ports
-}
-
-/// A Node. Addresses that are names are left out (S4.7).
-pub(crate) fn lower_node(wire: &wire::Node) -> Node {
-    let mut addresses: Vec<IpAddr> =
-        wire.status.addresses.iter().flatten().filter_map(|a| Some(parse_address(&a.address)?.0)).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    Node { name: wire.metadata.name.clone(), addresses }
 }
 
 /// The kind and name of an owner.
