@@ -3,7 +3,9 @@
 //! - `tree`, `scalar`: YAML and JSON with positions, read as kubectl reads them.
 //! - `decode`, [`wire`]: the fields of Kubernetes objects, all faults collected.
 //! - `lower`: Kubernetes defaults and validation. Nowhere else.
+//! - `fault`: what is wrong with an object, and the diagnostic that it becomes.
 //! - `load`: dispatch by apiVersion and kind.
+//! - [`Places`]: where the parts of objects are written, for findings that come later.
 //! - `snapshot`: workloads stand for their pods.
 //!
 //! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
@@ -11,9 +13,11 @@
 
 mod cidr;
 mod decode;
+mod fault;
 mod load;
 mod lower;
 mod names;
+mod places;
 mod scalar;
 mod snapshot;
 mod tree;
@@ -22,4 +26,5 @@ pub mod wire;
 pub use load::{Loader, is_foreign_policy};
 pub use lower::Syntax;
 pub use names::nearest;
+pub use places::Places;
 pub use snapshot::{Foreign, Replicas, Snapshot, Workload};
