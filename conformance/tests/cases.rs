@@ -77,12 +77,12 @@ fn faults_are_those_of_the_table() {
             let found: Vec<Vec<String>> = snapshot
                 .diagnostics
                 .iter()
-                .filter(|d| d.kind != Kind::Assumed)
-                .map(|d| vec![d.severity.to_string(), format!("{:?}", d.kind), d.path.clone()])
+                .filter(|d| d.kind() != Kind::Assumed)
+                .map(|d| vec![d.severity.to_string(), d.kind().to_string(), d.path.clone()])
                 .collect();
             assert_eq!(found, section.table[1..], "{} [{}]", case.path.display(), section.name);
-            for diagnostic in snapshot.diagnostics.iter().filter(|d| d.kind != Kind::Assumed) {
-                let at = diagnostic.position.as_ref().expect("faults have places");
+            for diagnostic in snapshot.diagnostics.iter().filter(|d| d.kind() != Kind::Assumed) {
+                let at = diagnostic.position().expect("faults have places");
                 assert!(at.line >= 1 && at.column >= 1 && section.yaml.lines().count() >= at.line as usize);
             }
             count += 1;

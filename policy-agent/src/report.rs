@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as Controller};
 use kube::{Api, Client, Resource};
 use policy_core::model::{Change, ObjectKey, Pod, Policy};
-use policy_lint::effect::{Effects, Finding, Knowledge, Reason};
+use policy_lint::effect::{Effects, Knowledge};
 
 use crate::source::{Source, SourceUpdate, SyncState};
 
@@ -128,14 +128,12 @@ impl Findings {
                 add(policy, "InvalidPolicy", format!("{fault}; what cannot be read allows nothing"));
             }
         }
-        for finding in self.policies.values().flat_map(|policy| effects.findings(policy)) {
-            let Finding { policy, reason, rule, path, message, .. } = finding;
-            let word = match reason {
-                Reason::OnlyHostNetwork => "OnlyHostNetworkPods",
-                Reason::NamedPortNotFound => "NamedPortNotFound",
-                Reason::TooManyPeers => "TooManyPeers",
-            };
-            add(&policy, word, format!("{path}: {message} ({rule})"));
+        for policy in self.policies.values() {
+            for finding in effects.findings(policy) {
+                if let Some(reason) = finding.rule.event_reason {
+                    add(&policy.key, reason, format!("{}: {}", finding.path, finding.message));
+                }
+            }
         }
         notes
     }
@@ -364,7 +362,7 @@ mod tests {
     fn a_policy_that_cannot_be_read_is_told_so() {
         let start = Instant::now();
         let mut findings = Findings::new(start);
-        let fault = "NetworkPolicy x/p: spec.podSelector: found 7, expected an object (S1.20)".to_owned();
+        let fault = "NetworkPolicy x/p: spec.podSelector: found 7, expected an object [wrong-type]".to_owned();
         let faulty = BTreeMap::from([(ObjectKey::new("x", "p"), vec![fault])]);
         findings.take(SourceUpdate { faulty, extent: SyncState::Synced, ..SourceUpdate::default() });
         findings.due(start);

@@ -62,15 +62,9 @@ pub trait Source: Send {
     fn run(self: Box<Self>, tell: &mut dyn FnMut(SourceUpdate) -> bool);
 }
 
-/// `file:line:column: object: path: message (S1.20)`
+/// `file:line:column: object: path: message [rule]`
 fn describe(diagnostic: &Diagnostic) -> String {
-    let mut parts = Vec::new();
-    match &diagnostic.position {
-        Some(at) if !diagnostic.file.is_empty() => parts.push(format!("{}:{}:{}", diagnostic.file, at.line, at.column)),
-        _ if !diagnostic.file.is_empty() => parts.push(diagnostic.file.clone()),
-        _ => {}
-    }
-    parts.extend([&diagnostic.object, &diagnostic.path].into_iter().filter(|part| !part.is_empty()).cloned());
-    parts.push(format!("{} ({})", diagnostic.message, diagnostic.rule));
-    parts.join(": ")
+    let place = diagnostic.place.as_ref().filter(|place| !place.file.is_empty());
+    let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+    format!("{place}{} [{}]", diagnostic.title(), diagnostic.rule.name)
 }

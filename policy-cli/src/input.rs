@@ -1,26 +1,34 @@
 //! Finds and reads files, and the live cluster.
 //!
+//! Nothing is printed here but progress: what is found is returned.
+//!
 //! - `cluster`: the live cluster.
+//! - `excerpts`: the lines that findings point at.
 
 pub(crate) mod cluster;
+pub(crate) mod excerpts;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use policy_core::diagnostic::{Diagnostic, Kind, Severity};
+use policy_core::diagnostic::Diagnostic;
+use policy_core::diagnostic::rules::files::UNREADABLE_FILE;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_input::files::{content, manifests_below, regular_content};
 
 use crate::args::{InputArgs, LIVE};
-use crate::output::diagnostics::Excerpts;
 use crate::output::progress::progress;
+
+use excerpts::Excerpts;
 
 /// What the files said.
 pub(crate) struct Input {
     pub snapshot: Snapshot,
     pub excerpts: Excerpts,
+    /// What could not be read of a live cluster.
+    pub notes: Vec<String>,
     pub files: usize,
     /// The namespace of a live cluster's context.
     pub namespace: Option<String>,
@@ -48,22 +56,22 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         }
     }
     let syntax = if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict };
-    let mut loader = Loader::new(syntax);
+    let mut loader = Loader::new(syntax).with_places();
     let limit = args.max_size.saturating_mul(1 << 20);
     if let Some(path) = stored {
         loader.read_stored(&content(path, limit).with_context(|| format!("cannot read `{}`", path.display()))?);
     }
     let mut excerpts = Excerpts::default();
-    let mut namespace = None;
+    let (mut namespace, mut notes) = (None, Vec::new());
     let progress = progress(files.len());
     for file in &files {
         let name = shown(file);
         progress.set_message(name.clone());
         if file == Path::new(LIVE) {
             let live = cluster::read(&args.cluster)?;
-            live.tell();
+            notes.extend(live.notes());
             // What a cluster holds was accepted by its API server, perhaps long ago.
-            loader.read_as(Syntax::Legacy, cluster::PLACE, &live.text);
+            loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
             namespace = Some(live.namespace);
             continue;
         }
@@ -72,19 +80,9 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
             Ok(bytes) => {
                 let before = loader.diagnostics().len();
                 loader.read(&name, &bytes);
-                excerpts.take(&bytes, loader.diagnostics().get(before..).unwrap_or_default());
+                excerpts.take(&name, bytes, loader.diagnostics().get(before..).unwrap_or_default());
             }
-            Err(error) => loader.report(Diagnostic {
-                severity: Severity::Error,
-                kind: Kind::TooLarge,
-                rule: "S1.7",
-                file: name,
-                position: None,
-                object: String::new(),
-                path: String::new(),
-                message: format!("cannot read the file: {error}"),
-                help: (error.kind() == ErrorKind::FileTooLarge).then(|| "`--max-size` raises the limit".to_owned()),
-            }),
+            Err(error) => loader.report(unreadable(&name, &error)),
         }
         progress.inc(1);
     }
@@ -92,7 +90,13 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut snapshot = loader.finish();
     policy_lint::check(&mut snapshot);
     forget_lines(&mut snapshot);
-    Ok(Input { snapshot, excerpts, files: files.len(), namespace })
+    excerpts.complete(&snapshot.diagnostics);
+    Ok(Input { snapshot, excerpts, notes, files: files.len(), namespace })
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {
+    let diagnostic = Diagnostic::new(&UNREADABLE_FILE, format!("cannot read the file: {error}")).in_file(file, None);
+    if error.kind() == ErrorKind::FileTooLarge { diagnostic.help("`--max-size` raises the limit") } else { diagnostic }
 }
 
 /// What comes from a live cluster stands in no file; its name says where it is.
@@ -101,8 +105,12 @@ fn forget_lines(snapshot: &mut Snapshot) {
     for policy in snapshot.policies.values_mut() {
         policy.origin.take_if(|origin| is_live(&origin.file));
     }
-    for diagnostic in snapshot.diagnostics.iter_mut().filter(|diagnostic| is_live(&diagnostic.file)) {
-        diagnostic.position = None;
+    for diagnostic in &mut snapshot.diagnostics {
+        let related = diagnostic.related.iter_mut().filter_map(|related| related.place.as_mut());
+        for place in diagnostic.place.iter_mut().chain(related).filter(|place| is_live(&place.file)) {
+            place.position = None;
+        }
+        diagnostic.edit.take_if(|edit| is_live(&edit.file));
     }
     for foreign in snapshot.foreign.iter_mut().filter(|foreign| is_live(&foreign.origin.file)) {
         foreign.origin.line = 0;

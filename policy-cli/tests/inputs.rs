@@ -71,6 +71,53 @@ fn a_mistyped_field_has_a_place_and_a_suggestion() {
     }
 }
 
+/// The finding of one rule.
+fn found(input: &[u8], code: &str) -> Value {
+    let value = json(&piped(&["validate", "-f", "-", "-o", "json"], input));
+    let list = value["diagnostics"].as_array().expect("a list");
+    list.iter().find(|d| d["code"] == code).unwrap_or_else(|| panic!("{code}: {value}")).clone()
+}
+
+#[test]
+fn findings_have_a_code_a_section_and_an_edit() {
+    let input = format!("{POLICY}spec:\n  podSelector: {{}}\n  ingres: []\n");
+    assert_eq!(
+        found(input.as_bytes(), "unknown-field"),
+        serde_json::json!({
+            "severity": "error", "kind": "UnknownField", "code": "unknown-field", "section": "S1.7",
+            "file": "-", "line": 6, "column": 3, "object": "NetworkPolicy x/np", "path": "spec.ingres",
+            "message": "unknown field `ingres`", "help": "did you mean `ingress`?",
+            "edit": {"file": "-", "start": 114, "end": 120, "text": "ingress"},
+        })
+    );
+    assert_eq!(input.get(114..120), Some("ingres"));
+    let shown = text(&piped(&["validate", "-f", "-"], input.as_bytes()));
+    assert!(shown.contains("error[unknown-field]: NetworkPolicy x/np: spec.ingres: unknown field"), "{shown}");
+}
+
+#[test]
+fn findings_about_the_whole_input_point_at_fields() {
+    let first = pod("x", "a", "a", "10.0.0.1");
+    let second = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, namespace: x}\nspec: {nodeName: n1}\nstatus:\n  podIPs:\n  - ip: 10.0.0.1\n";
+    let input = format!("{second}{first}");
+    let finding = found(input.as_bytes(), "ambiguous-address");
+    assert_eq!((&finding["line"], &finding["column"]), (&Value::from(14), &Value::from(33)), "{finding}");
+    assert_eq!((&finding["object"], &finding["path"]), (&Value::from("Pod x/a"), &Value::from("status.podIP")));
+    let other = serde_json::json!({"file": "-", "line": 8, "column": 9, "object": "Pod x/b", "message": "has the same address"});
+    assert_eq!(finding["related"], Value::from(vec![other]));
+    let shown = text(&piped(&["validate", "-f", "-"], input.as_bytes()));
+    for part in [
+        "warning[ambiguous-address]",
+        " --> -:14:33",
+        "14 | status:",
+        "::: -:8:9",
+        " 8 |   - ip: 10.0.0.1",
+        "Pod x/b has the same address",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
 #[test]
 fn every_fault_of_every_document_is_found() {
     let input = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, label: {}}\n---\nfoo: [1\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: W}\nspec:\n  podSelector: app=x\n  policyTypes: Ingress\n  egress:\n  - to: {podSelector: {}}\n    ports: [80]\n";
@@ -404,7 +451,7 @@ fn a_policy_for_host_network_pods_only_is_warned_about() {
     let policy = |label: &str| {
         format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: {label}}}}}}}\n{host}{}", pod("x", "c", "c", "10.0.0.3"))
     };
-    assert_eq!(findings(policy("h").as_bytes()), [finding(1, 1, "NoEffect", "spec.podSelector")]);
+    assert_eq!(findings(policy("h").as_bytes()), [finding(4, 21, "NoEffect", "spec.podSelector")]);
     assert_eq!(findings(policy("c").as_bytes()), []);
 }
 

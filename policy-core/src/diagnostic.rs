@@ -1,15 +1,21 @@
-//! What the loader and the compiler have to say about their input.
+//! Findings about the input: one value for everything that the loader, the lint rules and the command line report.
 //!
-//! One value, rendered by whoever shows it. A diagnostic never decides anything: what depends on a bad object fails closed
-//! where it is lowered.
+//! - [`Diagnostic`]: the rule, the message, the places and objects, and an edit where one is known.
+//! - [`rule`]: what a rule is, with its documentation.
+//! - [`rules`]: the rules of this crate.
+//!
+//! Renderers belong to whoever shows diagnostics. A diagnostic decides nothing: what depends on a bad object fails closed where it
+//! is lowered.
+
+pub mod rule;
+pub mod rules;
 
 use std::fmt;
 
-use serde::Serialize;
+pub use rule::{Documentation, Kind, Rule};
 
-/// How bad it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Severity {
     /// The input is wrong: the API server would refuse it, or its meaning is not what it says.
     Error,
@@ -26,110 +32,208 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A place in an input file.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize)]
+/// A span of text in an input file.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Position {
     /// Line, 1-based.
     pub line: u32,
     /// Column in characters, 1-based.
     pub column: u32,
-    /// First byte of the text that is meant, and the first byte after it.
-    #[serde(skip)]
+    /// The first byte of the text, and the first byte after it; of a compressed file, after decompression. Equal if only the line is known.
     pub bytes: (usize, usize),
 }
 
-/// The kind of fault, in the words of the Kubernetes API where it has one.
-///
-/// Source: `field.ErrorType` of k8s.io/apimachinery for the first four.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
-pub enum Kind {
-    /// A value that must be given is missing.
-    Required,
-    /// A value is malformed.
-    Invalid,
-    /// A value is none of the values that exist.
-    NotSupported,
-    /// A value must not be given here.
-    Forbidden,
-    /// The text is not YAML or JSON.
-    Syntax,
-    /// A value has another type than the field.
-    WrongType,
-    /// A field that the kind does not have.
-    UnknownField,
-    /// A key that stands twice in one mapping.
-    DuplicateKey,
-    /// A `null` where a list element must stand.
-    NullElement,
-    /// Two different objects of one kind and name.
-    DuplicateObject,
-    /// A limit on the size of the input was met.
-    TooLarge,
-    /// Two endpoints claim one address (S2.5).
-    AmbiguousPodIP,
-    /// Something is assumed that the input does not say.
-    Assumed,
-    /// Accepted, and without effect or with another effect than it seems.
-    NoEffect,
-    /// Accepted, and spelled in a way that newer servers refuse.
-    NonCanonical,
-    /// A policy of another engine, or of a tier that is not evaluated.
-    NotModelled,
+/// A file, and a position in it where one is known.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The file as the user named it, or `-` for standard input.
+    pub file: String,
+    /// Where in the file.
+    pub position: Option<Position>,
+}
+
+/// The name of an object.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ObjectRef {
+    /// The kind, such as `NetworkPolicy`.
+    pub kind: String,
+    /// The namespace; `None` if the kind has none, or if the object could not be read that far.
+    pub namespace: Option<String>,
+    /// The name; `None` if the object could not be read that far.
+    pub name: Option<String>,
+}
+
+impl ObjectRef {
+    /// An object of which only the kind is known.
+    #[must_use]
+    pub fn unnamed(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), namespace: None, name: None }
+    }
+
+    /// An object of a kind without namespaces.
+    #[must_use]
+    pub fn global(kind: &str, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..Self::unnamed(kind) }
+    }
+
+    /// An object in a namespace.
+    #[must_use]
+    pub fn namespaced(kind: &str, namespace: &str, name: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..Self::global(kind, name) }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    /// `Kind namespace/name`, without what is unknown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        let Some(name) = &self.name else { return Ok(()) };
+        match &self.namespace {
+            Some(namespace) => write!(f, " {namespace}/{name}"),
+            None => write!(f, " {name}"),
+        }
+    }
+}
+
+/// Something else that a finding is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Related {
+    /// What it has to do with the finding, in a few words.
+    pub message: String,
+    /// The object, if it is another one.
+    pub object: Option<ObjectRef>,
+    /// Where it is written.
+    pub place: Option<Place>,
+}
+
+/// A replacement of text that would correct a finding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edit {
+    /// The file.
+    pub file: String,
+    /// The first byte that is replaced, and the first byte that is kept.
+    pub bytes: (usize, usize),
+    /// The text to write there.
+    pub text: String,
 }
 
 /// One finding about the input.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The rule that the input breaks.
+    pub rule: &'static Rule,
+    /// How bad it is: as the rule says, except where the rule says otherwise.
     pub severity: Severity,
-    /// The kind of fault.
-    pub kind: Kind,
-    /// The rule of the semantics that it breaks or follows, such as `S1.15`.
-    pub rule: &'static str,
-    /// The file, or `-` for standard input; empty when the object did not come from a file.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub file: String,
-    /// Where in the file.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub position: Option<Position>,
-    /// The object, as `Kind namespace/name`; empty when it could not be read that far.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub object: String,
+    /// The section of the semantics that the rule follows, such as `S1.15`.
+    pub section: &'static str,
+    /// Where it is written; `None` if the object did not come from a file.
+    pub place: Option<Place>,
+    /// The object; `None` if none could be read.
+    pub object: Option<ObjectRef>,
     /// The field path, such as `spec.ingress[0].from[1].ipBlock.except[2]`; empty for the whole document.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// What was found and what was expected, in one line.
     pub message: String,
     /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// Other objects and places.
+    pub related: Vec<Related>,
+    /// An edit that corrects it, where one is known.
+    pub edit: Option<Edit>,
 }
 
 impl Diagnostic {
+    /// A finding of a rule, with the rule's severity and section.
+    #[must_use]
+    pub fn new(rule: &'static Rule, message: impl Into<String>) -> Self {
+        Self {
+            rule,
+            severity: rule.severity,
+            section: rule.section,
+            place: None,
+            object: None,
+            path: String::new(),
+            message: message.into(),
+            help: None,
+            related: Vec::new(),
+            edit: None,
+        }
+    }
+
+    /// The finding, about this object.
+    #[must_use]
+    pub fn about(self, object: ObjectRef) -> Self {
+        Self { object: Some(object), ..self }
+    }
+
+    /// The finding, at this field path.
+    #[must_use]
+    pub fn at(self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
+    /// The finding, written here.
+    #[must_use]
+    pub fn in_file(self, file: impl Into<String>, position: Option<Position>) -> Self {
+        Self { place: Some(Place { file: file.into(), position }), ..self }
+    }
+
+    /// The finding, with advice.
+    #[must_use]
+    pub fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
     /// Whether it is an error.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+
+    /// The kind of fault.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.rule.kind
+    }
+
+    /// The file; empty if the object did not come from one.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.place.as_ref().map_or("", |place| place.file.as_str())
+    }
+
+    /// Where in the file, if that is known.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        self.place.as_ref().and_then(|place| place.position.as_ref())
+    }
+
+    /// The object and the field path, each followed by a colon, then the message.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let object = self.object.iter().map(ToString::to_string);
+        let path = Some(self.path.clone()).filter(|path| !path.is_empty());
+        object.chain(path).chain([self.message.clone()]).collect::<Vec<_>>().join(": ")
+    }
+}
+
+impl fmt::Display for Place {
+    /// `file:line:column`, without what is unknown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        match &self.position {
+            Some(at) => write!(f, ":{}:{}", at.line, at.column),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Diagnostic {
-    /// `file:line:column: error: path: message`, without what is unknown.
+    /// `file:line:column: error[rule]: object: path: message`, without what is unknown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.file.is_empty() {
-            f.write_str(&self.file)?;
-            if let Some(at) = &self.position {
-                write!(f, ":{}:{}", at.line, at.column)?;
-            }
-            f.write_str(": ")?;
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
         }
-        write!(f, "{}: ", self.severity)?;
-        if !self.object.is_empty() {
-            write!(f, "{}: ", self.object)?;
-        }
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)
+        write!(f, "{}[{}]: {}", self.severity, self.rule.name, self.title())
     }
 }

@@ -3,9 +3,11 @@
 //! - `tree`, `scalar`: YAML and JSON with positions, read as kubectl reads them.
 //! - `decode`, [`wire`]: the fields of Kubernetes objects, all faults collected.
 //! - `lower`: Kubernetes defaults and validation. Nowhere else.
+//! - `fault`: what is wrong with an object, and the diagnostic that it becomes.
 //! - `kinds`: one table of the kinds that are read; a file for each, or for each family.
 //! - `load`: dispatch by apiVersion and kind, over that table.
 //! - `foreign`: kinds that are not read.
+//! - [`Places`]: where the parts of objects are written, for findings that come later.
 //! - `snapshot`: workloads stand for their pods.
 //!
 //! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
@@ -13,11 +15,13 @@
 
 mod cidr;
 mod decode;
+mod fault;
 mod foreign;
 mod kinds;
 mod load;
 mod lower;
 mod names;
+mod places;
 mod scalar;
 mod snapshot;
 mod tree;
@@ -28,4 +32,5 @@ pub use kinds::{removal, unreadable};
 pub use load::Loader;
 pub use lower::Syntax;
 pub use names::nearest;
+pub use places::Places;
 pub use snapshot::{Foreign, Replicas, Snapshot, Workload};

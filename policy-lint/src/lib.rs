@@ -1,16 +1,24 @@
 //! Findings about policies that are valid and may not mean what their authors think.
 //!
-//! The crate is pure, as `policy-core` is, and decides nothing: objects go in, findings come out. `netpol validate` shows them as
-//! warnings at their places in the files, and the agent's reporter writes them as Events.
+//! The crate is pure, as `policy-core` is, and decides nothing: objects go in, diagnostics come out. `netpol validate` shows them at
+//! their places in the files, and the agent's reporter writes them as Events.
 //!
-//! - [`effect`]: policies that do not have the effect that they seem to have.
+//! - [`effect`]: the pods that policies are judged by.
+//! - [`rules`]: one file for each rule, with its documentation.
 
 pub mod effect;
+pub mod rules;
 
-use policy_core::diagnostic::{Diagnostic, Kind};
+use policy_core::diagnostic::{Diagnostic, Kind, Place, Position, Rule};
+use policy_core::graph::AllowGraph;
 use policy_core::manifest::Snapshot;
 
 use effect::{Effects, Knowledge};
+
+/// Every rule that `netpol` and the agent know: those of `policy-core`, then those of this crate.
+pub fn all_rules() -> impl Iterator<Item = &'static Rule> {
+    policy_core::diagnostic::rules::RULES.iter().chain(rules::RULES).copied()
+}
 
 /// Adds what is found in a snapshot to its diagnostics, before what is assumed, which stays last.
 ///
@@ -19,36 +27,136 @@ use effect::{Effects, Knowledge};
 /// Cost: linear in the pods of each policy's namespace.
 pub fn check(snapshot: &mut Snapshot) {
     let effects = Effects::new(snapshot.pods.values(), Knowledge::Part);
-    let found: Vec<Diagnostic> = snapshot
-        .policies
-        .values()
-        .flat_map(|policy| effects.findings(policy).into_iter().map(|finding| finding.diagnostic(policy.origin.as_ref())))
-        .collect();
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for policy in snapshot.policies.values() {
+        for finding in effects.findings(policy) {
+            let kept = finding.object.as_ref().and_then(|object| snapshot.places.nearest(object, &finding.path));
+            let line = || {
+                let origin = policy.origin.as_ref()?;
+                let position = Position { line: origin.line, column: 1, bytes: (0, 0) };
+                Some(Place { file: origin.file.clone(), position: Some(position) })
+            };
+            found.push(Diagnostic { place: kept.or_else(line), ..finding });
+        }
+    }
     let end = snapshot.diagnostics.len();
-    let at = snapshot.diagnostics.iter().position(|diagnostic| diagnostic.kind == Kind::Assumed).unwrap_or(end);
+    let at = snapshot.diagnostics.iter().position(|diagnostic| diagnostic.kind() == Kind::Assumed).unwrap_or(end);
     let assumed = snapshot.diagnostics.split_off(at);
     snapshot.diagnostics.extend(found);
     snapshot.diagnostics.extend(assumed);
 }
 
+/// What is found in the graph of a snapshot.
+#[must_use]
+pub fn check_graph(graph: &AllowGraph, snapshot: &Snapshot) -> Vec<Diagnostic> {
+    rules::ambiguous_address::findings(graph, snapshot)
+}
+
 #[cfg(test)]
 mod tests {
+    use policy_core::compile::{Compiler, Options};
     use policy_core::manifest::{Loader, Syntax};
 
     use super::*;
 
+    const POD: &str =
+        "{apiVersion: v1, kind: Pod, metadata: {name: host, namespace: x}, spec: {nodeName: n1, hostNetwork: true}}";
+    const POLICY: &str =
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {podSelector: {}}}";
+
+    fn checked(loader: Loader) -> Snapshot {
+        let mut snapshot = loader.finish();
+        assert!(snapshot.diagnostics.iter().all(|diagnostic| diagnostic.kind() == Kind::Assumed), "{:?}", snapshot.diagnostics);
+        check(&mut snapshot);
+        snapshot
+    }
+
+    fn shown(diagnostics: &[Diagnostic]) -> Vec<String> {
+        diagnostics.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn findings_stand_at_their_policies_and_before_what_is_assumed() {
-        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: host, namespace: x}, spec: {nodeName: n1, hostNetwork: true}}";
-        let policy =
-            "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {podSelector: {}}}";
-        let mut loader = Loader::new(Syntax::Strict);
-        loader.read("a.yaml", format!("{pod}\n---\n{policy}\n").as_bytes());
-        let mut snapshot = loader.finish();
-        assert!(snapshot.diagnostics.iter().all(|diagnostic| diagnostic.kind == Kind::Assumed), "{:?}", snapshot.diagnostics);
-        check(&mut snapshot);
-        let shown: Vec<String> = snapshot.diagnostics.iter().map(ToString::to_string).collect();
-        assert!(shown[0].starts_with("a.yaml:3:1: warning: NetworkPolicy x/p: spec.podSelector: "), "{shown:?}");
-        assert!(shown.len() == 2 && shown[1].contains("Namespace x"), "{shown:?}");
+        let text = format!("{POD}\n---\n{POLICY}\n");
+        for (loader, place) in
+            [(Loader::new(Syntax::Strict), "a.yaml:3:1"), (Loader::new(Syntax::Strict).with_places(), "a.yaml:3:112")]
+        {
+            let mut loader = loader;
+            loader.read("a.yaml", text.as_bytes());
+            let shown = shown(&checked(loader).diagnostics);
+            let start = format!("{place}: warning[only-host-network-pods]: NetworkPolicy x/p: spec.podSelector: ");
+            assert!(shown[0].starts_with(&start), "{shown:?}");
+            assert!(shown.len() == 2 && shown[1].contains("Namespace x"), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn findings_point_at_fields_in_lists_dumps_and_json() {
+        let web =
+            "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: x}, spec: {nodeName: n1}, status: {podIP: 10.0.0.1}}";
+        let rules = "ingress:\n    - {}\n    - ports:\n      - port: 80\n      - protocol: TCP\n        port: http\n";
+        let yaml = format!(
+            "{web}\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  \
+             metadata: {{name: p, namespace: x}}\n  spec:\n    podSelector: {{}}\n    {rules}"
+        );
+        let json = r#"
+{"kind": "NetworkPolicyList", "apiVersion": "networking.k8s.io/v1", "items": [
+  {"metadata": {"name": "p", "namespace": "x"}, "spec": {"podSelector": {},
+   "ingress": [{}, {"ports": [{"port": 80}, {"port": "http"}]}]}}
+]}"#;
+        for (text, place) in [(yaml, "in.yaml:16:15"), (format!("{web}{json}"), "in.yaml:4:54")] {
+            let mut loader = Loader::new(Syntax::Strict).with_places();
+            loader.read("in.yaml", text.as_bytes());
+            let snapshot = checked(loader);
+            let found = &snapshot.diagnostics[0];
+            assert_eq!(found.rule, &rules::named_port_not_found::NAMED_PORT_NOT_FOUND);
+            assert_eq!(found.path, "spec.ingress[1].ports[1].port");
+            assert!(found.to_string().starts_with(&format!("{place}: ")), "{found}");
+            let (start, end) = found.position().unwrap().bytes;
+            let shown = text.get(start..end).unwrap();
+            assert!(["http", "\"http\""].contains(&shown), "{shown}");
+        }
+    }
+
+    /// The example of each rule, checked as `validate` checks files.
+    #[test]
+    fn examples_of_rules_break_them() {
+        for rule in rules::RULES {
+            let Some(example) = rule.documentation.example else { continue };
+            let mut loader = Loader::new(Syntax::Strict).with_places();
+            loader.read("example.yaml", example.as_bytes());
+            let snapshot = checked(loader);
+            let mut compiler = Compiler::new(Options::default());
+            snapshot.changes().for_each(|change| compiler.apply(change));
+            compiler.flush();
+            let found = [snapshot.diagnostics.clone(), check_graph(compiler.graph(), &snapshot)].concat();
+            let names: Vec<&str> =
+                found.iter().filter(|found| found.kind() != Kind::Assumed).map(|found| found.rule.name).collect();
+            assert_eq!(names, [rule.name]);
+            assert!(found.iter().any(|found| found.rule == *rule && found.position().is_some_and(|at| at.bytes.1 > at.bytes.0)));
+        }
+    }
+
+    #[test]
+    fn each_rule_has_a_name_of_its_own_and_a_manual() {
+        let mut names: Vec<&str> = all_rules().map(|rule| rule.name).collect();
+        let number = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), number, "a rule is listed twice");
+        for rule in all_rules() {
+            let manual = &rule.documentation;
+            assert!(
+                rule.name.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase())),
+                "{}",
+                rule.name
+            );
+            assert!(rule.section.starts_with('S') && !rule.summary.is_empty(), "{}", rule.name);
+            assert!([manual.what, manual.why, manual.fix].iter().all(|text| text.ends_with('.')), "{}", rule.name);
+            assert!(
+                manual.example.is_some()
+                    || ["unreadable-file", "invalid-encoding", "excessive-aliases", "too-many-peers"].contains(&rule.name)
+            );
+        }
     }
 }

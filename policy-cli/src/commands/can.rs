@@ -7,10 +7,10 @@ use crate::args::{AnswerFormat, CanArgs};
 use crate::output::answer::text;
 use crate::output::{json, print};
 use crate::questions::answer::{Verdict, answer};
-use crate::questions::{ends, evaluation};
+use crate::questions::ends;
 
 pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
-    let Some(evaluation) = evaluation::load(&args.input)? else { return Ok(Outcome::BadInput) };
+    let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
     let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
     let to = ends::parse(&args.to, &evaluation.namespace, &evaluation)?;
     let ports = ends::ports(&args.ports.ports, Some(&to), &evaluation)?;

@@ -5,11 +5,11 @@ use anyhow::Result;
 use crate::Outcome;
 use crate::args::ListArgs;
 use crate::output::rows::show;
+use crate::questions::ends;
 use crate::questions::rows::rows;
-use crate::questions::{ends, evaluation};
 
 pub(crate) fn run(args: &ListArgs) -> Result<Outcome> {
-    let Some(evaluation) = evaluation::load(&args.input)? else { return Ok(Outcome::BadInput) };
+    let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
     let end = |text: &Option<String>| text.as_ref().map(|t| ends::parse(t, &evaluation.namespace, &evaluation)).transpose();
     let (from, to) = (end(&args.from)?, end(&args.to)?);
     let rows = rows(&evaluation, from.as_ref(), to.as_ref());

@@ -12,12 +12,12 @@ use crate::args::{ListFormat, ReachArgs};
 use crate::output::rows::show;
 use crate::output::{BOLD, json, print};
 use crate::questions::ends::{self, End};
-use crate::questions::evaluation::{self, Evaluation};
+use crate::questions::evaluation::Evaluation;
 use crate::questions::rows::{narrowed, rows};
 
 /// Everything that an end can reach, on at least the asked ports.
 pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
-    let Some(evaluation) = evaluation::load(&args.input)? else { return Ok(Outcome::BadInput) };
+    let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
     let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
     let ports = ends::ports(&args.ports.ports, None, &evaluation)?;
     if args.hops {

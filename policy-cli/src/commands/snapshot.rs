@@ -8,6 +8,7 @@ use flate2::{Compression, write::GzEncoder};
 use crate::Outcome;
 use crate::args::ClusterArgs;
 use crate::input::cluster;
+use crate::output::diagnostics::text::print_notes;
 use crate::output::progress::progress;
 
 /// `netpol snapshot`: everything that decides, compressed, to standard output.
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<Outcome> {
     progress.set_message("the cluster");
     let live = cluster::read(args)?;
     progress.finish_and_clear();
-    live.tell();
+    print_notes(&live.notes().collect::<Vec<_>>());
     // Whole, or not at all: a reader that finds the end of a gzip stream has all of it.
     let mut encoder = GzEncoder::new(out.lock(), Compression::default());
     encoder.write_all(&live.text)?;

@@ -10,9 +10,9 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::args::{AnswerFormat, ValidateArgs};
 use crate::input;
-use crate::output::diagnostics;
+use crate::output::diagnostics::json::Finding;
+use crate::output::diagnostics::text;
 use crate::output::{GREEN, RED, json, print};
-use crate::questions::evaluation::ambiguous_addresses;
 
 /// The findings, as `-o json` prints them. Fields are only ever added.
 #[derive(Serialize)]
@@ -20,7 +20,7 @@ struct Findings<'a> {
     valid: bool,
     errors: usize,
     warnings: usize,
-    diagnostics: Vec<&'a Diagnostic>,
+    diagnostics: Vec<Finding<'a>>,
     /// Objects that were read, by kind.
     read: BTreeMap<&'static str, usize>,
     /// Objects that do not matter, by kind.
@@ -30,12 +30,13 @@ struct Findings<'a> {
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
-    let input = input::read(&args.input, args.stored.as_deref())?;
+    let mut input = input::read(&args.input, args.stored.as_deref())?;
     let snapshot = &input.snapshot;
     let mut compiler = Compiler::new(Options::default());
     snapshot.changes().for_each(|change| compiler.apply(change));
-    let ambiguous = ambiguous_addresses(compiler.graph());
-    let all: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(&ambiguous).collect();
+    let of_graph = policy_lint::check_graph(compiler.graph(), snapshot);
+    input.excerpts.complete(&of_graph);
+    let all: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(&of_graph).collect();
     let errors = all.iter().filter(|d| d.is_error()).count();
     let findings = Findings {
         valid: errors == 0,
@@ -60,12 +61,13 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
                 )
             })
             .collect(),
-        diagnostics: all,
+        diagnostics: all.iter().map(|found| Finding::from(*found)).collect(),
     };
+    text::print_notes(&input.notes);
     match args.output {
         AnswerFormat::Json => json(&findings)?,
         AnswerFormat::Text => {
-            diagnostics::print(findings.diagnostics.iter().copied(), &input.excerpts);
+            text::print(all, &input.excerpts);
             print(&summary(&findings, input.files))?;
         }
     }

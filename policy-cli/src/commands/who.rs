@@ -5,12 +5,12 @@ use anyhow::Result;
 use crate::Outcome;
 use crate::args::WhoArgs;
 use crate::output::rows::show;
+use crate::questions::ends;
 use crate::questions::rows::{narrowed, rows};
-use crate::questions::{ends, evaluation};
 
 /// Everything that can reach an end, on at least the asked ports.
 pub(crate) fn run(args: &WhoArgs) -> Result<Outcome> {
-    let Some(evaluation) = evaluation::load(&args.input)? else { return Ok(Outcome::BadInput) };
+    let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
     let to = ends::parse(&args.to, &evaluation.namespace, &evaluation)?;
     let ports = ends::ports(&args.ports.ports, Some(&to), &evaluation)?;
     let rows = narrowed(rows(&evaluation, None, Some(&to)), ports.as_ref());

@@ -58,10 +58,8 @@ pub(crate) fn read(_: &ClusterArgs) -> Result<Live> {
 }
 
 impl Live {
-    /// Says on standard error what is missing.
-    pub(crate) fn tell(&self) {
-        for missing in &self.left_out {
-            anstream::eprintln!("note: could not read {missing}; what depends on it may be judged wrongly");
-        }
+    /// What is missing, in sentences.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        self.left_out.iter().map(|missing| format!("could not read {missing}; what depends on it may be judged wrongly"))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
-use policy_core::diagnostic::{Diagnostic, Kind, Severity};
+use policy_core::diagnostic::Diagnostic;
 use policy_core::graph::{AllowGraph, OwnNodeEgress};
 use policy_core::manifest::{Replicas, Snapshot};
 use policy_core::model::{ObjectKey, WorkloadKey};
@@ -12,8 +12,8 @@ use policy_core::verdict::WorkloadPods;
 
 use crate::Outcome;
 use crate::args::{InputArgs, OwnNode};
+use crate::input::excerpts::Excerpts;
 use crate::input::{self, Input};
-use crate::output::diagnostics::{self, Excerpts};
 
 /// A snapshot and its graph.
 pub(crate) struct Evaluation {
@@ -33,81 +33,59 @@ pub(crate) fn own_node_egress(args: &InputArgs) -> OwnNodeEgress {
     }
 }
 
-/// Everything read, or `None` when the input has errors; those have been printed then.
-fn read(args: &InputArgs) -> Result<Option<Input>> {
-    let input = input::read(args, None)?;
-    tell(&input.snapshot.diagnostics, &input.excerpts);
-    if input.snapshot.has_errors() && !args.keep_going {
-        anstream::eprintln!(
-            "no answer is given from faulty input; `--keep-going` answers all the same, and what could not be read allows nothing"
-        );
-        return Ok(None);
-    }
-    Ok(Some(input))
+/// What was read, and what there is to report about it.
+pub(crate) struct Loaded<T> {
+    /// `None` if the input has errors, and answers from such input are not asked for.
+    pub value: Option<T>,
+    pub report: Report,
 }
 
-/// The objects alone; `None` as for [`load`].
-pub(crate) fn snapshot(args: &InputArgs) -> Result<Option<Snapshot>> {
-    Ok(read(args)?.map(|input| input.snapshot))
+/// What there is to report about the input. Nothing of it has been printed.
+pub(crate) struct Report {
+    /// What could not be read of a live cluster.
+    pub notes: Vec<String>,
+    /// Findings about objects, in the order found.
+    pub objects: Vec<Diagnostic>,
+    /// Findings about the graph.
+    pub graph: Vec<Diagnostic>,
+    pub excerpts: Excerpts,
 }
 
-/// Everything read and compiled, or `None` when the input has errors; those have been printed then.
-pub(crate) fn load(args: &InputArgs) -> Result<Option<Evaluation>> {
-    let Some(input) = read(args)? else { return Ok(None) };
+/// Everything read.
+fn read(args: &InputArgs) -> Result<Loaded<Input>> {
+    let mut input = input::read(args, None)?;
     let has_errors = input.snapshot.has_errors();
-    let namespace = args.namespace.clone().or(input.namespace).unwrap_or_else(|| "default".to_owned());
+    let report = Report {
+        notes: std::mem::take(&mut input.notes),
+        objects: std::mem::take(&mut input.snapshot.diagnostics),
+        graph: Vec::new(),
+        excerpts: std::mem::take(&mut input.excerpts),
+    };
+    Ok(Loaded { value: (!has_errors || args.keep_going).then_some(input), report })
+}
+
+/// The objects alone.
+pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
+    let Loaded { value, report } = read(args)?;
+    Ok(Loaded { value: value.map(|input| input.snapshot), report })
+}
+
+/// Everything read and compiled.
+pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
+    let Loaded { value, mut report } = read(args)?;
+    let Some(Input { snapshot, namespace, .. }) = value else { return Ok(Loaded { value: None, report }) };
+    let has_errors = report.objects.iter().any(Diagnostic::is_error);
+    let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
     let mut compiler = Compiler::new(Options { own_node_egress, ..Options::default() });
-    for change in input.snapshot.changes() {
+    for change in snapshot.changes() {
         compiler.apply(change);
     }
     compiler.flush();
-    let mut snapshot = input.snapshot;
     let graph = compiler.into_graph();
-    let ambiguous = ambiguous_addresses(&graph);
-    diagnostics::print(ambiguous.iter(), &input.excerpts);
-    snapshot.diagnostics.extend(ambiguous);
-    Ok(Some(Evaluation { snapshot, graph, namespace, has_errors }))
-}
-
-/// Errors in full; of warnings only how many there are, because the question is another one.
-fn tell(diagnostics: &[Diagnostic], excerpts: &Excerpts) {
-    diagnostics::print(diagnostics.iter().filter(|d| d.is_error()), excerpts);
-    let warnings = diagnostics.len() - diagnostics.iter().filter(|d| d.is_error()).count();
-    if warnings > 0 {
-        let plural = if warnings == 1 { "" } else { "s" };
-        anstream::eprintln!("note: {warnings} warning{plural} about the input; `netpol validate` shows them");
-    }
-}
-
-/// S2.5.
-pub(crate) fn ambiguous_addresses(graph: &AllowGraph) -> Vec<Diagnostic> {
-    let name = |pod| {
-        let (namespace, name) = graph.pod_name(pod);
-        format!("{namespace}/{name}")
-    };
-    graph
-        .ambiguous_addresses()
-        .into_iter()
-        .map(|(address, pods)| {
-            let mut names: Vec<String> = pods.into_iter().map(name).collect();
-            names.sort();
-            Diagnostic {
-                severity: Severity::Warning,
-                kind: Kind::AmbiguousPodIP,
-                rule: "S2.5",
-                file: String::new(),
-                position: None,
-                object: format!("Pod {}", names.first().cloned().unwrap_or_default()),
-                path: "status.podIPs".to_owned(),
-                message: format!(
-                    "{address} is claimed by {}; selectors match it only if they match all of them",
-                    names.join(" and ")
-                ),
-                help: Some("take a new dump: one of the pods is probably gone".to_owned()),
-            }
-        })
-        .collect()
+    report.graph = policy_lint::check_graph(&graph, &snapshot);
+    report.excerpts.complete(&report.graph);
+    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, has_errors }), report })
 }
 
 impl Evaluation {

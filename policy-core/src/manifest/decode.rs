@@ -11,11 +11,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
+use super::fault::{Correction, Fault};
 use super::kinds;
 use super::names::nearest;
 use super::scalar::Scalar;
 use super::tree::{NodeId, Tree, Value};
-use crate::diagnostic::Kind;
+use crate::diagnostic::rules::files;
 
 /// Wire structs of every kind whose unknown fields are faults, because the struct lists every field.
 const STRICT: [&str; 2] = ["ObjectMeta", "OwnerReference"];
@@ -26,23 +27,6 @@ const MOST_FAULTS: usize = 100;
 const MOST_VISITS: usize = 4_000_000;
 /// Nesting of collections, aliases expanded.
 const DEEPEST: usize = 512;
-
-/// One thing wrong with a field.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Fault {
-    /// The kind of fault.
-    pub kind: Kind,
-    /// The rule that says so.
-    pub rule: &'static str,
-    /// The field path below the object.
-    pub path: String,
-    /// The node to point at; `None` to find it by its path.
-    pub node: Option<NodeId>,
-    /// What was found and what was expected.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-}
 
 /// The faults of one object, in the order found.
 #[derive(Default, Debug)]
@@ -77,7 +61,7 @@ pub(crate) fn decode<'t, T: Deserialize<'t> + Default>(tree: &'t Tree<'_>, node:
                 if let Some(at) = fault.node {
                     context.aside.borrow_mut().insert(at);
                 }
-                context.report(fault);
+                context.report(*fault);
                 if gave_up {
                     return (T::default(), Faults(context.faults.take()));
                 }
@@ -122,7 +106,7 @@ impl Context {
 
     fn report(&self, fault: Fault) {
         let mut faults = self.faults.borrow_mut();
-        if !faults.iter().any(|f| f.path == fault.path && f.kind == fault.kind && f.node == fault.node) {
+        if !faults.iter().any(|f| f.path == fault.path && f.rule == fault.rule && f.node == fault.node) {
             faults.push(fault);
         }
     }
@@ -144,7 +128,7 @@ impl Context {
 
 /// The fault that ended one pass.
 #[derive(Debug)]
-pub(crate) struct Error(Fault);
+pub(crate) struct Error(Box<Fault>);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,14 +140,7 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(Fault {
-            kind: Kind::WrongType,
-            rule: "S1.3",
-            path: String::new(),
-            node: None,
-            message: message.to_string(),
-            help: None,
-        })
+        Self(Box::new(Fault::new(&files::WRONG_TYPE, &"", message.to_string())))
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -177,6 +154,7 @@ impl de::Error for Error {
         let wants_text = expected.contains("string");
         if wants_text && !matches!(found, de::Unexpected::Map | de::Unexpected::Seq) {
             error.0.help = Some("quote the value to make it a string".to_owned());
+            error.0.correction = Some(Correction::Quotes);
         }
         error
     }
@@ -213,14 +191,8 @@ impl<'t, 's, 'c> Decoder<'t, 's, 'c> {
         let mut visits = self.context.visits.borrow_mut();
         *visits += 1;
         if *visits > MOST_VISITS || self.context.path.borrow().len() > DEEPEST {
-            return Err(Error(Fault {
-                kind: Kind::TooLarge,
-                rule: "S1.7",
-                path: String::new(),
-                node: None,
-                message: "aliases expand to more than can be read".to_owned(),
-                help: Some("write the values out instead of nesting aliases".to_owned()),
-            }));
+            let fault = Fault::new(&files::EXCESSIVE_ALIASES, &"", "aliases expand to more than can be read");
+            return Err(Error(Box::new(fault.help("write the values out instead of nesting aliases"))));
         }
         Ok(())
     }
@@ -264,17 +236,12 @@ impl<'t, 's, 'c> Decoder<'t, 's, 'c> {
 
     fn unknown_field(self, key: &str, node: NodeId, fields: &[&'static str]) {
         self.context.path.borrow_mut().push(Step::Field(key.to_owned()));
-        let help = match nearest(key, fields.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the fields here are {}", fields.iter().map(|f| format!("`{f}`")).collect::<Vec<_>>().join(", ")),
-        };
-        self.context.report(Fault {
-            kind: Kind::UnknownField,
-            rule: "S1.7",
-            path: self.context.path(),
-            node: Some(node),
-            message: format!("unknown field `{key}`"),
-            help: Some(help),
+        let fault = Fault::new(&files::UNKNOWN_FIELD, &self.context.path(), format!("unknown field `{key}`")).at(node);
+        let near = nearest(key, fields.iter().copied());
+        let known = || fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
+        self.context.report(match near {
+            Some(_) => fault.did_you_mean(near),
+            None => fault.help(format!("the fields here are {}", known())),
         });
         self.context.path.borrow_mut().pop();
     }
@@ -296,13 +263,13 @@ impl Decoder<'_, '_, '_> {
     /// YAML has many words for two booleans, and users know only the word that they wrote.
     fn as_written(self, mut error: Error) -> Error {
         if let Value::Scalar { text, .. } = self.tree.value(self.node)
-            && error.0.kind == Kind::WrongType
+            && error.0.rule == &files::WRONG_TYPE
             && let Some((_, expected)) = error.0.message.split_once(", expected")
             && !["true", "false"].contains(&text.as_ref())
         {
             let value = matches!(self.tree.scalar(self.node), Some(Scalar::Bool(true)));
             error.0.message = format!("found `{text}`, which YAML 1.1 reads as the boolean {value}, expected{expected}");
-            error.0.help = Some(format!("quote it: `\"{text}\"`"));
+            error.0.help = error.0.help.map(|_| format!("quote it: `\"{text}\"`"));
         }
         error
     }
@@ -384,14 +351,8 @@ impl<'t> de::SeqAccess<'t> for Items<'t, '_, '_> {
         let context = self.decoder.context;
         context.step(Step::Index(index), *node, || {
             if self.decoder.tree.is_null(*node) {
-                context.report(Fault {
-                    kind: Kind::NullElement,
-                    rule: "S1.7",
-                    path: context.path(),
-                    node: Some(*node),
-                    message: "found nothing (`null`), expected a list element".to_owned(),
-                    help: Some("write the element, or remove the dash".to_owned()),
-                });
+                let fault = Fault::new(&files::NULL_ELEMENT, &context.path(), "found nothing (`null`), expected a list element");
+                context.report(fault.at(*node).help("write the element, or remove the dash"));
             }
             if context.aside.borrow().contains(node) {
                 // Lists hold optional elements, so that the others keep their places.

@@ -5,15 +5,18 @@
 
 use std::collections::HashMap;
 
-use super::decode::{Fault, Faults, decode};
+use super::decode::{Faults, decode};
+use super::fault::{Correction, Document, Fault};
 use super::foreign::{self, Reach};
 use super::kinds;
 use super::lower::{Stored, Syntax};
 use super::names::nearest;
+use super::places::Places;
 use super::snapshot::{Assembly, Foreign, Snapshot};
 use super::tree::{Documents, NodeId, Tree, Value};
 use super::wire;
-use crate::diagnostic::{Diagnostic, Kind, Position, Severity};
+use crate::diagnostic::rules::{files, objects};
+use crate::diagnostic::{Diagnostic, ObjectRef, Place, Position, Severity};
 use crate::model::{ObjectKey, Origin};
 
 /// Lists inside lists end here.
@@ -26,13 +29,22 @@ pub struct Loader {
     /// Policies that the files update.
     pub(super) stored: HashMap<ObjectKey, Stored>,
     pub(super) is_reading_stored: bool,
+    /// Where objects are written; `None` while that is not kept.
+    places: Option<Places>,
 }
 
 impl Loader {
     /// A loader that has read nothing.
     #[must_use]
     pub fn new(syntax: Syntax) -> Self {
-        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), is_reading_stored: false }
+        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), is_reading_stored: false, places: None }
+    }
+
+    /// The loader, with the places of objects kept in [`Snapshot::places`], so that findings about the whole can point at them. Cost:
+    /// about ten bytes for each field of a policy's `spec`, and 60 for each pod.
+    #[must_use]
+    pub fn with_places(self) -> Self {
+        Self { places: Some(Places::default()), ..self }
     }
 
     /// Reads policies as an API server has them stored: files read afterwards are validated as updates of these, which may
@@ -43,11 +55,11 @@ impl Loader {
         self.is_reading_stored = false;
     }
 
-    /// Reads one file whose CIDRs are judged in another way than those of the others.
-    pub fn read_as(&mut self, syntax: Syntax, file: &str, bytes: &[u8]) {
-        let before = std::mem::replace(&mut self.syntax, syntax);
-        self.read(file, bytes);
-        self.syntax = before;
+    /// Reads the objects of a live cluster: CIDRs are judged as `syntax` says, and no places are kept.
+    pub fn read_live(&mut self, syntax: Syntax, name: &str, bytes: &[u8]) {
+        let before = (std::mem::replace(&mut self.syntax, syntax), self.places.take());
+        self.read(name, bytes);
+        (self.syntax, self.places) = before;
     }
 
     /// Reads one file: YAML or JSON, any number of documents. Faults become diagnostics of the snapshot.
@@ -58,17 +70,9 @@ impl Loader {
                 let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
                 let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
                 let last_line = valid.iter().rev().take_while(|b| **b != b'\n').filter(|b| (**b & 0xC0) != 0x80).count();
-                self.say(Diagnostic {
-                    severity: Severity::Error,
-                    kind: Kind::Syntax,
-                    rule: "S1.7",
-                    file: file.to_owned(),
-                    position: Some(position(line, last_line + 1, valid.len())),
-                    object: String::new(),
-                    path: String::new(),
-                    message: "found bytes that are not UTF-8 text".to_owned(),
-                    help: Some("save the file as UTF-8".to_owned()),
-                });
+                let at = position(line, last_line + 1, valid.len());
+                let diagnostic = Diagnostic::new(&files::INVALID_ENCODING, "found bytes that are not UTF-8 text");
+                self.say(diagnostic.in_file(file, Some(at)).help("save the file as UTF-8"));
             }
         }
     }
@@ -78,25 +82,16 @@ impl Loader {
             match document {
                 Ok(tree) => {
                     let root = tree.root();
-                    Reader { loader: self, tree: &tree, file }.object(root, None, 0);
+                    Reader { loader: self, tree: &tree, file, text }.object(root, None, 0);
                 }
                 Err(error) => {
                     let is_template =
                         text.get(..error.position.bytes.0.min(text.len())).is_some_and(|before| before.contains("{{"))
                             || text.get(error.position.bytes.0.min(text.len())..).is_some_and(|after| after.starts_with("{{"));
-                    let help = is_template
-                        .then(|| "this looks like a template; render it first, for example with `helm template`".to_owned());
-                    self.say(Diagnostic {
-                        severity: Severity::Error,
-                        kind: Kind::Syntax,
-                        rule: "S1.7",
-                        file: file.to_owned(),
-                        position: Some(error.position),
-                        object: String::new(),
-                        path: String::new(),
-                        message: format!("this document is not valid YAML: {}", error.message),
-                        help,
-                    });
+                    let message = format!("this document is not valid YAML: {}", error.message);
+                    let diagnostic = Diagnostic::new(&files::INVALID_SYNTAX, message).in_file(file, Some(error.position));
+                    let help = "this looks like a template; render it first, for example with `helm template`";
+                    self.say(if is_template { diagnostic.help(help) } else { diagnostic });
                 }
             }
         }
@@ -122,7 +117,9 @@ impl Loader {
     /// Everything that was read, put together.
     #[must_use]
     pub fn finish(self) -> Snapshot {
-        self.assembly.finish()
+        let mut places = self.places.unwrap_or_default();
+        places.finish();
+        Snapshot { places, ..self.assembly.finish() }
     }
 }
 
@@ -149,6 +146,7 @@ pub(super) struct Reader<'l, 't, 's> {
     pub(super) loader: &'l mut Loader,
     pub(super) tree: &'t Tree<'s>,
     file: &'l str,
+    text: &'s str,
 }
 
 impl<'t> Reader<'_, 't, '_> {
@@ -199,19 +197,8 @@ impl<'t> Reader<'_, 't, '_> {
             "" => "add `apiVersion: v1`".to_owned(),
             group => format!("add `apiVersion: {group}/v1`"),
         });
-        self.fault(
-            Severity::Error,
-            node,
-            &meta.kind,
-            Fault {
-                kind: Kind::Required,
-                rule: "S1.1",
-                path: missing.to_owned(),
-                node: Some(node),
-                message: format!("the document has no `{missing}`"),
-                help,
-            },
-        );
+        let fault = Fault::new(&objects::MISSING_TYPE, &missing, format!("the document has no `{missing}`")).at(node);
+        self.fault(node, &meta.kind, Fault { help, ..fault });
         // A policy without apiVersion is read all the same, to find its other faults.
         known.is_some_and(kinds::Kind::is_policy)
     }
@@ -225,37 +212,18 @@ impl<'t> Reader<'_, 't, '_> {
             Value::Sequence(items) if depth < DEEPEST_LIST => {
                 for (i, item) in items.iter().enumerate() {
                     if tree.is_null(*item) {
-                        self.fault(
-                            Severity::Error,
-                            *item,
-                            &meta.kind,
-                            Fault {
-                                kind: Kind::NullElement,
-                                rule: "S1.7",
-                                path: format!("items[{i}]"),
-                                node: Some(*item),
-                                message: "found nothing (`null`), expected an object".to_owned(),
-                                help: None,
-                            },
-                        );
+                        let message = "found nothing (`null`), expected an object";
+                        let fault = Fault::new(&files::NULL_ELEMENT, &format!("items[{i}]"), message);
+                        self.fault(*item, &meta.kind, fault.at(*item));
                     }
                     self.object(*item, inherited.as_ref(), depth + 1);
                 }
             }
             _ if tree.is_null(items) => {}
-            _ => self.fault(
-                Severity::Error,
-                items,
-                &meta.kind,
-                Fault {
-                    kind: Kind::WrongType,
-                    rule: "S1.1",
-                    path: "items".to_owned(),
-                    node: Some(items),
-                    message: "expected a list of objects, and no lists nested deeper than 4".to_owned(),
-                    help: None,
-                },
-            ),
+            _ => {
+                let message = "expected a list of objects, and no lists nested deeper than 4";
+                self.fault(items, &meta.kind, Fault::new(&objects::INVALID_LIST, &"items", message).at(items));
+            }
         }
     }
 
@@ -270,19 +238,11 @@ impl<'t> Reader<'_, 't, '_> {
             return;
         }
         if let Some(expected) = policy {
-            self.fault(
-                Severity::Error,
-                node,
-                kind,
-                Fault {
-                    kind: Kind::NotSupported,
-                    rule: "S1.1",
-                    path: "apiVersion".to_owned(),
-                    node: self.tree.field(node, "apiVersion"),
-                    message: format!("found `{}`, expected `{expected}`", meta.api_version),
-                    help: Some(format!("no Kubernetes version serves a {kind} under another apiVersion any more")),
-                },
-            );
+            let message = format!("found `{}`, expected `{expected}`", meta.api_version);
+            let fault = Fault::new(&objects::UNSUPPORTED_API_VERSION, &"apiVersion", message)
+                .help(format!("no Kubernetes version serves a {kind} under another apiVersion any more"))
+                .correction(Correction::Value(expected.to_owned()));
+            self.fault(node, kind, Fault { node: self.tree.field(node, "apiVersion"), ..fault });
             return;
         }
         let near = nearest(kind, kinds::all().map(|kind| kind.name));
@@ -292,19 +252,9 @@ impl<'t> Reader<'_, 't, '_> {
             && !foreign::NEIGHBOURS.contains(&kind)
             && kinds::named(near).is_some_and(|kind| kind.groups.contains(&group))
         {
-            self.fault(
-                Severity::Error,
-                node,
-                kind,
-                Fault {
-                    kind: Kind::NotSupported,
-                    rule: "S1.1",
-                    path: "kind".to_owned(),
-                    node: self.tree.field(node, "kind"),
-                    message: format!("`{}` has no kind `{kind}`", meta.api_version),
-                    help: Some(format!("did you mean `{near}`?")),
-                },
-            );
+            let message = format!("`{}` has no kind `{kind}`", meta.api_version);
+            let fault = Fault::new(&objects::UNKNOWN_KIND, &"kind", message).did_you_mean(Some(near));
+            self.fault(node, kind, Fault { node: self.tree.field(node, "kind"), ..fault });
             return;
         }
         let label = if meta.api_version.is_empty() { kind.to_owned() } else { format!("{kind}.{}", meta.api_version) };
@@ -333,16 +283,11 @@ impl<'t> Reader<'_, 't, '_> {
 
     pub(super) fn decode<T: serde::Deserialize<'t> + Default>(&mut self, node: NodeId) -> (T, Faults) {
         let (value, mut faults) = decode::<T>(self.tree, node);
-        for (path, key) in self.tree.duplicate_keys(node) {
+        for (path, key, first) in self.tree.duplicate_keys(node) {
             let name = path.rsplit('.').next().unwrap_or(&path).to_owned();
-            faults.0.push(Fault {
-                kind: Kind::DuplicateKey,
-                rule: "S1.7",
-                path,
-                node: Some(key),
-                message: format!("the key `{name}` stands twice in one mapping, and only one of them would count"),
-                help: Some("remove one of them, or merge them".to_owned()),
-            });
+            let fault = Fault::new(&files::DUPLICATE_KEY, &path, format!("duplicate key `{name}`"));
+            let related = Some((first, "also here".to_owned()));
+            faults.0.push(Fault { related, ..fault.at(key).help("remove one of the keys, or merge their values") });
         }
         (value, faults)
     }
@@ -361,33 +306,34 @@ impl<'t> Reader<'_, 't, '_> {
         Origin { file: self.file.to_owned(), line: self.tree.position(node).line }
     }
 
+    /// The place of a part of an object.
+    pub(super) fn place(&self, node: NodeId, path: &str) -> Place {
+        Place { file: self.file.to_owned(), position: Some(self.tree.position(self.tree.locate(node, path))) }
+    }
+
     /// What the object is added to.
     pub(super) fn assembly(&mut self) -> &mut Assembly {
         &mut self.loader.assembly
     }
 
     /// Reports the faults of an object: what could not be decoded, then what lowering found.
-    pub(super) fn tell(&mut self, node: NodeId, object: &str, unread: Faults, errors: Vec<Fault>, warnings: Vec<Fault>) {
-        for fault in unread.0.into_iter().chain(errors) {
-            self.fault(Severity::Error, node, object, fault);
+    pub(super) fn tell(&mut self, node: NodeId, object: &ObjectRef, unread: Faults, errors: Vec<Fault>, warnings: Vec<Fault>) {
+        if let Some(places) = &mut self.loader.places {
+            places.keep(object, self.file, self.tree, node);
         }
-        for fault in warnings {
-            self.fault(Severity::Warning, node, object, fault);
+        let errors = unread.0.into_iter().chain(errors).map(|fault| (Severity::Error, fault));
+        for (severity, fault) in errors.chain(warnings.into_iter().map(|fault| (Severity::Warning, fault))) {
+            self.report(severity, node, object, fault);
         }
     }
 
-    fn fault(&mut self, severity: Severity, object_node: NodeId, object: &str, fault: Fault) {
-        let at = fault.node.unwrap_or_else(|| self.tree.locate(object_node, &fault.path));
-        self.loader.say(Diagnostic {
-            severity,
-            kind: fault.kind,
-            rule: fault.rule,
-            file: self.file.to_owned(),
-            position: Some(self.tree.position(at)),
-            object: object.to_owned(),
-            path: fault.path,
-            message: fault.message,
-            help: fault.help,
-        });
+    /// Reports an error in an object of which no more than the kind is known.
+    fn fault(&mut self, node: NodeId, kind: &str, fault: Fault) {
+        self.report(Severity::Error, node, &ObjectRef::unnamed(kind), fault);
+    }
+
+    fn report(&mut self, severity: Severity, node: NodeId, object: &ObjectRef, fault: Fault) {
+        let document = Document { file: self.file, text: self.text, tree: self.tree };
+        self.loader.say(document.diagnostic(severity, node, object, fault));
     }
 }

@@ -12,10 +12,11 @@ use std::fmt;
 pub(crate) use pod::{OwnerName, controller, lower_pod, lower_workload};
 pub(crate) use policy::{Stored, lower_policy, stored};
 
-use super::decode::{Fault, Faults};
+use super::decode::Faults;
+use super::fault::Fault;
 use super::names;
 use super::wire::ObjectMeta;
-use crate::diagnostic::Kind;
+use crate::diagnostic::rules::objects;
 
 /// How CIDR text is judged (S1.19).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,12 +73,12 @@ impl<'f> Report<'f> {
         Self { unread, errors: Vec::new(), warnings: Vec::new(), allows_invalid_values: false }
     }
 
-    pub(crate) fn error(&mut self, kind: Kind, rule: &'static str, path: &Path<'_>, message: String, help: Option<String>) {
-        self.errors.push(Fault { kind, rule, path: path.to_string(), node: None, message, help });
+    pub(crate) fn error(&mut self, fault: Fault) {
+        self.errors.push(fault);
     }
 
-    pub(crate) fn warn(&mut self, kind: Kind, rule: &'static str, path: &Path<'_>, message: String, help: Option<String>) {
-        self.warnings.push(Fault { kind, rule, path: path.to_string(), node: None, message, help });
+    pub(crate) fn warn(&mut self, fault: Fault) {
+        self.warnings.push(fault);
     }
 }
 
@@ -87,15 +88,15 @@ pub(crate) fn check_metadata(metadata: &ObjectMeta, report: &mut Report<'_>) {
     let path = root.field("name");
     if metadata.name.is_empty() {
         if metadata.generate_name.is_empty() && !report.unread.touch(&path) {
-            report.error(Kind::Required, "S1.2", &path, "the object has no name".to_owned(), None);
+            report.error(Fault::new(&objects::MISSING_NAME, &path, "the object has no name"));
         }
     } else if let Some(expected) = names::not_subdomain(&metadata.name) {
-        report.error(Kind::Invalid, "S1.2", &path, format!("found `{}`, expected {expected}", metadata.name), None);
+        report.error(Fault::new(&objects::INVALID_NAME, &path, format!("found `{}`, expected {expected}", metadata.name)));
     }
     let path = root.field("namespace");
     if !metadata.namespace.is_empty()
         && let Some(expected) = names::not_subdomain(&metadata.namespace)
     {
-        report.error(Kind::Invalid, "S1.2", &path, format!("found `{}`, expected {expected}", metadata.namespace), None);
+        report.error(Fault::new(&objects::INVALID_NAME, &path, format!("found `{}`, expected {expected}", metadata.namespace)));
     }
 }

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::kinds;
 use super::lower::OwnerName;
-use crate::diagnostic::{Diagnostic, Kind, Severity};
+use super::places::Places;
+use crate::diagnostic::rules::objects;
+use crate::diagnostic::{Diagnostic, ObjectRef, Place, Related, Severity};
 use crate::model::{Change, Direction, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
 
 /// What the files describe.
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub workloads: BTreeMap<(String, WorkloadKey), Workload>,
     /// Everything that there is to say about the files, in the order read.
     pub diagnostics: Vec<Diagnostic>,
+    /// Where objects are written; empty unless the loader was asked to keep it ([`super::Loader::with_places`]).
+    pub places: Places,
     /// Objects that do not matter, counted by kind.
     pub skipped: BTreeMap<String, usize>,
     /// Policies that are not evaluated.
@@ -117,28 +121,31 @@ pub(crate) struct Assembly {
     pub skipped: BTreeMap<String, usize>,
     pub foreign: Vec<Foreign>,
     pub objects: usize,
-    policies: BTreeMap<ObjectKey, (Policy, Origin)>,
+    policies: BTreeMap<ObjectKey, (Policy, Place)>,
 }
 
 impl Assembly {
-    /// Takes a policy. A second, different one of the same name would replace the first one when applied, so it is an error.
-    pub(crate) fn policy(&mut self, policy: Policy, origin: Origin) {
+    /// Takes a policy, and the place of its name. A second, different one of the same name would replace the first one when applied, so
+    /// it is an error.
+    pub(crate) fn policy(&mut self, policy: Policy, place: Place) {
         let key = policy.key.clone();
-        if let Some((before, before_origin)) = self.policies.get(&key) {
+        if let Some((before, first)) = self.policies.get(&key) {
             let is_same = (&before.target, shape(before)) == (&policy.target, shape(&policy));
+            let at = first.position.as_ref().map_or(0, |at| at.line);
+            let other = Origin { file: first.file.clone(), line: at };
+            let message = format!("this policy is also defined in {other}; the one that is applied last replaces the other");
+            let object = ObjectRef::namespaced("NetworkPolicy", &key.namespace, &key.name);
             self.diagnostics.push(Diagnostic {
                 severity: if is_same { Severity::Warning } else { Severity::Error },
-                kind: Kind::DuplicateObject,
-                rule: "S1.2",
-                file: origin.file.clone(),
-                position: Some(crate::diagnostic::Position { line: origin.line, column: 1, bytes: (0, 0) }),
-                object: format!("NetworkPolicy {key}"),
-                path: "metadata.name".to_owned(),
-                message: format!("this policy also stands in {before_origin}, and only the one applied last would count"),
-                help: Some("rename or remove one of them".to_owned()),
+                place: Some(place.clone()),
+                related: vec![Related { message: "also defined here".to_owned(), object: None, place: Some(first.clone()) }],
+                ..Diagnostic::new(&objects::DUPLICATE_POLICY, message)
+                    .about(object)
+                    .at("metadata.name")
+                    .help("rename or remove one of them")
             });
         }
-        self.policies.insert(key, (policy, origin));
+        self.policies.insert(key, (policy, place));
     }
 
     pub(crate) fn finish(mut self) -> Snapshot {
@@ -178,6 +185,7 @@ impl Assembly {
             policies,
             workloads: members,
             diagnostics: self.diagnostics,
+            places: Places::default(),
             skipped: self.skipped,
             foreign: self.foreign,
             objects: self.objects,
@@ -190,17 +198,12 @@ impl Assembly {
             if self.namespaces.contains_key(&name) {
                 continue;
             }
-            self.diagnostics.push(Diagnostic {
-                severity: Severity::Warning,
-                kind: Kind::Assumed,
-                rule: "S1.36",
-                file: String::new(),
-                position: None,
-                object: format!("Namespace {name}"),
-                path: String::new(),
-                message: format!("no file declares it; it is assumed to have the label `{NAME_LABEL}={name}` and no other"),
-                help: Some("add the Namespace object, if policies look at its labels".to_owned()),
-            });
+            let message = format!("no file declares it; it is assumed to have the label `{NAME_LABEL}={name}` and no other");
+            self.diagnostics.push(
+                Diagnostic::new(&objects::UNDECLARED_NAMESPACE, message)
+                    .about(ObjectRef::global("Namespace", &name))
+                    .help("add the Namespace object if policies select it by its labels"),
+            );
             self.namespaces.insert(name.clone(), Namespace::assumed(name));
         }
     }

@@ -154,7 +154,9 @@ impl<'s> Builder<'s> {
                 self.open.push((id, None));
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                self.open.pop();
+                if let Some((id, _)) = self.open.pop() {
+                    self.close(id, span);
+                }
             }
             Event::Alias(anchor) => {
                 if let Some(target) = self.anchors.get(&anchor).copied() {
@@ -162,6 +164,17 @@ impl<'s> Builder<'s> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A collection ends with its bracket, or in block style with the last node in it.
+    fn close(&mut self, id: NodeId, span: &Span) {
+        let bracket = span.byte_range().filter(|range| !range.is_empty()).map(|range| self.start.0 + range.end);
+        let inside = self.nodes.get(id + 1..).unwrap_or_default();
+        let last = || inside.iter().rev().map(|node| node.bytes.1).find(|end| *end > 0);
+        let end = bracket.or_else(last);
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.bytes.1 = end.unwrap_or_default().max(node.bytes.1);
         }
     }
 
@@ -302,8 +315,8 @@ impl<'s> Tree<'s> {
         }
     }
 
-    /// Keys that stand twice in one mapping, anywhere below `id`, as (path, key node).
-    pub(crate) fn duplicate_keys(&self, id: NodeId) -> Vec<(String, NodeId)> {
+    /// Keys that occur more than once in one mapping, anywhere below `id`, as (path, key node, node of the first such key).
+    pub(crate) fn duplicate_keys(&self, id: NodeId) -> Vec<(String, NodeId, NodeId)> {
         let mut out = Vec::new();
         let mut todo = vec![(None, id)];
         let mut trail: Vec<(Option<usize>, Cow<'_, str>)> = Vec::new();
@@ -319,11 +332,14 @@ impl<'s> Tree<'s> {
                     }
                 }
                 Value::Mapping(entries) => {
-                    let mut seen = std::collections::HashSet::with_capacity(entries.len());
+                    let mut seen = HashMap::with_capacity(entries.len());
                     for (key, value) in entries {
                         let Some(name) = self.key(*key) else { continue };
-                        if !self.is_merge(*key) && !seen.insert(name.clone()) {
-                            out.push((trail_text(&trail, parent, &name), *key));
+                        if !self.is_merge(*key) {
+                            let first = *seen.entry(name.clone()).or_insert(*key);
+                            if first != *key {
+                                out.push((trail_text(&trail, parent, &name), *key, first));
+                            }
                         }
                         if self.scalar(*value).is_none() {
                             trail.push((parent, name));
@@ -334,7 +350,7 @@ impl<'s> Tree<'s> {
                 Value::Scalar { .. } | Value::Alias(_) => {}
             }
         }
-        out.sort_by_key(|(_, key)| *key);
+        out.sort_by_key(|(_, key, _)| *key);
         out
     }
 
@@ -417,6 +433,23 @@ mod tests {
         let tree = Documents::new("é: [a, {b: 1}]").next().unwrap().unwrap();
         let at = tree.position(tree.locate(tree.root(), "é[1].b"));
         assert_eq!((at.line, at.column), (1, 12));
+    }
+
+    #[test]
+    fn collections_end_with_their_bracket_or_their_last_node() {
+        let text = "a:\n  b: [1, {c: 2} ]  # no\n  d:\n  - e: 3\n  - f: \"4\"\n\n# end\ng: {}\n";
+        let tree = Documents::new(text).next().unwrap().unwrap();
+        let shown = |path: &str| {
+            let at = tree.position(tree.locate(tree.root(), path)).bytes;
+            text.get(at.0..at.1)
+        };
+        assert_eq!(shown("a.b"), Some("[1, {c: 2} ]"));
+        assert_eq!(shown("a.b[1]"), Some("{c: 2}"));
+        // A list in block style begins with its first element.
+        assert_eq!(shown("a.d"), Some("e: 3\n  - f: \"4\""));
+        assert_eq!(shown("a.d[1]"), Some("f: \"4\""));
+        assert_eq!(shown("g"), Some("{}"));
+        assert_eq!(shown(""), Some(text.trim_end()));
     }
 
     #[test]

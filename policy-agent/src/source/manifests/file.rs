@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use policy_core::diagnostic::Diagnostic;
+use policy_core::diagnostic::rules::objects::WRONG_NAME_LABEL;
 
 use super::stamp::Stamp;
 use super::{describe, read_alone};
@@ -159,9 +160,10 @@ impl File {
 /// Whether what is wrong leaves it open what was meant, so that it may be what was in force. An object that is known by its name is used
 /// as far as it can be read, and what cannot fails closed (S1.20, S2.25).
 fn hides_an_object(error: &Diagnostic) -> bool {
-    let Some((kind, _)) = error.object.split_once(' ') else { return true };
+    let Some(object) = error.object.as_ref().filter(|object| object.name.is_some()) else { return true };
+    let kind = object.kind.as_str();
     let is_elsewhere = ["", "metadata", "metadata.namespace"].contains(&error.path.as_str());
     // Selectors of namespaces may match by labels that are absent.
-    let is_anything = kind == "Namespace" && error.path.starts_with("metadata.labels") && error.rule != "S1.35";
+    let is_anything = kind == "Namespace" && error.path.starts_with("metadata.labels") && error.rule != &WRONG_NAME_LABEL;
     (is_elsewhere && kind != "Pod") || is_anything
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Changes, Compiled, Kind, Role};
-use crate::diagnostic::Kind as FaultKind;
-use crate::manifest::decode::Fault;
+use crate::diagnostic::ObjectRef;
+use crate::diagnostic::rules::objects;
+use crate::manifest::fault::Fault;
 use crate::manifest::load::Reader;
 use crate::manifest::lower::{self, Report};
 use crate::manifest::snapshot::Snapshot;
@@ -38,19 +39,12 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let name = wire.metadata.name.clone();
     let (namespace, wrong_label) = lower_namespace(&wire.metadata);
     if let Some(found) = wrong_label {
-        report.errors.push(Fault {
-            kind: FaultKind::Invalid,
-            rule: "S1.35",
-            path: "metadata.labels".to_owned(),
-            node: None,
-            message: format!(
-                "found `{found}` as `kubernetes.io/metadata.name`, expected `{name}`: the API server sets it to the name"
-            ),
-            help: Some("remove the label".to_owned()),
-        });
+        let message =
+            format!("found `{found}` as `kubernetes.io/metadata.name`, expected `{name}`: the API server sets it to the name");
+        report.error(Fault::new(&objects::WRONG_NAME_LABEL, &"metadata.labels", message).help("remove the label"));
     }
     let errors = report.errors;
-    reader.tell(node, &format!("Namespace {name}"), unread, errors, Vec::new());
+    reader.tell(node, &ObjectRef::global("Namespace", &name), unread, errors, Vec::new());
     if !name.is_empty() {
         reader.assembly().namespaces.insert(name, namespace);
     }

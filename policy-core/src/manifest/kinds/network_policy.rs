@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{Changes, Compiled, Kind, Role};
+use crate::diagnostic::ObjectRef;
 use crate::manifest::load::Reader;
 use crate::manifest::lower::{self, Report};
 use crate::manifest::snapshot::Snapshot;
@@ -113,19 +114,19 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let mut report = Report::new(&unread);
     let tree = reader.tree;
     let line_of = |path: &str| tree.position(tree.locate(node, path)).line;
-    let origin = reader.origin(node);
     let policy = lower::lower_policy(
         &wire,
         key.clone(),
-        Some(origin.clone()),
+        Some(reader.origin(node)),
         reader.loader.syntax,
         reader.loader.stored.get(&key),
         &line_of,
         &mut report,
     );
     let (errors, warnings) = (report.errors, report.warnings);
-    reader.tell(node, &format!("NetworkPolicy {key}"), unread, errors, warnings);
-    reader.assembly().policy(policy, origin);
+    reader.tell(node, &ObjectRef::namespaced("NetworkPolicy", &key.namespace, &key.name), unread, errors, warnings);
+    let place = reader.place(node, "metadata.name");
+    reader.assembly().policy(policy, place);
 }
 
 struct Policies;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::{Changes, Compiled, Kind, Role};
+use crate::diagnostic::ObjectRef;
 use crate::manifest::cidr::parse_address;
 use crate::manifest::load::Reader;
 use crate::manifest::snapshot::Snapshot;
@@ -44,7 +45,7 @@ pub struct NodeAddress {
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let (wire, unread) = reader.decode::<Node>(node);
     let lowered = lower_node(&wire);
-    reader.tell(node, &format!("Node {}", lowered.name), unread, Vec::new(), Vec::new());
+    reader.tell(node, &ObjectRef::global("Node", &lowered.name), unread, Vec::new(), Vec::new());
     if !lowered.name.is_empty() {
         reader.assembly().nodes.insert(lowered.name.clone(), lowered);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Changes, Compiled, Kind, Role};
+use crate::diagnostic::ObjectRef;
 use crate::manifest::load::Reader;
 use crate::manifest::lower::{self, Report};
 use crate::manifest::snapshot::Snapshot;
@@ -82,7 +83,7 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     lower::check_metadata(&wire.metadata, &mut report);
     let pod = lower::lower_pod(&wire, key.clone(), reader.loader.syntax, &mut report);
     let (errors, warnings) = (report.errors, report.warnings);
-    reader.tell(node, &format!("Pod {key}"), unread, errors, warnings);
+    reader.tell(node, &ObjectRef::namespaced("Pod", &key.namespace, &key.name), unread, errors, warnings);
     let origin = reader.origin(node);
     reader.assembly().pods.push((pod, lower::controller(&wire.metadata), origin));
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::pod::PodSpec;
 use super::{Kind, Role};
+use crate::diagnostic::ObjectRef;
 use crate::manifest::load::Reader;
 use crate::manifest::lower::{self, Report};
 use crate::manifest::snapshot::WorkloadObject;
@@ -78,7 +79,7 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &'static Kind) {
     let mut report = Report::new(&unread);
     lower::check_metadata(&wire.metadata, &mut report);
     let errors = report.errors;
-    reader.tell(node, &format!("{kind} {key}"), unread, errors, Vec::new());
+    reader.tell(node, &ObjectRef::namespaced(kind, &key.namespace, &key.name), unread, errors, Vec::new());
     let (pods, replicas) = lower::lower_workload(kind, &wire, &key.namespace);
     reader.assembly().workloads.push(WorkloadObject {
         kind: kind.to_owned(),

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::cidr::parse_address;
-use super::super::decode::Fault;
+use super::super::fault::{Correction, Fault};
 use super::super::names::nearest;
 use super::super::wire::{self, List, ObjectMeta, PodSpec};
 use super::{Path, Report, Syntax};
-use crate::diagnostic::Kind;
+use crate::diagnostic::rules::{files, pods};
 use crate::manifest::snapshot::Replicas;
 use crate::model::{Addresses, NamedPort, ObjectKey, Phase, Placement, Pod, WorkloadKey};
 use crate::sets::Transport;
@@ -41,9 +41,9 @@ pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, syntax: Syntax, report
         node => Placement::Node(node.to_owned()),
     };
     if placement == Placement::Unscheduled && addresses != Addresses::Known(Vec::new()) {
-        let message =
-            "the pod has an address and no `nodeName`, so it counts as not scheduled and no policy touches it".to_owned();
-        report.warn(Kind::NoEffect, "S2.1", &spec.field("nodeName"), message, Some("add `spec.nodeName`".to_owned()));
+        let message = "the pod has an address and no `nodeName`, so it counts as not scheduled and no policy applies to it";
+        let fault = Fault::new(&pods::ADDRESS_WITHOUT_NODE, &spec.field("nodeName"), message);
+        report.warn(fault.help("add `spec.nodeName`"));
     }
     let phase = match status.phase.as_str() {
         "Succeeded" | "Failed" => Phase::Finished,
@@ -67,7 +67,7 @@ pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, syntax: Syntax, report
 fn is_unreadable(report: &Report<'_>) -> bool {
     let is_touched = |(root, field): &(&'static str, &'static str)| report.unread.touch(&Path::Root(root).field(field));
     let is_mistyped = |fault: &Fault| {
-        let unknown = fault.path.strip_prefix("metadata.").filter(|_| fault.kind == Kind::UnknownField);
+        let unknown = fault.path.strip_prefix("metadata.").filter(|_| fault.rule == &files::UNKNOWN_FIELD);
         unknown.is_some_and(|name| nearest(name, ["labels", "namespace"]).is_some())
     };
     DECIDING.iter().any(is_touched) || report.unread.0.iter().any(is_mistyped)
@@ -83,21 +83,25 @@ fn addresses(status: &wire::PodStatus, syntax: Syntax, report: &mut Report<'_>) 
             texts.push((&entry.ip, list.index(i)));
         }
     }
-    if texts.is_empty() && !status.pod_ip.is_empty() {
+    let is_single = texts.is_empty();
+    if is_single && !status.pod_ip.is_empty() {
         texts.push((&status.pod_ip, single));
     }
     let (mut out, mut seen, mut are_readable) = (Vec::with_capacity(texts.len()), BTreeSet::new(), true);
     for (text, path) in texts {
         let Some((address, refused)) = parse_address(text) else {
-            report.error(Kind::Invalid, "S2.2", &path, format!("found `{text}`, expected an IP address"), None);
+            report.error(Fault::new(&pods::INVALID_ADDRESS, &path, format!("found `{text}`, expected an IP address")));
             are_readable = false;
             continue;
         };
         if let Some(why) = refused {
             let message = format!("found `{text}` with {why}, expected `{address}`");
+            // The path of an entry leads to its mapping, and the correction is for the text in it.
+            let fault = Fault::new(&pods::NONCANONICAL_ADDRESS, &path, message);
+            let fault = if is_single { fault.correction(Correction::Value(address.to_string())) } else { fault };
             match syntax {
-                Syntax::Strict => report.error(Kind::Invalid, "S2.2", &path, message, None),
-                Syntax::Legacy => report.warn(Kind::Invalid, "S2.2", &path, message, None),
+                Syntax::Strict => report.error(fault),
+                Syntax::Legacy => report.warn(fault),
             }
         }
         if seen.insert(address) {
@@ -107,7 +111,7 @@ fn addresses(status: &wire::PodStatus, syntax: Syntax, report: &mut Report<'_>) 
     let v4 = out.iter().filter(|address: &&IpAddr| address.is_ipv4()).count();
     if v4 > 1 || out.len() - v4 > 1 {
         let message = format!("found {} addresses, expected at most one of each family", out.len());
-        report.error(Kind::Invalid, "S2.2", &list, message, None);
+        report.error(Fault::new(&pods::SURPLUS_ADDRESSES, &list, message));
     }
     (out, are_readable)
 }

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use ipnet::IpNet;
 
-use super::super::decode::{Fault, is_at_or_below};
+use super::super::decode::is_at_or_below;
+use super::super::fault::{Correction, Fault};
 use super::super::names;
 use super::super::wire::{IPBlock, IntOrString, List, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use super::selector::lower_selector;
 use super::{Path, Report, Syntax, check_metadata};
-use crate::diagnostic::Kind;
+use crate::diagnostic::rules::policies;
 use crate::manifest::cidr;
 use crate::model::{
     Direction, IpBlock, NamespaceScope, ObjectKey, Origin, Peer, Peers, Policy, PortEntry, Ports, Rule, Selector,
@@ -60,13 +61,8 @@ pub(crate) fn lower_policy(
         if !rules.is_empty() && !types.contains(&direction) {
             let (name, word) = if direction == Direction::Ingress { ("ingress", "Ingress") } else { ("egress", "Egress") };
             let message = format!("these rules have no effect, because `spec.policyTypes` does not list `{word}`");
-            report.warn(
-                Kind::NoEffect,
-                "S1.6",
-                &spec.field(name),
-                message,
-                Some(format!("add `{word}` to `spec.policyTypes`, or remove the rules")),
-            );
+            let fault = Fault::new(&policies::RULES_WITHOUT_TYPE, &spec.field(name), message);
+            report.warn(fault.help(format!("add `{word}` to `spec.policyTypes`, or remove the rules")));
         }
     }
     let is_readable = target.is_some() && !has_unknown_part(report);
@@ -109,21 +105,17 @@ fn types(wire: &NetworkPolicy, report: &mut Report<'_>) -> Vec<Direction> {
     let mut known = Vec::new();
     let is_too_long = words.len() > 2;
     if is_too_long {
-        report.error(Kind::Invalid, "S1.17", &path, format!("found {} entries, expected at most 2", words.len()), None);
+        let message = format!("found {} entries, expected at most 2", words.len());
+        report.error(Fault::new(&policies::SURPLUS_POLICY_TYPES, &path, message));
     }
     for (i, word) in words.iter().enumerate() {
         match word.as_deref() {
             Some("Ingress") => known.push(Direction::Ingress),
             Some("Egress") => known.push(Direction::Egress),
             Some(other) if !is_too_long => {
-                let help = names::nearest(other, ["Ingress", "Egress"]).map(|near| format!("did you mean `{near}`?"));
-                report.error(
-                    Kind::NotSupported,
-                    "S1.17",
-                    &path.index(i),
-                    format!("found `{other}`, expected `Ingress` or `Egress`"),
-                    help,
-                );
+                let message = format!("found `{other}`, expected `Ingress` or `Egress`");
+                let near = names::nearest(other, ["Ingress", "Egress"]);
+                report.error(Fault::new(&policies::UNKNOWN_POLICY_TYPE, &path.index(i), message).did_you_mean(near));
             }
             _ => {}
         }
@@ -196,15 +188,14 @@ impl Context<'_> {
         }
         match (pods, namespaces, block) {
             (None, None, None) => {
-                let help =
-                    "write `podSelector`, `namespaceSelector` or `ipBlock`; to mean everyone, remove the whole list".to_owned();
-                report.error(Kind::Required, "S1.16", path, "found an empty peer".to_owned(), Some(help));
+                let help = "add `podSelector`, `namespaceSelector` or `ipBlock`; to allow all peers, remove the whole list";
+                report.error(Fault::new(&policies::EMPTY_PEER, path, "found an empty peer").help(help));
                 Peer::Unreadable
             }
             (None, None, Some(block)) => block.map_or(Peer::Unreadable, Peer::Block),
             (_, _, Some(_)) => {
-                let help = "make two peers of it: one with `ipBlock`, one with the selectors".to_owned();
-                report.error(Kind::Forbidden, "S1.16", path, "found `ipBlock` together with a selector".to_owned(), Some(help));
+                let help = "write two peers: one with `ipBlock`, one with the selectors";
+                report.error(Fault::new(&policies::MIXED_PEER, path, "found `ipBlock` together with a selector").help(help));
                 Peer::Unreadable
             }
             (pods, namespaces, None) => lower_pods_peer(pods, namespaces),
@@ -215,13 +206,8 @@ impl Context<'_> {
         let cidr_path = path.field("cidr");
         if wire.cidr.is_empty() {
             if !report.unread.touch(&cidr_path) {
-                report.error(
-                    Kind::Required,
-                    "S1.18",
-                    &cidr_path,
-                    "found no CIDR".to_owned(),
-                    Some("for example `10.0.0.0/8`".to_owned()),
-                );
+                let fault = Fault::new(&policies::MISSING_CIDR, &cidr_path, "found no CIDR");
+                report.error(fault.help("add `cidr`, for example `10.0.0.0/8`"));
             }
             return None;
         }
@@ -244,7 +230,7 @@ impl Context<'_> {
                     text.as_deref().unwrap_or_default(),
                     cidr.net
                 );
-                report.error(Kind::Invalid, "S1.18", &path, message, None);
+                report.error(Fault::new(&policies::EXCEPT_OUTSIDE_CIDR, &path, message));
                 is_readable = false;
             }
             except.push(inner.net);
@@ -254,40 +240,33 @@ impl Context<'_> {
 
     fn cidr(&self, text: &str, path: &Path<'_>, report: &mut Report<'_>) -> Option<ReadCidr> {
         let Some(read) = cidr::parse(text) else {
-            let help = if text.contains('/') { None } else { Some(format!("add a prefix length, for example `{text}/32`")) };
-            report.error(
-                Kind::Invalid,
-                "S1.18",
-                path,
-                format!("found `{text}`, expected a CIDR such as `10.0.0.0/8` or `fd00::/64`"),
-                help,
-            );
+            let message = format!("found `{text}`, expected a CIDR such as `10.0.0.0/8` or `fd00::/64`");
+            let fault = Fault::new(&policies::INVALID_CIDR, path, message);
+            report.error(match cidr::parse_address(text) {
+                Some((address, _)) => {
+                    let length = if address.is_ipv4() { 32 } else { 128 };
+                    fault.help(format!("add a prefix length, for example `{address}/{length}`"))
+                }
+                None => fault,
+            });
             return None;
         };
         let is_accepted =
             read.refused.is_none() || self.syntax == Syntax::Legacy || self.before.is_some_and(|b| b.cidrs.contains(text));
+        let canonical = Correction::Value(read.net.to_string());
         if let Some(reason) = read.refused {
             let message = format!("found `{text}`, which has {reason}, expected `{}`", read.net);
             if is_accepted {
-                report.warn(
-                    Kind::NonCanonical,
-                    "S1.19",
-                    path,
-                    message,
-                    Some(format!("it is read as `{}`; write that", read.net)),
-                );
+                let fault = Fault::new(&policies::LEGACY_CIDR, path, message).correction(canonical);
+                report.warn(fault.help(format!("it is read as `{}`; write that", read.net)));
             } else {
-                let help = format!("write `{}`, if that is meant; `--legacy-cidrs` accepts the old spelling", read.net);
-                report.error(Kind::Invalid, "S1.19", path, message, Some(help));
+                let fault = Fault::new(&policies::AMBIGUOUS_CIDR, path, message).correction(canonical);
+                let help = format!("write `{}` if that is meant; `--legacy-cidrs` accepts the old form", read.net);
+                report.error(fault.help(help));
             }
         } else if read.is_noncanonical {
-            report.warn(
-                Kind::NonCanonical,
-                "S1.18",
-                path,
-                format!("found `{text}`, expected the canonical `{}`", read.net),
-                None,
-            );
+            let message = format!("found `{text}`, expected the canonical `{}`", read.net);
+            report.warn(Fault::new(&policies::NONCANONICAL_CIDR, path, message).correction(canonical));
         }
         Some(ReadCidr { net: read.net, is_accepted })
     }
@@ -332,24 +311,18 @@ fn lower_port(wire: &NetworkPolicyPort, path: &Path<'_>, report: &mut Report<'_>
     let word = wire.protocol.as_deref().unwrap_or("TCP");
     let protocol = Transport::from_name(word);
     if protocol.is_none() {
-        let help = match Transport::from_name(&word.to_ascii_uppercase()) {
-            Some(meant) => format!("did you mean `{meant}`? case matters"),
-            None => "no other protocol can be named; a rule without `ports` allows every protocol".to_owned(),
-        };
         let message = format!("found `{word}`, expected `TCP`, `UDP` or `SCTP`");
-        report.error(Kind::NotSupported, "S1.14", &path.field("protocol"), message, Some(help));
+        let fault = Fault::new(&policies::UNSUPPORTED_PROTOCOL, &path.field("protocol"), message);
+        report.error(match Transport::from_name(&word.to_ascii_uppercase()) {
+            Some(meant) => fault.did_you_mean(Some(&meant.to_string())),
+            None => fault.help("no other protocol can be named; a rule without `ports` allows every protocol"),
+        });
     }
     let ports = match &wire.port {
         None => {
             if wire.end_port.is_some() {
-                let message = "found `endPort` without `port`".to_owned();
-                report.error(
-                    Kind::Invalid,
-                    "S1.15",
-                    &path.field("endPort"),
-                    message,
-                    Some("give the first port of the range as `port`".to_owned()),
-                );
+                let fault = Fault::new(&policies::INVALID_END_PORT, &path.field("endPort"), "found `endPort` without `port`");
+                report.error(fault.help("write the first port of the range as `port`"));
             }
             Some(Number::Range(1, u16::MAX))
         }
@@ -375,24 +348,21 @@ fn lower_range(port: i64, end_port: Option<i64>, path: &Path<'_>, report: &mut R
     let number = |value: i64| u16::try_from(value).ok().filter(|v| *v >= 1);
     let low = number(port);
     if low.is_none() {
-        report.error(Kind::Invalid, "S1.15", &path.field("port"), format!("found `{port}`, expected 1 to 65535"), None);
+        let message = format!("found `{port}`, expected 1 to 65535");
+        report.error(Fault::new(&policies::INVALID_PORT, &path.field("port"), message));
     }
     let high = match end_port {
         None => low,
         Some(end) if end < port => {
-            let help = Some("swap the two, or correct one of them".to_owned());
-            report.error(
-                Kind::Invalid,
-                "S1.15",
-                &path.field("endPort"),
-                format!("found `{end}`, expected at least `port`, which is `{port}`"),
-                help,
-            );
+            let message = format!("found `{end}`, expected at least `port`, which is `{port}`");
+            let fault = Fault::new(&policies::INVALID_END_PORT, &path.field("endPort"), message);
+            report.error(fault.help("swap the two, or correct one of them"));
             None
         }
         Some(end) => {
             if number(end).is_none() {
-                report.error(Kind::Invalid, "S1.15", &path.field("endPort"), format!("found `{end}`, expected 1 to 65535"), None);
+                let message = format!("found `{end}`, expected 1 to 65535");
+                report.error(Fault::new(&policies::INVALID_END_PORT, &path.field("endPort"), message));
             }
             number(end)
         }
@@ -402,19 +372,19 @@ fn lower_range(port: i64, end_port: Option<i64>, path: &Path<'_>, report: &mut R
 
 fn lower_name(name: &str, has_end_port: bool, path: &Path<'_>, report: &mut Report<'_>) -> Option<Number> {
     if has_end_port {
-        let message = format!("found `endPort` beside the port name `{name}`, expected a number as `port`");
-        report.error(Kind::Invalid, "S1.15", &path.field("endPort"), message, None);
+        let message = format!("found `endPort` together with the port name `{name}`, expected a number as `port`");
+        report.error(Fault::new(&policies::INVALID_END_PORT, &path.field("endPort"), message));
     }
     let expected = names::not_port_name(name);
     if let Some(expected) = expected {
-        let help = name.parse::<u16>().ok().map(|number| format!("remove the quotes: `port: {number}`"));
-        report.error(
-            Kind::Invalid,
-            "S1.15",
-            &path.field("port"),
-            format!("found the string `{name}`, expected {expected}"),
-            help,
-        );
+        let message = format!("found the string `{name}`, expected {expected}");
+        let fault = Fault::new(&policies::INVALID_PORT, &path.field("port"), message);
+        report.error(match name.parse::<u16>() {
+            Ok(number) => {
+                fault.help(format!("remove the quotes: `port: {number}`")).correction(Correction::Text(number.to_string()))
+            }
+            Err(_) => fault,
+        });
     }
     expected.is_none().then(|| Number::Name(name.to_owned()))
 }

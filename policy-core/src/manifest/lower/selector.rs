@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::fault::Fault;
 use super::super::names;
 use super::super::wire::{LabelSelector, LabelSelectorRequirement};
 use super::{Path, Report};
-use crate::diagnostic::Kind;
+use crate::diagnostic::rules::policies;
 use crate::model::{Operator, Requirement, Selector};
 
 /// The selector, or `None` when part of it cannot be read.
@@ -31,11 +32,15 @@ fn label(key: &str, value: &str, path: &Path<'_>, report: &mut Report<'_>) -> bo
     let path = path.field("matchLabels");
     let mut fits = true;
     if let Some(expected) = names::not_label_key(key) {
-        report.error(Kind::Invalid, "S1.12", &path, format!("found the key `{key}`, expected {expected}"), None);
+        report.error(Fault::new(&policies::INVALID_LABEL, &path, format!("found the key `{key}`, expected {expected}")));
         fits = false;
     }
     if let Some(expected) = names::not_label_value(value) {
-        report.error(Kind::Invalid, "S1.12", &path, format!("found the value `{value}` of `{key}`, expected {expected}"), None);
+        report.error(Fault::new(
+            &policies::INVALID_LABEL,
+            &path,
+            format!("found the value `{value}` of `{key}`, expected {expected}"),
+        ));
         fits = false;
     }
     fits
@@ -53,29 +58,30 @@ fn lower_requirement(wire: &LabelSelectorRequirement, path: &Path<'_>, report: &
     };
     match &operator {
         None => {
-            let help = names::nearest(&wire.operator, ["In", "NotIn", "Exists", "DoesNotExist"])
-                .map(|near| format!("did you mean `{near}`?"));
+            let near = names::nearest(&wire.operator, ["In", "NotIn", "Exists", "DoesNotExist"]);
             let message = format!("found `{}`, expected `In`, `NotIn`, `Exists` or `DoesNotExist`", wire.operator);
-            report.error(Kind::Invalid, "S1.12", &path.field("operator"), message, help);
+            report.error(Fault::new(&policies::UNKNOWN_OPERATOR, &path.field("operator"), message).did_you_mean(near));
         }
         Some(Operator::In(_) | Operator::NotIn(_)) if wire.values.is_empty() => {
             let message = format!("found no value, expected at least one for `{}`", wire.operator);
-            report.error(Kind::Required, "S1.12", &path.field("values"), message, None);
+            report.error(Fault::new(&policies::MISSING_VALUES, &path.field("values"), message));
         }
         Some(Operator::Exists | Operator::DoesNotExist) if !wire.values.is_empty() => {
             let message = format!("found values, expected none for `{}`", wire.operator);
-            report.error(Kind::Forbidden, "S1.12", &path.field("values"), message, None);
+            report.error(Fault::new(&policies::UNEXPECTED_VALUES, &path.field("values"), message));
         }
         Some(_) => {}
     }
     if let Some(expected) = names::not_label_key(&wire.key) {
-        report.error(Kind::Invalid, "S1.12", &path.field("key"), format!("found `{}`, expected {expected}", wire.key), None);
+        let message = format!("found `{}`, expected {expected}", wire.key);
+        report.error(Fault::new(&policies::INVALID_LABEL, &path.field("key"), message));
     }
     let list = path.field("values");
     for (i, value) in wire.values.iter().enumerate() {
         if let Some(expected) = value.as_deref().and_then(names::not_label_value).filter(|_| !report.allows_invalid_values) {
             let found = value.as_deref().unwrap_or_default();
-            report.error(Kind::Invalid, "S1.12", &list.index(i), format!("found `{found}`, expected {expected}"), None);
+            let message = format!("found `{found}`, expected {expected}");
+            report.error(Fault::new(&policies::INVALID_LABEL, &list.index(i), message));
         }
     }
     let is_complete = wire.values.iter().all(Option::is_some);

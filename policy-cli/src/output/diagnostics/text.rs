@@ -1,0 +1,55 @@
+//! Findings as compilers print them, with the lines that they are about.
+
+use annotate_snippets::{AnnotationKind, Element, Level, Renderer, Snippet};
+use policy_core::diagnostic::{Diagnostic, Place, Severity};
+
+use crate::input::excerpts::Excerpts;
+
+/// Prints findings to standard error.
+pub(crate) fn print<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>, excerpts: &Excerpts) {
+    for diagnostic in diagnostics {
+        anstream::eprintln!("{}\n", render(diagnostic, excerpts));
+    }
+}
+
+/// Prints notes to standard error.
+pub(crate) fn print_notes(notes: &[String]) {
+    for note in notes {
+        anstream::eprintln!("note: {note}");
+    }
+}
+
+/// One finding, coloured.
+fn render(diagnostic: &Diagnostic, excerpts: &Excerpts) -> String {
+    let level = if diagnostic.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
+    let mut elements: Vec<Element<'_>> = Vec::new();
+    if let Some(place) = &diagnostic.place {
+        elements.push(shown(place, AnnotationKind::Primary, None, excerpts));
+    }
+    for related in &diagnostic.related {
+        let object = related.object.as_ref().map(|object| format!("{object} "));
+        let message = format!("{}{}", object.unwrap_or_default(), related.message);
+        elements.push(match &related.place {
+            Some(place) => shown(place, AnnotationKind::Context, Some(message), excerpts),
+            None => Level::NOTE.message(message).into(),
+        });
+    }
+    elements.extend(diagnostic.help.iter().map(|help| Level::HELP.message(help.as_str()).into()));
+    let title = level.primary_title(diagnostic.title()).id(diagnostic.rule.name);
+    Renderer::styled().render(&[title.elements(elements)])
+}
+
+/// The line of a place; where it is not known, a note that names the place.
+fn shown<'e>(place: &'e Place, kind: AnnotationKind, label: Option<String>, excerpts: &'e Excerpts) -> Element<'e> {
+    match (excerpts.of(place), &place.position) {
+        (Some(excerpt), Some(at)) => {
+            let mark = kind.span(excerpt.span.0..excerpt.span.1).label(label);
+            let snippet = Snippet::source(excerpt.text.as_str()).line_start(at.line as usize).annotation(mark);
+            snippet.path(place.file.as_str()).into()
+        }
+        _ => {
+            let text = label.map_or_else(|| place.to_string(), |label| format!("{label}: {place}"));
+            Level::NOTE.message(text).into()
+        }
+    }
+}

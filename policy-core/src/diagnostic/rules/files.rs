@@ -1,0 +1,132 @@
+//! Rules about text, syntax and types.
+
+use super::super::{Documentation, Kind, Rule, Severity};
+
+/// A file that cannot be read.
+pub static UNREADABLE_FILE: Rule = Rule {
+    name: "unreadable-file",
+    severity: Severity::Error,
+    kind: Kind::TooLarge,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a file cannot be read",
+    documentation: Documentation {
+        what: "A file that does not open, does not decompress, or is larger than the limit.",
+        why: "The file may hold policies. Without them, answers would allow connections that the cluster denies.",
+        example: None,
+        fix: "Correct the file or its permissions, leave it out, or raise the limit with `--max-size`.",
+    },
+};
+
+/// Bytes that are not UTF-8.
+pub static INVALID_ENCODING: Rule = Rule {
+    name: "invalid-encoding",
+    severity: Severity::Error,
+    kind: Kind::Syntax,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a file is not UTF-8 text",
+    documentation: Documentation {
+        what: "Bytes that are not UTF-8 text.",
+        why: "`kubectl` reads manifests as UTF-8. No document of the file is read.",
+        example: None,
+        fix: "Save the file as UTF-8.",
+    },
+};
+
+/// Text that is neither YAML nor JSON.
+pub static INVALID_SYNTAX: Rule = Rule {
+    name: "invalid-syntax",
+    severity: Severity::Error,
+    kind: Kind::Syntax,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a document is not valid YAML or JSON",
+    documentation: Documentation {
+        what: "A document that is not valid YAML or JSON. The other documents of the file are read.",
+        why: "The document may be a policy, and nothing is known of it.",
+        example: Some("kind: NetworkPolicy\nmetadata: {name: [web}\n"),
+        fix: "Correct the syntax. Render templates first, for example with `helm template`.",
+    },
+};
+
+/// Aliases that expand to more than is read.
+pub static EXCESSIVE_ALIASES: Rule = Rule {
+    name: "excessive-aliases",
+    severity: Severity::Error,
+    kind: Kind::TooLarge,
+    section: "S1.7",
+    event_reason: None,
+    summary: "aliases expand to more than can be read",
+    documentation: Documentation {
+        what: "YAML aliases that expand to millions of values, or to values nested hundreds of levels deep.",
+        why: "A few lines of nested aliases can exhaust the memory of every program that expands them.",
+        example: None,
+        fix: "Write the values out.",
+    },
+};
+
+/// A key that occurs twice in one mapping.
+pub static DUPLICATE_KEY: Rule = Rule {
+    name: "duplicate-key",
+    severity: Severity::Error,
+    kind: Kind::DuplicateKey,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a key occurs more than once in one mapping",
+    documentation: Documentation {
+        what: "A mapping that has the same key more than once.",
+        why: "Only one of the values counts, and tools differ in which one. A second `ingress` can replace all rules of the first.",
+        example: Some(policy!("  podSelector: {}\n  ingress: [{}]\n  ingress: []\n")),
+        fix: "Remove one of the keys, or merge the values.",
+    },
+};
+
+/// A list element that is null.
+pub static NULL_ELEMENT: Rule = Rule {
+    name: "null-element",
+    severity: Severity::Error,
+    kind: Kind::NullElement,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a list element is null",
+    documentation: Documentation {
+        what: "A list element without a value.",
+        why: "The API server may read it as an empty element. An empty ingress rule allows all traffic.",
+        example: Some(policy!("  podSelector: {}\n  ingress:\n  -\n")),
+        fix: "Write the element, or remove the dash.",
+    },
+};
+
+/// A field that the kind does not have.
+pub static UNKNOWN_FIELD: Rule = Rule {
+    name: "unknown-field",
+    severity: Severity::Error,
+    kind: Kind::UnknownField,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a field does not exist",
+    documentation: Documentation {
+        what: "A field that the kind does not have, in the fields that decide about traffic.",
+        why: "API servers can drop unknown fields without an error. A mistyped `except` widens access.",
+        example: Some(policy!("  podSelector: {}\n  ingres: []\n")),
+        fix: "Correct the name of the field.",
+    },
+};
+
+/// A value of another type than the field.
+pub static WRONG_TYPE: Rule = Rule {
+    name: "wrong-type",
+    severity: Severity::Error,
+    kind: Kind::WrongType,
+    section: "S1.3",
+    event_reason: None,
+    summary: "a value has the wrong type",
+    documentation: Documentation {
+        what: "A value of another type than the field, such as a number where a string is required. Unquoted values have the types of \
+               YAML 1.1, as in `kubectl`: `yes` and `on` are booleans.",
+        why: "The API server refuses the object.",
+        example: Some(policy!("  podSelector: {}\n  policyTypes: Ingress\n")),
+        fix: "Write a value of the expected type. Quote a value to make it a string.",
+    },
+};

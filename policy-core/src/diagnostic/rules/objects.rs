@@ -1,0 +1,155 @@
+//! Rules about kinds, names and namespaces.
+
+use super::super::{Documentation, Kind, Rule, Severity};
+
+/// A list whose items are not objects.
+pub static INVALID_LIST: Rule = Rule {
+    name: "invalid-list",
+    severity: Severity::Error,
+    kind: Kind::WrongType,
+    section: "S1.1",
+    event_reason: None,
+    summary: "the items of a list are not objects",
+    documentation: Documentation {
+        what: "A `List` whose `items` is not a list of objects, or lists that are nested too deep.",
+        why: "The items may be policies, and nothing is known of them.",
+        example: Some("apiVersion: v1\nkind: List\nitems: none\n"),
+        fix: "Write a list of objects as `items`.",
+    },
+};
+
+/// A document without `apiVersion` or `kind`.
+pub static MISSING_TYPE: Rule = Rule {
+    name: "missing-type",
+    severity: Severity::Error,
+    kind: Kind::Required,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a document has no apiVersion or no kind",
+    documentation: Documentation {
+        what: "A document that looks like a Kubernetes object and has no `apiVersion` or no `kind`.",
+        why: "The API server refuses it, and it may be a policy.",
+        example: Some("kind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n"),
+        fix: "Add the missing field.",
+    },
+};
+
+/// A kind that does not exist.
+pub static UNKNOWN_KIND: Rule = Rule {
+    name: "unknown-kind",
+    severity: Severity::Error,
+    kind: Kind::NotSupported,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a kind is probably misspelled",
+    documentation: Documentation {
+        what: "A kind that the API group does not have, and whose name is close to a kind that affects connections.",
+        why: "An object of an unknown kind is ignored, so a misspelled policy would not count.",
+        example: Some(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolcy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
+        ),
+        fix: "Correct the kind.",
+    },
+};
+
+/// A `NetworkPolicy` of an apiVersion that no server has.
+pub static UNSUPPORTED_API_VERSION: Rule = Rule {
+    name: "unsupported-api-version",
+    severity: Severity::Error,
+    kind: Kind::NotSupported,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a NetworkPolicy has an apiVersion that is not served",
+    documentation: Documentation {
+        what: "A NetworkPolicy under an apiVersion other than `networking.k8s.io/v1`.",
+        why: "No Kubernetes version serves it any more, so the policy cannot be applied.",
+        example: Some(
+            "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
+        ),
+        fix: "Write `apiVersion: networking.k8s.io/v1`.",
+    },
+};
+
+/// An object without a name.
+pub static MISSING_NAME: Rule = Rule {
+    name: "missing-name",
+    severity: Severity::Error,
+    kind: Kind::Required,
+    section: "S1.2",
+    event_reason: None,
+    summary: "an object has no name",
+    documentation: Documentation {
+        what: "An object that has neither `metadata.name` nor `metadata.generateName`.",
+        why: "The API server refuses it.",
+        example: Some(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop}\nspec: {podSelector: {}}\n",
+        ),
+        fix: "Add `metadata.name`.",
+    },
+};
+
+/// A name that the API server refuses.
+pub static INVALID_NAME: Rule = Rule {
+    name: "invalid-name",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S1.2",
+    event_reason: None,
+    summary: "the name or namespace of an object is not a DNS subdomain",
+    documentation: Documentation {
+        what: "A `metadata.name` or `metadata.namespace` that is not a DNS-1123 subdomain.",
+        why: "The API server refuses the object.",
+        example: Some(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: Web, namespace: shop}\nspec: {podSelector: {}}\n",
+        ),
+        fix: "Use lower-case letters, digits, `-` and `.`; start and end each part with a letter or digit.",
+    },
+};
+
+/// Two policies of one name.
+pub static DUPLICATE_POLICY: Rule = Rule {
+    name: "duplicate-policy",
+    severity: Severity::Error,
+    kind: Kind::DuplicateObject,
+    section: "S1.2",
+    event_reason: None,
+    summary: "a policy is defined more than once",
+    documentation: Documentation {
+        what: "Two policies of the same namespace and name. It is a warning if both have the same meaning.",
+        why: "The policy that is applied last replaces the other one.",
+        example: Some(concat!(policy!("  podSelector: {}\n"), "---\n", policy!("  podSelector: {}\n  ingress: [{}]\n"))),
+        fix: "Rename or remove one of them.",
+    },
+};
+
+/// A namespace with a wrong name label.
+pub static WRONG_NAME_LABEL: Rule = Rule {
+    name: "wrong-name-label",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S1.35",
+    event_reason: None,
+    summary: "the label kubernetes.io/metadata.name of a Namespace is not its name",
+    documentation: Documentation {
+        what: "A Namespace whose label `kubernetes.io/metadata.name` has another value than the name of the Namespace.",
+        why: "The API server sets the label to the name, so policies that select by this value do not match.",
+        example: Some("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {kubernetes.io/metadata.name: store}}\n"),
+        fix: "Remove the label.",
+    },
+};
+
+/// A namespace that no file declares.
+pub static UNDECLARED_NAMESPACE: Rule = Rule {
+    name: "undeclared-namespace",
+    severity: Severity::Warning,
+    kind: Kind::Assumed,
+    section: "S1.36",
+    event_reason: None,
+    summary: "no file declares a namespace",
+    documentation: Documentation {
+        what: "A namespace that has pods or policies in the input, and no Namespace object.",
+        why: "It is assumed to have only the label `kubernetes.io/metadata.name`. Policies that select namespaces by other labels may match it in the cluster.",
+        example: Some(policy!("  podSelector: {}\n")),
+        fix: "Add the Namespace object if policies select it by its labels.",
+    },
+};

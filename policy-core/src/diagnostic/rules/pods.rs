@@ -1,0 +1,69 @@
+//! Rules about pods and their addresses.
+
+use super::super::{Documentation, Kind, Rule, Severity};
+
+/// A pod address that cannot be read.
+pub static INVALID_ADDRESS: Rule = Rule {
+    name: "invalid-address",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S2.2",
+    event_reason: None,
+    summary: "the address of a pod is not an IP address",
+    documentation: Documentation {
+        what: "An entry of `status.podIPs`, or a `status.podIP`, that is not an IP address.",
+        why: "Policies are enforced by address. A pod whose addresses are unknown matches no selector.",
+        example: Some(pod!("status: {phase: Running, podIP: 10.0.0}\n")),
+        fix: "Correct the address, or take a new dump.",
+    },
+};
+
+/// A pod address that is written in an old form.
+pub static NONCANONICAL_ADDRESS: Rule = Rule {
+    name: "noncanonical-address",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S2.2",
+    event_reason: None,
+    summary: "the address of a pod has leading zeros or is IPv4-mapped",
+    documentation: Documentation {
+        what: "A pod address with leading zeros, or an IPv4-mapped IPv6 address. It is a warning where legacy syntax is accepted.",
+        why: "Programs differ in how they read such addresses: as decimal or as octal, as IPv4 or as IPv6.",
+        example: Some(pod!("status: {phase: Running, podIP: 10.0.0.01}\n")),
+        fix: "Write the address in its canonical form.",
+    },
+};
+
+/// A pod with more than one address of a family.
+pub static SURPLUS_ADDRESSES: Rule = Rule {
+    name: "surplus-addresses",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S2.2",
+    event_reason: None,
+    summary: "a pod has more than one address of a family",
+    documentation: Documentation {
+        what: "A pod whose `status.podIPs` has more than one IPv4 address or more than one IPv6 address.",
+        why: "Kubernetes gives a pod at most one address of each family, so the input does not come from an API server.",
+        example: Some(pod!("status: {phase: Running, podIPs: [{ip: 10.0.0.1}, {ip: 10.0.0.2}]}\n")),
+        fix: "Remove the addresses that the pod does not have.",
+    },
+};
+
+/// A pod that has an address and no node.
+pub static ADDRESS_WITHOUT_NODE: Rule = Rule {
+    name: "address-without-node",
+    severity: Severity::Warning,
+    kind: Kind::NoEffect,
+    section: "S2.1",
+    event_reason: None,
+    summary: "a pod has an address and no nodeName",
+    documentation: Documentation {
+        what: "A pod with an address in its status and without `spec.nodeName`.",
+        why: "The pod counts as not scheduled, so no policy applies to it.",
+        example: Some(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nstatus: {phase: Running, podIP: 10.0.0.1}\n",
+        ),
+        fix: "Add `spec.nodeName`.",
+    },
+};
