@@ -27,7 +27,7 @@ demo-cluster: ## A real API server and three nodes: a policy applied with kubect
 	@$(if $(WAIT),WAIT=1) target/debug/demo-cluster
 
 image: ## Build the container image without a daemon (target/image/netpol.tar)
-	@.ci/install buildah
+	@.ci/install cc buildah
 	@policy-agent/deploy/image $(IMAGE)
 
 krew: ## Pack `kubectl netpol` for krew (target/krew)
@@ -36,7 +36,7 @@ krew: ## Pack `kubectl netpol` for krew (target/krew)
 
 docs: ## Build the manual as a website and check its links (target/docs)
 	@.ci/install python3 python3-venv
-	@"$$(.ci/mdbook)" build docs
+	@"$$(.ci/tool mdbook)" build docs
 	@.ci/links
 
 test: ## Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
@@ -44,7 +44,9 @@ test: ## Run every test: unit, cases, properties over 20,000 clusters, command l
 	$(CARGO) test --workspace --locked --features policy-cli/cluster
 
 check: ## The fast checks: format, clippy with warnings denied, documentation
+	@.ci/install python3 python3-venv
 	$(CARGO) fmt --all --check
+	.ci/lint
 	$(CARGO) clippy --workspace --all-targets --locked --features policy-cli/cluster -- -D warnings
 	$(CARGO) clippy --package policy-cli --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
