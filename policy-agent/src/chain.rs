@@ -7,5 +7,6 @@
 
 pub mod conflist;
 pub mod install;
+#[cfg(feature = "kubernetes")]
 pub mod removal;
 mod replace;

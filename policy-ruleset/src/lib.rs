@@ -11,11 +11,12 @@
 //! - `transaction`: what to change, in an order that the kernel accepts.
 //! - `cut`: what keeps connections cut.
 //! - `json` and `text`: for `nft -j -f -` and for people.
-//! - [`netlink`]: for the kernel, as batches of netlink messages.
+//! - `netlink`: for the kernel, as batches of netlink messages. It is behind the feature of that name.
 
 pub mod cut;
 mod json;
 mod names;
+#[cfg(feature = "netlink")]
 pub mod netlink;
 mod port_peers;
 mod render;
