@@ -4,52 +4,62 @@ CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The demo needs neither the API client nor the command line, and no optimised code.
+DEMO := --locked --package conformance --package policy-agent --no-default-features --bin demo --bin policy-agent
+
 .PHONY: help build install demo demo-cluster image krew manifests docs test check bench fuzz-more
 
-help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+help: ##         | Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## | [|] ' '{printf "  make %-13s%7s  %s\n", $$1, $$2, $$3}'
+	@echo "Times are those of the first run on two cores. Later runs build only what changed."
 
-build: ## Build `netpol`, `policy-agent` and `netpol-cni` (target/release)
+build: ##  ~8 min | Build `netpol`, `policy-agent` and `netpol-cni` (target/release)
 	$(CARGO) build --release --locked --package policy-cli --package policy-agent --package netpol-cni --features policy-cli/cluster
 
-install: ## Install `netpol`, and `kubectl netpol` beside it, into cargo's bin folder
+install: ##  ~8 min | Install `netpol`, and `kubectl netpol` beside it, into cargo's bin folder
 	$(CARGO) install --path policy-cli --locked --features cluster
 	ln -sf netpol "$${CARGO_HOME:-$$HOME/.cargo}/bin/kubectl-netpol"
 
-demo: ## The shop on three nodes, enforced on real packets: predicted and measured side by side (root)
-	@.ci/install
-	$(CARGO) build --locked --workspace --bins --features policy-cli/cluster
-	@$(if $(WAIT),WAIT=1) target/debug/demo
+demo: ##    90 s | The shop on three nodes, enforced on real packets: predicted and measured side by side (root)
+	@.ci/install cc ip nft conntrack setpriv
+	@[ -x $(TARGET)/demo/demo ] || echo "Building the agent and the demo in $(TARGET)/demo: about 90 seconds on two cores, only the first time."
+	$(CARGO) build --profile demo $(DEMO)
+	@NETPOL_BINARIES=$(TARGET)/demo $(if $(WAIT),WAIT=1) $(TARGET)/demo/demo
 
-demo-cluster: ## A real API server and three nodes: a policy applied with kubectl, and seen enforced (root)
+demo-cluster: ## ~20 min | A real API server and three nodes: a policy applied with kubectl, and seen enforced (root)
 	@.ci/install
-	$(CARGO) build --locked --workspace --bins --features policy-cli/cluster
-	@$(if $(WAIT),WAIT=1) target/debug/demo-cluster
+	@[ -x $(TARGET)/debug/demo-cluster ] || echo "Building all programs: about 6 minutes on two cores, then kube-apiserver, etcd and kubectl: about 12 minutes, only the first time."
+	$(CARGO) build --locked --workspace --bins --all-features
+	@$(if $(WAIT),WAIT=1) $(TARGET)/debug/demo-cluster
 
-image: ## Build the container image without a daemon (target/image/netpol.tar)
-	@.ci/install buildah
+image: ##  ~8 min | Build the container image without a daemon (target/image/netpol.tar)
+	@.ci/install cc buildah
 	@policy-agent/deploy/image $(IMAGE)
 
-krew: ## Pack `kubectl netpol` for krew (target/krew)
-	@.ci/install
+krew: ##  ~8 min | Pack `kubectl netpol` for krew (target/krew)
+	@.ci/install cc
 	@policy-cli/krew/pack
 
-docs: ## Build the manual as a website and check its links (target/docs)
+docs: ##    10 s | Build the manual as a website and check its links (target/docs)
 	@.ci/install python3 python3-venv
-	@"$$(.ci/mdbook)" build docs
+	@"$$(.ci/tool mdbook)" build docs
 	@.ci/links
 
-test: ## Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
+test: ## ~25 min | Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
 	@.ci/install
-	$(CARGO) test --workspace --locked --features policy-cli/cluster
+	$(CARGO) test --workspace --locked --all-features
 
-check: ## The fast checks: format, clippy with warnings denied, documentation
+check: ##  ~4 min | The fast checks: format, spelling, dependencies, clippy with warnings denied, documentation
+	@.ci/install python3 python3-venv
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked --features policy-cli/cluster -- -D warnings
+	.ci/lint
+	$(CARGO) clippy --workspace --all-targets --locked --all-features -- -D warnings
 	$(CARGO) clippy --package policy-cli --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	$(CARGO) clippy $(DEMO) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --all-features
 
-bench: ## Measure the targets of the design (the dataplane as root)
+bench: ## ~30 min | Measure the targets of the design (the dataplane as root)
 	@.ci/install
 	$(CARGO) bench --package policy-core
 	$(CARGO) bench --package policy-cli
@@ -57,11 +67,11 @@ bench: ## Measure the targets of the design (the dataplane as root)
 	$(CARGO) bench --package conformance --bench under_fire
 	$(CARGO) bench --package conformance --bench cluster
 
-fuzz-more: ## The properties over ten times as many clusters
+fuzz-more: ## ~30 min | The properties over ten times as many clusters
 	NETPOL_CLUSTERS=10 $(CARGO) test --package conformance --test properties --test kernel --locked
 
-manifests: ## Make the plain manifests from the Helm chart
-	@.ci/install
+manifests: ##  ~2 min | Make the plain manifests from the Helm chart
+	@.ci/install cc python3 python3-venv
 	@helm=$$(conformance/tools/build helm)/helm && cd policy-agent/deploy && \
 	for variant in netpol:false netpol-uninstall:true; do \
 	  { echo "# Made from the Helm chart in chart/ by \`make manifests\`."; \

@@ -21,6 +21,7 @@
 
 mod agents;
 mod announcements;
+#[cfg(feature = "cluster")]
 mod api;
 mod clients;
 mod control_plane;
@@ -38,6 +39,7 @@ pub mod truth;
 
 pub use agents::Agents;
 pub use announcements::Announcements;
+#[cfg(feature = "cluster")]
 pub use api::{Api, Refusal};
 pub use clients::{Clients, Manner, Tally};
 pub use control_plane::{ADDRESS, ControlPlane, VERSIONS, tool};

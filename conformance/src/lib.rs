@@ -2,7 +2,7 @@
 //!
 //! - [`case`]: cases as Markdown files, with manifests and tables of expected verdicts written by hand.
 //! - [`oracle`]: a naive evaluator over plain JSON objects, which shares no code with the engine.
-//! - [`generate`]: small adversarial clusters.
+//! - `generate`: small adversarial clusters.
 //! - [`lab`]: network namespaces, for what only packets can prove.
 //! - [`measure`]: figures of benchmarks.
 //! - [`engine`]: the engine behind the same questions as the oracle.
@@ -12,6 +12,7 @@
 
 pub mod case;
 pub mod engine;
+#[cfg(feature = "generate")]
 pub mod generate;
 pub mod lab;
 pub mod measure;

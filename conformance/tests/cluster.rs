@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 use policy_core::manifest::Syntax;
 use serde_json::{Value, json};
 
-const TOOLS: [&str; 6] = ["ip", "bridge", "conntrack", "openssl", "curl", "unzip"];
+const TOOLS: [&str; 6] = ["ip", "bridge", "conntrack", "openssl", "curl", "python3"];
 
 /// An agent on every node, with the API server as source.
 fn agents(network: &Network, plane: &ControlPlane, folder: &Path, arguments: &[&str]) -> Vec<AgentProcess> {

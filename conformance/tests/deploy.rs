@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use conformance::lab::{self, ControlPlane, Fabric, VERSIONS, fixture, tool};
 
-const TOOLS: [&str; 4] = ["ip", "openssl", "curl", "unzip"];
+const TOOLS: [&str; 4] = ["ip", "openssl", "curl", "python3"];
 const MONITORED: &str = "monitoring.serviceMonitor=true,monitoring.prometheusRule=true,monitoring.dashboard=true";
 
 fn root() -> PathBuf {

@@ -13,7 +13,7 @@ use http::Method;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-const TOOLS: [&str; 6] = ["ip", "bridge", "nft", "openssl", "curl", "unzip"];
+const TOOLS: [&str; 6] = ["ip", "bridge", "nft", "openssl", "curl", "python3"];
 const DAEMONSET: &str = "/apis/apps/v1/namespaces/netpol/daemonsets/netpol";
 const POD: &str = "/api/v1/namespaces/netpol/pods/netpol-n1";
 

@@ -94,6 +94,7 @@ pub(crate) enum Command {
         #[arg(long)]
         stay: bool,
     },
+    #[cfg(feature = "kubernetes")]
     /// Write Events on NetworkPolicies that cannot be fully honoured; one is enough for a cluster
     ///
     /// Events say that a policy cannot be read as it is, selects hostNetwork pods only, or names a port that nobody has. It needs
@@ -122,6 +123,7 @@ pub(crate) enum Command {
 }
 
 /// What is logged, and how.
+#[cfg(feature = "kubernetes")]
 #[derive(ClapArgs, Debug)]
 pub(crate) struct LoggingArgs {
     /// Which messages are logged, as of the agent

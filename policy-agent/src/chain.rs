@@ -7,6 +7,7 @@
 
 pub mod conflist;
 pub mod install;
+#[cfg(feature = "kubernetes")]
 pub mod removal;
 mod replace;
 

@@ -9,6 +9,7 @@ use policy_agent::chain::install::Chain;
 use policy_agent::kernel::applier::ApplierKind;
 use policy_core::graph::OwnNodeEgress;
 use policy_core::model::ObjectKey;
+#[cfg(feature = "kubernetes")]
 use policy_input::cluster::Access;
 use policy_ruleset::DenyLog;
 
@@ -24,6 +25,7 @@ pub(crate) enum Objects {
     /// A folder of manifests.
     Manifests(PathBuf),
     /// An API server.
+    #[cfg(feature = "kubernetes")]
     Cluster(Access),
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct Config {
     /// The chain in which the CNI plugin is kept.
     pub chain: Option<Chain>,
     /// The pod in which the agent runs.
+    #[cfg_attr(not(feature = "kubernetes"), expect(dead_code, reason = "only the API knows the DaemonSet of a pod"))]
     pub pod: Option<ObjectKey>,
     pub log: String,
     pub log_format: LogFormat,
@@ -75,6 +78,9 @@ impl Config {
                 bail!("`{}` is no folder; `--manifests` names a folder of manifests", folder.display());
             }
             Some(folder) => Objects::Manifests(folder),
+            #[cfg(not(feature = "kubernetes"))]
+            None => bail!("this build has no API client; enforce manifests with `--manifests DIR`"),
+            #[cfg(feature = "kubernetes")]
             None => Objects::Cluster(Access {
                 kubeconfig: flags.kubeconfig.or(file.kubeconfig),
                 context: flags.context.or(file.context),

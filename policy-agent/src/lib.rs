@@ -21,6 +21,7 @@ pub mod denials;
 pub mod enforcer;
 pub mod interfaces;
 pub mod kernel;
+#[cfg(feature = "kubernetes")]
 pub mod report;
 pub mod sandboxes;
 mod small_file;

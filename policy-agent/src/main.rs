@@ -8,6 +8,7 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(feature = "kubernetes")]
 use policy_input::cluster::{Access, full_text};
 
 use args::{Args, Command};
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Some(Command::Cleanup { applier, socket }) => run::cleanup(*applier, socket),
         Some(Command::InstallCni { place, bin_dir, plugin, socket }) => run::install(place, bin_dir, plugin.as_deref(), socket),
         Some(Command::UninstallCni { place, stay }) => run::uninstall(place, *stay),
+        #[cfg(feature = "kubernetes")]
         Some(Command::Report { kubeconfig, context, instance, logging }) => {
             let access = Access { kubeconfig: kubeconfig.clone(), context: context.clone() };
             run::report(access, instance.clone(), logging)
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", full_text(error.as_ref()));
+            #[cfg(feature = "kubernetes")]
+            let error = full_text(error.as_ref());
+            eprintln!("error: {error:#}");
             ExitCode::from(2)
         }
     }

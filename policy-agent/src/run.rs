@@ -14,6 +14,7 @@ use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
 use policy_agent::chain::Unchained;
 use policy_agent::chain::conflist::PLUGIN;
 use policy_agent::chain::install::{Chain, InstallError, Kept, Outcome, copy_plugin};
+#[cfg(feature = "kubernetes")]
 use policy_agent::chain::removal::Removal;
 use policy_agent::connections::{self, Conntrack};
 use policy_agent::denials::nflog;
@@ -24,22 +25,29 @@ use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::applier::{Applier, ApplierKind, NetlinkApplier, NftApplier};
 use policy_agent::kernel::monitor::Monitor;
 use policy_agent::kernel::reader::Reader;
+#[cfg(feature = "kubernetes")]
 use policy_agent::report;
 use policy_agent::sandboxes::Sandboxes;
 use policy_agent::source::Source;
+#[cfg(feature = "kubernetes")]
 use policy_agent::source::kubernetes::Kubernetes;
 use policy_agent::source::manifests::Manifests;
 use policy_core::compile;
+#[cfg(feature = "kubernetes")]
 use policy_core::model::ObjectKey;
+#[cfg(feature = "kubernetes")]
 use policy_input::cluster::Access;
 use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{CniArgs, LogFormat, LoggingArgs, Protection, Settings};
+#[cfg(feature = "kubernetes")]
+use crate::args::LoggingArgs;
+use crate::args::{CniArgs, LogFormat, Protection, Settings};
 use crate::config::{Config, Objects};
 
+#[cfg(feature = "kubernetes")]
 const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
     enforce manifests with `--manifests DIR`";
 
@@ -134,7 +142,10 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let kept = config.chain.map(Kept::new);
-    runtime.spawn(watch_for_end(removal(&config.objects, config.pod, kept.as_ref(), &mailbox), mailbox.clone()));
+    #[cfg(feature = "kubernetes")]
+    runtime.spawn(watch_for_removal(removal(&config.objects, config.pod, kept.as_ref(), &mailbox), mailbox.clone()));
+    #[cfg(not(feature = "kubernetes"))]
+    runtime.spawn(watch_for_end(mailbox.clone()));
 
     tracing::info!(node = config.node, applier = %config.applier, version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in policy_agent::admin::warnings::of_node() {
@@ -145,6 +156,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     }
     let source: Box<dyn Source> = match config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
+        #[cfg(feature = "kubernetes")]
         Objects::Cluster(access) => {
             runtime.block_on(access.config()).context(NO_CLUSTER)?;
             Box::new(Kubernetes::new(access, config.node.clone()))
@@ -176,6 +188,7 @@ async fn stopped() {
 }
 
 /// Writes Events until a signal comes.
+#[cfg(feature = "kubernetes")]
 pub(crate) fn report(access: Access, instance: Option<String>, logging: &LoggingArgs) -> Result<ExitCode> {
     let _guard = start_logging(&logging.log, logging.log_format)?;
     // One of them waits for news.
@@ -196,8 +209,17 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     Ok(if is_over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Ends the agent when a signal comes.
+#[cfg(not(feature = "kubernetes"))]
+async fn watch_for_end(events: Mailbox) {
+    stopped().await;
+    // The agent may have ended by itself.
+    let _ = events.send(Event::Stop);
+}
+
 /// Ends the agent when a signal comes, and takes the CNI plugin out of the chain when the agent is removed for good.
-async fn watch_for_end(removal: Option<Arc<Removal>>, events: Mailbox) {
+#[cfg(feature = "kubernetes")]
+async fn watch_for_removal(removal: Option<Arc<Removal>>, events: Mailbox) {
     if let Some(removal) = &removal {
         tokio::spawn(Arc::clone(removal).watch());
     }
@@ -211,6 +233,7 @@ async fn watch_for_end(removal: Option<Arc<Removal>>, events: Mailbox) {
 }
 
 /// What watches whether the agent is removed for good, where it is known in which pod it runs.
+#[cfg(feature = "kubernetes")]
 fn removal(objects: &Objects, pod: Option<ObjectKey>, kept: Option<&Kept>, events: &Mailbox) -> Option<Arc<Removal>> {
     let (Objects::Cluster(access), Some(pod), Some(kept)) = (objects, pod, kept) else { return None };
     let events = events.clone();

@@ -6,6 +6,7 @@
 //! - `heartbeat`: the heartbeat of a source that looks by itself.
 
 mod heartbeat;
+#[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod manifests;
 mod problems;

@@ -4,6 +4,12 @@
 //! what the compiler keeps counts as its memory. Times are medians; `--quick` divides the sizes by ten.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a failing check panics")]
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a bench measures time and prints it"
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

@@ -16,12 +16,13 @@
 //!
 //! - `text`: in nft's language, for people.
 //! - `json`: for `nft -j -f -`, through the objects of the `nftables` crate.
-//! - [`netlink`]: for the kernel, as batches of netlink messages.
+//! - `netlink`: for the kernel, as batches of netlink messages. It is behind the feature of that name.
 
 pub mod cut;
 mod identity;
 mod json;
 mod names;
+#[cfg(feature = "netlink")]
 pub mod netlink;
 mod port_peers;
 mod render;

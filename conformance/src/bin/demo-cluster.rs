@@ -148,7 +148,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    if !lab::is_available(&["ip", "bridge", "nft", "conntrack", "openssl", "curl", "unzip"]) {
+    if !lab::is_available(&["ip", "bridge", "nft", "conntrack", "openssl", "curl", "python3"]) {
         return ExitCode::from(2);
     }
     let agent_binary = binary("policy-agent");

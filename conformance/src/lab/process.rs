@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 
 use super::Namespace;
 
-/// A binary of this workspace, built if need be; or that of the folder `NETPOL_BINARIES`, to see what a test says of another state.
+/// A binary of this workspace, built if need be; or that of the folder `NETPOL_BINARIES`, for a demo that is built alone, and to run a
+/// test with another version.
 ///
 /// # Panics
 /// When it does not build.
@@ -31,7 +32,7 @@ pub fn binary(name: &str) -> PathBuf {
         .env_remove("CARGO_MANIFEST_DIR")
         .env_remove("CARGO_MANIFEST_PATH")
         // All of them at once: alone, a package has fewer features of its dependencies, and these would be built once more.
-        .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--features", "policy-cli/cluster", "--profile", profile])
+        .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--all-features", "--profile", profile])
         .status()
         .expect("cargo runs");
     assert!(status.success(), "{name} does not build");

@@ -35,6 +35,7 @@ struct Memo {
 }
 
 impl Compiler {
+    #[expect(clippy::iter_over_hash_type, reason = "uses are counted, in any order")]
     pub(super) fn decide_dirty(&mut self) {
         let mut groups: Vec<GroupId> = std::mem::take(&mut self.dirty).into_iter().collect();
         if self.graph.only_node.is_some() {

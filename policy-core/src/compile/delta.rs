@@ -98,6 +98,7 @@ impl Compiler {
     /// Decides again what was marked, and returns what became different.
     ///
     /// Cost: proportional to the marked groups and touched addresses.
+    #[expect(clippy::disallowed_methods, clippy::iter_over_hash_type, reason = "the delta is sorted at the end")]
     pub fn flush(&mut self) -> GraphDelta {
         self.forget_unasked();
         self.decide_dirty();
@@ -149,6 +150,7 @@ impl Compiler {
         delta
     }
 
+    #[expect(clippy::iter_over_hash_type, reason = "`flush` sorts the delta")]
     fn collect_members(&mut self) {
         let graph = &self.graph;
         let stays = |set: PeerSetId| {

@@ -65,6 +65,7 @@ impl<I: Id> LabelIndex<I> {
 
     /// Keys, uses of keys, label pairs, and entries.
     #[cfg(test)]
+    #[expect(clippy::disallowed_methods, reason = "a sum has no order")]
     pub(super) fn sizes(&self) -> [usize; 4] {
         let by_value = || self.keys.values();
         let uses: u32 = by_value().map(|v| v.uses).sum();

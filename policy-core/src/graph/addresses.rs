@@ -111,6 +111,7 @@ impl AddressIndex {
 
     /// Addresses of each kind, and claims of nodes.
     #[cfg(test)]
+    #[expect(clippy::disallowed_methods, reason = "a sum has no order")]
     pub(crate) fn sizes(&self) -> [usize; 6] {
         let Self { v4, v6, shared, nodes } = self;
         let claimants = shared.values().map(Vec::len).sum();
