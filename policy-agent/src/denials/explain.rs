@@ -77,13 +77,13 @@ impl Denial {
 
 /// Explains a sample by the same verdict that `netpol can` gives.
 #[must_use]
-pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) -> Denial {
+pub fn denied(graph: &AllowGraph, description: Option<&Description>, sample: &Sample) -> Denial {
     let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
     let from = End::new(graph, sample.flow.source, &source);
     let to = End::new(graph, sample.flow.destination, &destination);
     let asked = PortSet::of(sample.flow.protocol);
     let sides = graph.explain(&source, &destination, false, &asked, [from.name(), to.name()]);
-    let group = about.and_then(|about| about.group.as_ref());
+    let group = description.and_then(|description| description.group.as_ref());
     let side = match group {
         Some(group) => sides.iter().find(|side| side.direction == group.direction),
         None => sides.iter().find(|side| !side.cause.is_allowed()),
@@ -109,9 +109,9 @@ pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) 
 
 /// Reports a sample without asking which rules would have allowed it: what that costs does not depend on the policies.
 #[must_use]
-pub fn denied_briefly(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) -> Denial {
+pub fn denied_briefly(graph: &AllowGraph, description: Option<&Description>, sample: &Sample) -> Denial {
     let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
-    let group = about.and_then(|about| about.group.as_ref());
+    let group = description.and_then(|description| description.group.as_ref());
     let named = group.into_iter().flat_map(|group| group.policies.iter().take(POLICIES_NAMED)).map(ToString::to_string);
     let mut policies: Vec<String> = named.collect();
     let more = group.map_or(0, |group| group.policies.len().saturating_sub(POLICIES_NAMED));
@@ -144,8 +144,8 @@ fn name(graph: &AllowGraph, endpoint: &Endpoint) -> String {
 /// What a chain or set of the table stands for.
 #[must_use]
 pub fn chain(ruleset: &Ruleset, name: &str) -> String {
-    let Some(about) = ruleset.about.get(name) else {
-        let mut near: Vec<&String> = ruleset.about.keys().filter(|known| known.contains(name)).collect();
+    let Some(description) = ruleset.descriptions.get(name) else {
+        let mut near: Vec<&String> = ruleset.descriptions.keys().filter(|known| known.contains(name)).collect();
         near.truncate(10);
         let mut text = format!("there is no chain or set `{name}` in the table `inet {TABLE}`\n");
         for known in near {
@@ -153,8 +153,8 @@ pub fn chain(ruleset: &Ruleset, name: &str) -> String {
         }
         return text;
     };
-    let mut text = format!("{name}\n  {}\n", about.text);
-    if let Some(group) = &about.group {
+    let mut text = format!("{name}\n  {}\n", description.text);
+    if let Some(group) = &description.group {
         for pod in &group.pods {
             let _ = writeln!(text, "  pod {pod}");
         }
