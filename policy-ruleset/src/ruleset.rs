@@ -20,7 +20,7 @@ pub struct Ruleset {
     /// Chains with their rules.
     pub chains: BTreeMap<String, Chain>,
     /// What each of them stands for.
-    pub about: BTreeMap<String, Description>,
+    pub descriptions: BTreeMap<String, Description>,
 }
 
 /// What a set or a chain stands for, for people.
@@ -199,11 +199,22 @@ impl Set {
 }
 
 impl Ruleset {
+    pub(crate) fn add_set(&mut self, name: String, kind: SetKind, contents: Contents, description: impl Into<String>) {
+        self.descriptions.insert(name.clone(), Description::text(description));
+        self.sets.insert(name, Set { kind, contents });
+    }
+
+    pub(crate) fn add_chain(&mut self, name: impl Into<String>, chain: Chain, description: Description) {
+        let name = name.into();
+        self.descriptions.insert(name.clone(), description);
+        self.chains.insert(name, chain);
+    }
+
     /// The same with every element in it.
     #[must_use]
     pub fn filled(&self, graph: &AllowGraph) -> Self {
         let fill = |set: &Set| Set { kind: set.kind, contents: Contents::Fixed(set.elements(graph).into_iter().collect()) };
         let sets = self.sets.iter().map(|(name, set)| (name.clone(), fill(set))).collect();
-        Self { sets, chains: self.chains.clone(), about: self.about.clone() }
+        Self { sets, chains: self.chains.clone(), descriptions: self.descriptions.clone() }
     }
 }

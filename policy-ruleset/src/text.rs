@@ -23,11 +23,11 @@ impl Ruleset {
     pub fn to_text(&self) -> String {
         let mut out = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
         for (name, set) in &self.sets {
-            self.about(name, &mut out);
+            self.describe(name, &mut out);
             write_set(name, set, &mut out);
         }
         for (name, chain) in &self.chains {
-            self.about(name, &mut out);
+            self.describe(name, &mut out);
             let _ = writeln!(out, "\tchain {name} {{");
             if let Some(hook) = chain.hook {
                 let hook = match hook {
@@ -46,9 +46,9 @@ impl Ruleset {
         out
     }
 
-    fn about(&self, name: &str, out: &mut String) {
-        if let Some(about) = self.about.get(name) {
-            let _ = writeln!(out, "\t# {}", about.text.replace(char::is_control, " "));
+    fn describe(&self, name: &str, out: &mut String) {
+        if let Some(description) = self.descriptions.get(name) {
+            let _ = writeln!(out, "\t# {}", description.text.replace(char::is_control, " "));
         }
     }
 }

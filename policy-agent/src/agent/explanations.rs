@@ -71,11 +71,11 @@ impl Explanations {
         if let Some((_, denial)) = self.kept.iter().find(|(kept, _)| *kept == sample) {
             return Some(denial.clone());
         }
-        let about = ruleset.about.get(&sample.chain);
+        let description = ruleset.descriptions.get(&sample.chain);
         if !is_affordable {
-            return Some(explain::denied_briefly(graph, about, &sample));
+            return Some(explain::denied_briefly(graph, description, &sample));
         }
-        let denial = explain::denied(graph, about, &sample);
+        let denial = explain::denied(graph, description, &sample);
         self.credit -= clock().saturating_duration_since(start).as_secs_f64();
         if self.kept.len() >= KEPT {
             self.kept.pop_front();

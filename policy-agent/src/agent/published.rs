@@ -98,7 +98,7 @@ impl Published {
 
     pub(super) fn show_groups(&self, ruleset: &Ruleset) {
         let of = |name: &String| {
-            let group = ruleset.about.get(name)?.group.as_ref()?;
+            let group = ruleset.descriptions.get(name)?.group.as_ref()?;
             Some((name.clone(), (group.direction.to_string(), group.name.clone())))
         };
         let groups: Groups = ruleset.chains.keys().filter_map(of).collect();

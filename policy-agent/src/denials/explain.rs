@@ -78,13 +78,13 @@ impl Denial {
 
 /// Explains a sample by the same verdict that `netpol can` gives.
 #[must_use]
-pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) -> Denial {
+pub fn denied(graph: &AllowGraph, description: Option<&Description>, sample: &Sample) -> Denial {
     let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
     let from = End::new(graph, sample.flow.source, &source);
     let to = End::new(graph, sample.flow.destination, &destination);
     let asked = PortSet::of(sample.flow.protocol);
     let sides = graph.explain(&source, &destination, false, &asked, [from.name(), to.name()]);
-    let group = about.and_then(|about| about.group.as_ref());
+    let group = description.and_then(|description| description.group.as_ref());
     let side = match group {
         Some(group) => sides.iter().find(|side| side.direction == group.direction),
         None => sides.iter().find(|side| !side.cause.is_allowed()),
@@ -106,9 +106,9 @@ pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) 
 
 /// Reports a sample without asking which rules would have allowed it: what that costs does not depend on the policies.
 #[must_use]
-pub fn denied_briefly(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) -> Denial {
+pub fn denied_briefly(graph: &AllowGraph, description: Option<&Description>, sample: &Sample) -> Denial {
     let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
-    let group = about.and_then(|about| about.group.as_ref());
+    let group = description.and_then(|description| description.group.as_ref());
     let named = group.into_iter().flat_map(|group| group.policies.iter().take(POLICIES_NAMED)).map(ToString::to_string);
     let mut policies: Vec<String> = named.collect();
     let more = group.map_or(0, |group| group.policies.len().saturating_sub(POLICIES_NAMED));
@@ -167,12 +167,12 @@ impl fmt::Display for ChainExplanation {
 /// What a chain or set of the table stands for.
 #[must_use]
 pub fn chain(ruleset: &Ruleset, name: &str) -> ChainExplanation {
-    let Some(about) = ruleset.about.get(name) else {
-        let similar = ruleset.about.keys().filter(|known| known.contains(name)).take(MOST_SIMILAR).cloned().collect();
+    let Some(description) = ruleset.descriptions.get(name) else {
+        let similar = ruleset.descriptions.keys().filter(|known| known.contains(name)).take(MOST_SIMILAR).cloned().collect();
         return ChainExplanation::Unknown { name: name.to_owned(), similar };
     };
-    let mut text = format!("{name}\n  {}\n", about.text);
-    if let Some(group) = &about.group {
+    let mut text = format!("{name}\n  {}\n", description.text);
+    if let Some(group) = &description.group {
         for pod in &group.pods {
             let _ = writeln!(text, "  pod {pod}");
         }

@@ -60,9 +60,8 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     }
 }
 
-pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule>, about: &str) {
-    out.about.insert(name.to_owned(), Description::text(about));
-    out.chains.insert(name.to_owned(), Chain { hook, rules });
+pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: Vec<Rule>, description: &str) {
+    out.add_chain(name, Chain { hook, rules }, Description::text(description));
 }
 
 /// S3.9: a connection that was cut must not come back, in neither direction. S1.65: what cannot be read is denied.

@@ -24,7 +24,7 @@ use crate::names::ShortHashes;
 use crate::port_peers::PortPeers;
 use crate::rule::Statement::{InRange, Return};
 use crate::rule::{AddressRange, Key, Rule, Statement};
-use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
+use crate::ruleset::{Contents, Element, Ruleset, SetKind};
 
 /// Ports that the text of a chain names.
 const PORTS_NAMED: usize = 10;
@@ -119,15 +119,15 @@ impl Parts {
 pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family: Family, out: &mut Ruleset) {
     let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
     if let Some(name) = parts.port_peers_name(family) {
-        let about = format!("pods with the ports that they get, {family}");
+        let description = format!("pods with the ports that they get, {family}");
         let source = PortPeers::new(side.any, &listed(node.layout, side), &side.named);
-        insert(out, name, SetKind::Ports(family), Contents::PortPeers(Arc::new(source)), about);
+        out.add_set(name, SetKind::Ports(family), Contents::PortPeers(Arc::new(source)), description);
     }
     let mut port_blocks = port_blocks(node.layout, leader, side, family);
     for (length, name) in parts.port_blocks_names(family) {
-        let about = format!("blocks of length {length} with the ports that they get, {family}");
+        let description = format!("blocks of length {length} with the ports that they get, {family}");
         let elements = port_blocks.remove(&length).unwrap_or_default();
-        insert(out, name, SetKind::Ports(family), Contents::Fixed(elements), about);
+        out.add_set(name, SetKind::Ports(family), Contents::Fixed(elements), description);
     }
     for (peers, beyond) in tails(node.layout, leader, side) {
         if node.layout.has_own_pods(peers) {
@@ -136,14 +136,9 @@ pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family
         if node.layout.is_set(count(&beyond.blocks, family)) {
             let contents = Contents::Fixed(sets::ranges(&beyond.blocks, family));
             let name = sets::blocks_name(node.names.blocks(&beyond.blocks), family);
-            insert(out, name, SetKind::Ranges(family), contents, sets::blocks_text(&beyond.blocks, family));
+            out.add_set(name, SetKind::Ranges(family), contents, sets::blocks_text(&beyond.blocks, family));
         }
     }
-}
-
-fn insert(out: &mut Ruleset, name: String, kind: SetKind, contents: Contents, about: String) {
-    out.about.insert(name.clone(), Description::text(about));
-    out.sets.insert(name, Set { kind, contents });
 }
 
 fn count(blocks: &AddressSet, family: Family) -> usize {

@@ -3,11 +3,10 @@
 use policy_core::sets::Family;
 
 use super::sets;
-use crate::MARKER;
 use crate::cut::{flows_name, pairs_name};
 use crate::rule::Statement::{Counter, Drop, OfProtocol, Return, Update};
 use crate::rule::{IpProtocol, Key, Rule, Side, Statement};
-use crate::ruleset::{Chain, Contents, Description, Ruleset, Set, SetKind};
+use crate::ruleset::{Chain, Contents, Description, Ruleset, SetKind};
 
 /// The chain that looks packets up that may open a connection of an isolated pod.
 const CHAIN: &str = "was-cut";
@@ -15,21 +14,15 @@ const CHAIN: &str = "was-cut";
 /// Adds the chain, and the sets of the families of which pods are isolated: what nothing is denied to was not cut.
 pub(super) fn add(out: &mut Ruleset) {
     for family in families(out) {
-        let mut add = |name: String, kind: SetKind, about: &str| {
-            out.about.insert(name.clone(), Description::text(about));
-            out.sets.insert(name, Set { kind, contents: Contents::Dynamic });
-        };
-        let about = "packets that would bring back a connection that was cut, while either end still sends (S3.9)";
-        add(flows_name(family), SetKind::CutFlows(family), about);
-        add(pairs_name(family), SetKind::CutPairs(family), &format!("{about}; protocols without ports"));
+        let description = "packets that would bring back a connection that was cut, while either end still sends (S3.9)";
+        out.add_set(flows_name(family), SetKind::CutFlows(family), Contents::Dynamic, description);
+        let description = format!("{description}; protocols without ports");
+        out.add_set(pairs_name(family), SetKind::CutPairs(family), Contents::Dynamic, description);
     }
     let rules = rules(out);
     if !rules.is_empty() {
-        out.about.insert(
-            CHAIN.to_owned(),
-            Description::text("packets that would bring back a connection that was cut are dropped (S3.9)"),
-        );
-        out.chains.insert(CHAIN.to_owned(), Chain { hook: None, rules });
+        let description = "packets that would bring back a connection that was cut are dropped (S3.9)";
+        out.add_chain(CHAIN, Chain { hook: None, rules }, Description::text(description));
     }
 }
 

@@ -40,10 +40,10 @@ pub(crate) fn add(node: &Node<'_>, (place, group): (usize, &GroupPlan), out: &mu
         };
         let pods = groups.iter().filter_map(|place| node.plan.groups.get(*place));
         let pods = pods.flat_map(|group| group.pods.iter().map(|pod| format!("{}/{pod}", group.namespace))).collect();
-        let about = Arc::new(GroupDescription { direction, name, pods, policies: side.policies.clone() });
-        let headline = headline(&about);
+        let description = Arc::new(GroupDescription { direction, name, pods, policies: side.policies.clone() });
+        let headline = headline(&description);
         let chain = chain_name(node.names, place, direction);
-        Builder { node: *node, group, direction, place, side, about, headline, chain }.add(leader.is_some(), out);
+        Builder { node: *node, group, direction, place, side, description, headline, chain }.add(leader.is_some(), out);
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Builder<'a> {
     pub(super) direction: Direction,
     pub(super) place: usize,
     pub(super) side: &'a Isolation,
-    about: Arc<GroupDescription>,
+    description: Arc<GroupDescription>,
     pub(super) headline: String,
     pub(super) chain: String,
 }
@@ -145,8 +145,8 @@ impl Builder<'_> {
     }
 
     pub(super) fn insert(&self, name: String, rules: Vec<Rule>, text: String, out: &mut Ruleset) {
-        out.about.insert(name.clone(), Description { text, group: Some(self.about.clone()) });
-        out.chains.insert(name, Chain { hook: None, rules });
+        let description = Description { text, group: Some(self.description.clone()) };
+        out.add_chain(name, Chain { hook: None, rules }, description);
     }
 
     /// The other end's address.
@@ -214,14 +214,14 @@ pub(super) fn ports_text(atom: &Atom) -> String {
 }
 
 /// `ingress of shop/web (2 pods), isolated by shop/default-deny, shop/web`.
-fn headline(about: &GroupDescription) -> String {
-    let pods = match about.pods.as_slice() {
+fn headline(of: &GroupDescription) -> String {
+    let pods = match of.pods.as_slice() {
         [one] => format!("pod {}", one.rsplit('/').next().unwrap_or(one)),
         many => format!("{} pods", many.len()),
     };
-    let mut policies: Vec<String> = about.policies.iter().take(NAMED).map(ObjectKey::to_string).collect();
-    if about.policies.len() > NAMED {
-        policies.push(format!("and {} more", about.policies.len() - NAMED));
+    let mut policies: Vec<String> = of.policies.iter().take(NAMED).map(ObjectKey::to_string).collect();
+    if of.policies.len() > NAMED {
+        policies.push(format!("and {} more", of.policies.len() - NAMED));
     }
-    format!("{} of {} ({pods}), isolated by {}", about.direction, about.name, policies.join(", "))
+    format!("{} of {} ({pods}), isolated by {}", of.direction, of.name, policies.join(", "))
 }

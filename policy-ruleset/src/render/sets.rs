@@ -8,7 +8,7 @@ use policy_core::plan::{GroupPlan, Isolation, NodePlan};
 use policy_core::sets::{AddressSet, Family};
 
 use super::{Node, crowded};
-use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
+use crate::ruleset::{Contents, Element, Ruleset, SetKind};
 
 /// `4` or `6`, as names end.
 pub(crate) fn digit(family: Family) -> char {
@@ -78,16 +78,13 @@ fn add_quarantined(plan: &NodePlan, family: Family, out: &mut Ruleset) {
     let addresses: BTreeSet<Element> = addresses.collect();
     if !addresses.is_empty() {
         let name = quarantine_name(family);
-        out.about.insert(
-            name.clone(),
-            Description::text("addresses on this node of which it is not known yet whose they are (S3.11)"),
-        );
-        out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(addresses) });
+        let description = "addresses on this node of which it is not known yet whose they are (S3.11)";
+        out.add_set(name, SetKind::Addresses(family), Contents::Fixed(addresses), description);
     }
 }
 
 fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
-    let mut add = |name: String, about: String, is_isolated: &dyn Fn(&GroupPlan) -> bool| {
+    let mut add = |name: String, description: String, is_isolated: &dyn Fn(&GroupPlan) -> bool| {
         let is_in = |groups: &[usize]| groups.iter().any(|g| plan.groups.get(*g).is_some_and(is_isolated));
         let addresses = plan.addresses.iter().filter(|(a, groups)| Family::of(**a) == family && is_in(groups));
         let mut elements: BTreeSet<Element> = addresses.map(|(address, _)| Element::Address(*address)).collect();
@@ -97,8 +94,7 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
             // change, and is looked up here after it, must be found.
             let held = plan.quarantined.iter().filter(|address| Family::of(**address) == family);
             elements.extend(held.map(|address| Element::Address(*address)));
-            out.about.insert(name.clone(), Description::text(about));
-            out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Fixed(elements) });
+            out.add_set(name, SetKind::Addresses(family), Contents::Fixed(elements), description);
         }
         is_used
     };
@@ -111,10 +107,8 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
         add(side_name(direction, family), text, &|group| group.side(direction).is_some());
     }
     let pairs = plan.self_pairs.iter().filter(|(a, _)| Family::of(*a) == family).map(|(a, b)| Element::Pair(*a, *b));
-    let pairs = Set { kind: SetKind::Pairs(family), contents: Contents::Fixed(pairs.collect()) };
-    out.about
-        .insert(self_name(family), Description::text("isolated pods and themselves: what a pod sends itself through a Service"));
-    out.sets.insert(self_name(family), pairs);
+    let description = "isolated pods and themselves: what a pod sends itself through a Service";
+    out.add_set(self_name(family), SetKind::Pairs(family), Contents::Fixed(pairs.collect()), description);
 }
 
 fn add_peers(node: &Node<'_>, side: &Isolation, family: Family, out: &mut Ruleset) {
@@ -125,8 +119,7 @@ fn add_peers(node: &Node<'_>, side: &Isolation, family: Family, out: &mut Rulese
         let Some(named) = node.plan.named.get(atom) else { continue };
         let name = named_name(node.names.named(atom), family);
         let text = format!("where the port name {} ({}) leads at {}, {family}", named.name, named.transport, named.peers);
-        out.about.insert(name.clone(), Description::text(text));
-        out.sets.insert(name, Set { kind: SetKind::Ports(family), contents: Contents::Named(*atom) });
+        out.add_set(name, SetKind::Ports(family), Contents::Named(*atom), text);
     }
 }
 
@@ -136,8 +129,7 @@ fn add_peer_set(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Rulese
     if peers.blocks.touches(family) {
         let name = blocks_name(node.names.peers(id), family);
         let elements = ranges(&peers.blocks, family);
-        out.about.insert(name.clone(), Description::text(blocks_text(&peers.blocks, family)));
-        out.sets.insert(name, Set { kind: SetKind::Ranges(family), contents: Contents::Fixed(elements) });
+        out.add_set(name, SetKind::Ranges(family), Contents::Fixed(elements), blocks_text(&peers.blocks, family));
     }
 }
 
@@ -145,8 +137,7 @@ fn add_peer_set(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Rulese
 pub(crate) fn add_pods(node: &Node<'_>, id: PeerSetId, family: Family, out: &mut Ruleset) {
     let Some(peers) = node.plan.peers.get(&id).filter(|peers| !peers.pods.is_empty()) else { return };
     let name = pods_name(node.names.peers(id), family);
-    out.about.insert(name.clone(), Description::text(format!("{family}: {}", peers.pods_text())));
-    out.sets.insert(name, Set { kind: SetKind::Addresses(family), contents: Contents::Members(id) });
+    out.add_set(name, SetKind::Addresses(family), Contents::Members(id), format!("{family}: {}", peers.pods_text()));
 }
 
 pub(crate) fn ranges(blocks: &AddressSet, family: Family) -> BTreeSet<Element> {

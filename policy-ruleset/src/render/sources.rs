@@ -17,7 +17,7 @@ use super::base::{insert, never_filtered};
 use super::{Options, group, sets};
 use crate::rule::Statement::{Accept, InRange, Return, ToPort};
 use crate::rule::{AddressRange, Key, Rule, Side, Statement};
-use crate::ruleset::{Contents, Description, Element, Ruleset, Set, SetKind};
+use crate::ruleset::{Contents, Element, Ruleset, SetKind};
 
 /// The chain that what comes from pods jumps to.
 pub(crate) const CHAIN: &str = "sources";
@@ -30,11 +30,6 @@ const LINK: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0,
 
 fn pairs(family: Family) -> String {
     format!("pod-sources{}", sets::digit(family))
-}
-
-fn add_set(out: &mut Ruleset, name: &str, kind: SetKind, elements: BTreeSet<Element>, about: &str) {
-    out.about.insert(name.to_owned(), Description::text(about));
-    out.sets.insert(name.to_owned(), Set { kind, contents: Contents::Fixed(elements) });
 }
 
 /// Whether no policy says anything about what goes from these addresses to their own node.
@@ -52,15 +47,18 @@ pub(crate) fn add(plan: &NodePlan, options: &Options, out: &mut Ruleset) {
         return;
     }
     let names = interfaces.keys().copied().map(Element::Interface).collect();
-    add_set(out, INTERFACES, SetKind::Interfaces, names, "interfaces that lead to one pod and to nothing else (S2.20)");
+    let mut add_set = |name: &str, kind, elements, description: &str| {
+        out.add_set(name.to_owned(), kind, Contents::Fixed(elements), description);
+    };
+    add_set(INTERFACES, SetKind::Interfaces, names, "interfaces that lead to one pod and to nothing else (S2.20)");
     let open = interfaces.iter().filter(|(_, addresses)| is_open(plan, options, addresses));
     let open = open.map(|(name, _)| Element::Interface(*name)).collect();
-    add_set(out, OPEN, SetKind::Interfaces, open, "those of pods that no policy isolates for egress");
+    add_set(OPEN, SetKind::Interfaces, open, "those of pods that no policy isolates for egress");
     let mut rules = Vec::new();
     for family in [Family::V4, Family::V6] {
         let all = interfaces.iter().flat_map(|(name, addresses)| addresses.iter().map(move |a| (*name, *a)));
         let own = all.filter(|(_, a)| Family::of(*a) == family).map(|(name, a)| Element::Source(name, a)).collect();
-        add_set(out, &pairs(family), SetKind::Sources(family), own, "what each of them may send from");
+        add_set(&pairs(family), SetKind::Sources(family), own, "what each of them may send from");
         // nft: iifname . ip saddr @pod-sources4 return
         rules.push(Rule::new([Statement::in_set(Key::Source(family), pairs(family)), Return], "an address of the pod"));
     }
