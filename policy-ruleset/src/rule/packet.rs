@@ -37,12 +37,6 @@ pub struct AddressField {
     pub side: Side,
 }
 
-impl AddressField {
-    pub(crate) fn new(family: Family, side: Side) -> Self {
-        Self { family, side }
-    }
-}
-
 /// A part of a [`Key`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Field {

@@ -1,0 +1,110 @@
+//! The rulesets of the examples stand beside them, so that a review shows what a change does to the kernel's rules.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p conformance --test golden` writes them anew.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use conformance::engine;
+use policy_core::compile::{Compiler, Options};
+use policy_core::manifest::{Snapshot, Syntax};
+use policy_core::model::{Addresses, Placement};
+use policy_core::plan::InterfaceName;
+use policy_ruleset::{DenyLog, render};
+
+/// Where the pods of an example run. Manifests do not say, and neither which addresses they get.
+const NODES: [&str; 2] = ["node-a", "node-b"];
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("examples")
+}
+
+/// The manifests in a folder, sorted.
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).expect("an example").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    files.sort();
+    files
+}
+
+/// What is in these files, with the pods on some nodes in turn, each with an address of both families.
+fn placed(files: &[PathBuf], nodes: &[&str]) -> Snapshot {
+    let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect();
+    let mut snapshot = engine::load_text(&texts.join("\n---\n"), Syntax::Strict);
+    assert!(!snapshot.has_errors(), "{files:?}: {:?}", snapshot.diagnostics);
+    let pods = snapshot.pods.values_mut().filter(|pod| !pod.is_host_network);
+    for (number, pod) in pods.enumerate() {
+        let (node, host) = (number % nodes.len(), number + 2);
+        let addresses = [format!("10.244.{node}.{host}"), format!("fd00:244:0:{node}::{host:x}")];
+        pod.addresses = Addresses::Known(addresses.iter().map(|address| address.parse().expect("an address")).collect());
+        pod.placement = Placement::Node(nodes[node].to_owned());
+    }
+    snapshot
+}
+
+/// The ruleset that the agent of a node puts in force unless it is configured, with an interface for each pod.
+fn rendered(snapshot: &Snapshot, node: &str) -> String {
+    let mut compiler = Compiler::new(Options { node: Some(node.to_owned()), ..Options::default() });
+    snapshot.changes().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    let graph = compiler.graph();
+    let mut plan = graph.node_plan();
+    for (number, addresses) in plan.pods.iter().enumerate() {
+        let name = InterfaceName::new(&format!("veth{number}")).expect("a name");
+        plan.interfaces.insert(name, addresses.clone());
+    }
+    let options = policy_ruleset::Options { deny_log: Some(DenyLog::DEFAULT), ..policy_ruleset::Options::default() };
+    render(&plan, &options).filled(graph).to_text()
+}
+
+/// Every golden ruleset: its file, and what it has to hold.
+fn all() -> BTreeMap<PathBuf, String> {
+    let mut out = BTreeMap::new();
+    for name in ["shop", "tenants"] {
+        let folder = examples().join(name);
+        let snapshot = placed(&manifests(&folder), &NODES);
+        out.extend(NODES.map(|node| (folder.join(format!("ruleset/{node}.nft")), rendered(&snapshot, node))));
+    }
+    let folder = examples().join("recipes");
+    for file in manifests(&folder) {
+        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+        let snapshot = placed(&[file], &NODES[..1]);
+        out.insert(folder.join(format!("ruleset/{name}.nft")), rendered(&snapshot, NODES[0]));
+    }
+    out
+}
+
+/// The first lines that are not the same.
+fn difference(expected: &str, found: &str) -> String {
+    let mut lines = expected.lines().map(Some).chain([None]).zip(found.lines().map(Some).chain([None])).enumerate();
+    let first = lines.find(|(_, (expected, found))| expected != found);
+    first.map_or_else(String::new, |(number, (expected, found))| format!("line {}: {expected:?} is now {found:?}", number + 1))
+}
+
+#[test]
+fn rulesets_of_the_examples_are_as_committed() {
+    let all = all();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        for (file, text) in &all {
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, text).expect("written");
+        }
+    }
+    for (file, found) in &all {
+        let expected = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(
+            expected == *found,
+            "{}: {}\nrun it with UPDATE_GOLDEN=1 to write the file anew, and review the difference",
+            file.display(),
+            difference(&expected, found)
+        );
+    }
+    for folder in std::fs::read_dir(examples()).expect("examples").map(|entry| entry.expect("an entry").path()) {
+        let files = std::fs::read_dir(folder.join("ruleset")).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let files: BTreeSet<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+        let stale: Vec<&PathBuf> = files.iter().filter(|file| !all.contains_key(*file)).collect();
+        assert!(stale.is_empty(), "nothing renders {stale:?}");
+    }
+}
