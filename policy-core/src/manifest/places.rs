@@ -1,16 +1,17 @@
 //! Where the parts of objects are written, kept after the documents are gone.
 //!
 //! Findings about whole clusters come after all files have been read, and point at a field path. Only what they can point at is kept: the
-//! `spec` of policies, and the addresses of pods. An object takes about ten bytes for each field and list element.
+//! `spec` of policies, and the addresses of pods. An object takes 16 bytes, and about seven for each field and list element.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 
 use super::tree::{NodeId, Tree, Value};
 use crate::diagnostic::{ObjectRef, Place, Position};
 
 /// The kinds of objects that are kept, and the fields of each that findings can point at.
-const KEPT: [(&str, &[&[&str]]); 2] = [
-    ("NetworkPolicy", &[&["metadata", "name"], &["spec"]]),
-    ("Pod", &[&["metadata", "name"], &["status", "podIP"], &["status", "podIPs"]]),
-];
+const KEPT: [(&str, &[&[&str]]); 2] =
+    [("NetworkPolicy", &[&["metadata", "name"], &["spec"]]), ("Pod", &[&["status", "podIP"], &["status", "podIPs"]])];
 
 /// Fields that are kept as a number.
 const FIELDS: [&str; 27] = [
@@ -48,13 +49,26 @@ const DEEPEST: usize = 16;
 /// Fields and list elements that are kept of one object, aliases expanded.
 const MOST_NODES: usize = 1_000_000;
 
+/// Nodes are kept in pieces of this size, so that none has to grow.
+const PIECE: usize = 64 << 10;
+
 /// The places of many objects, by field path.
 #[derive(Debug, Default)]
 pub struct Places {
     files: Vec<String>,
-    /// One record per object: the name of the object with its length before it, the number of the file, and the root node. Sorted by
-    /// name once everything is read.
-    records: Vec<Box<[u8]>>,
+    /// One for each object, sorted by name once everything is read.
+    records: Vec<Record>,
+    /// For each object the number of its file and its root node.
+    pieces: Vec<Vec<u8>>,
+}
+
+/// An object, and where its nodes begin.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// The hash of the object's kind and name: two names with one hash are too unlikely to matter for where a finding points.
+    name: u64,
+    piece: u32,
+    start: u32,
 }
 
 impl Places {
@@ -64,23 +78,28 @@ impl Places {
         if self.files.last().is_none_or(|last| last != file) {
             self.files.push(file.to_owned());
         }
-        let mut record = Vec::new();
-        let name = key(object);
-        write_number(&mut record, name.len());
-        record.extend(name.as_bytes());
-        write_number(&mut record, self.files.len() - 1);
+        let mut bytes = Vec::new();
+        write_number(&mut bytes, self.files.len() - 1);
         let mut writer = Writer { tree, rest: MOST_NODES };
-        writer.node(&mut record, node, &Position::default(), &Wanted::Only(fields), 0);
-        self.records.push(record.into_boxed_slice());
+        writer.node(&mut bytes, node, &Position::default(), &Wanted::Only(fields), 0);
+        if self.pieces.last().is_none_or(|last| last.capacity() - last.len() < bytes.len()) {
+            self.pieces.push(Vec::with_capacity(PIECE.max(bytes.len())));
+        }
+        let number = self.pieces.len() - 1;
+        let Some(piece) = self.pieces.last_mut() else { return };
+        // Neither is ever that large: four billion pieces would be 256 TiB, and the first object of a piece begins at 0.
+        let (Ok(number), Ok(start)) = (u32::try_from(number), u32::try_from(piece.len())) else { return };
+        piece.append(&mut bytes);
+        self.records.push(Record { name: hash(object), piece: number, start });
     }
 
     /// Makes objects ready to be found. Of several objects of one name, the last one counts.
     pub(crate) fn finish(&mut self) {
-        self.records.sort_by(|a, b| name_of(a).cmp(name_of(b)));
+        self.records.sort_by_key(|record| record.name);
         self.records.dedup_by(|later, kept| {
-            let is_same = name_of(later) == name_of(kept);
+            let is_same = later.name == kept.name;
             if is_same {
-                std::mem::swap(later, kept);
+                *kept = *later;
             }
             is_same
         });
@@ -100,23 +119,21 @@ impl Places {
     }
 
     fn find(&self, object: &ObjectRef, path: &str) -> Option<(Place, bool)> {
-        let name = key(object);
-        let at = self.records.binary_search_by(|record| name_of(record).cmp(name.as_bytes())).ok()?;
-        let mut reader = Reader { bytes: self.records.get(at)? };
-        reader.text();
+        let name = hash(object);
+        let at = self.records.binary_search_by_key(&name, |record| record.name).ok()?;
+        let record = self.records.get(at)?;
+        let piece = self.pieces.get(record.piece as usize)?;
+        let mut reader = Reader { bytes: piece.get(record.start as usize..)? };
         let file = self.files.get(reader.number())?.clone();
         let (position, is_exact) = reader.find(path);
         Some((Place { file, position: Some(position) }, is_exact))
     }
 }
 
-/// The name under which an object is kept. A space is in no name.
-fn key(object: &ObjectRef) -> String {
-    object.to_string()
-}
-
-fn name_of(record: &[u8]) -> &[u8] {
-    Reader { bytes: record }.text()
+fn hash(object: &ObjectRef) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    object.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Which fields of a mapping are kept.
@@ -139,14 +156,20 @@ impl Writer<'_, '_> {
         write_difference(out, above.line as usize, at.line as usize);
         write_number(out, at.column as usize);
         write_difference(out, above.bytes.0, at.bytes.0);
-        write_number(out, at.bytes.1.saturating_sub(at.bytes.0));
+        let length = at.bytes.1.saturating_sub(at.bytes.0) << 1;
         let mut below = Vec::new();
         self.rest = self.rest.saturating_sub(1);
         if depth < DEEPEST && self.rest > 0 {
             self.below(&mut below, node, &at, wanted, depth + 1);
         }
-        write_number(out, below.len());
-        out.append(&mut below);
+        // The lowest bit says whether anything is below.
+        if below.is_empty() {
+            write_number(out, length);
+        } else {
+            write_number(out, length | 1);
+            write_number(out, below.len());
+            out.append(&mut below);
+        }
     }
 
     fn below(&mut self, out: &mut Vec<u8>, node: NodeId, at: &Position, wanted: &Wanted<'_>, depth: usize) {
@@ -249,8 +272,9 @@ impl<'b> Reader<'b> {
         let line = u32::try_from(self.difference(above.line as usize)).unwrap_or(u32::MAX);
         let column = u32::try_from(self.number()).unwrap_or(u32::MAX);
         let start = self.difference(above.bytes.0);
-        let end = start.saturating_add(self.number());
-        let below = self.text();
+        let length = self.number();
+        let end = start.saturating_add(length >> 1);
+        let below = if length & 1 == 1 { self.text() } else { &[] };
         (Position { line, column, bytes: (start, end) }, Self { bytes: below })
     }
 
@@ -381,7 +405,7 @@ spec:
             text.push_str(&format!("- &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", ")));
         }
         let places = kept(&text);
-        assert!(places.records.iter().map(|record| record.len()).sum::<usize>() < 32 << 20);
+        assert!(places.pieces.iter().map(Vec::len).sum::<usize>() < 32 << 20);
         let itself = kept("spec: &s {a: *s}\n");
         assert!(itself.exact(&object(), "spec.a.a.a").is_some());
     }
