@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help build install demo demo-cluster image krew manifests docs test check bench fuzz-more
+.PHONY: help build install demo demo-cluster image krew manifests docs reference test check bench fuzz-more
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,10 +34,15 @@ krew: ## Pack `kubectl netpol` for krew (target/krew)
 	@.ci/install
 	@policy-cli/krew/pack
 
-docs: ## Build the manual as a website and check its links (target/docs)
+docs: ## Build the manual as a website and check its links (target/docs); seconds, and no Rust where there is a wheel of mdBook
 	@.ci/install python3 python3-venv
 	@"$$(.ci/mdbook)" build docs
 	@.ci/links
+
+reference: ## Write the pages of the manual that describe the commands (the tests compare them)
+	$(CARGO) run --quiet --locked --package policy-cli -- reference > target/reference.md
+	mv target/reference.md docs/src/reference/netpol.md
+	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test readme the_reference
 
 test: ## Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
 	@.ci/install

@@ -15,7 +15,7 @@ use crate::args::Output;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn question(socket: &Path, line: &str) -> Result<String> {
-    let hint = || format!("no agent answers at `{}`; is it running, and is this its socket (`--socket`)?", socket.display());
+    let hint = || format!("no agent answers on `{}`; check that it runs and that `--socket` is correct", socket.display());
     let mut stream = UnixStream::connect(socket).with_context(hint)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
@@ -24,7 +24,7 @@ fn question(socket: &Path, line: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Prints, unless nobody reads any more.
+/// Prints, and ignores a closed pipe.
 fn print(text: &str) -> Result<()> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -36,7 +36,7 @@ fn print(text: &str) -> Result<()> {
 pub(crate) fn status(socket: &Path, output: Output) -> Result<ExitCode> {
     let text = question(socket, "status json")?;
     let status: Status = serde_json::from_str(&text)
-        .with_context(|| format!("the agent at `{}` gives no status, but `{}`", socket.display(), visible(text.trim_end())))?;
+        .with_context(|| format!("unexpected answer from the agent on `{}`: `{}`", socket.display(), visible(text.trim_end())))?;
     match output {
         Output::Json => print(&text)?,
         Output::Text => print(&status.to_string())?,

@@ -113,7 +113,7 @@ pub struct Tuple {
 }
 
 impl Tuple {
-    /// What the graph says of it.
+    /// Its verdict in the graph.
     #[must_use]
     pub fn verdict(&self, graph: &AllowGraph) -> Verdict {
         if self.is_translated { graph.verdict(&self.flow()) } else { graph.verdict_untranslated(&self.flow()) }

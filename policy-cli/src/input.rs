@@ -17,7 +17,7 @@ use crate::args::{InputArgs, LIVE};
 use crate::output::diagnostics::Excerpts;
 use crate::output::progress::progress;
 
-/// What the files said.
+/// The objects of all files, and the findings about them.
 pub(crate) struct Input {
     pub snapshot: Snapshot,
     pub excerpts: Excerpts,
@@ -29,7 +29,7 @@ pub(crate) struct Input {
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
 pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut files = Vec::new();
-    // What is named may be a pipe; what merely lies in a folder is not waited for.
+    // A named path can be a pipe; a pipe that is merely in a directory is not read.
     let mut in_folders = BTreeSet::new();
     for path in &args.paths {
         if path == Path::new("-") || path == Path::new(LIVE) {
@@ -42,7 +42,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
             files.push(path.clone());
         } else {
             bail!(
-                "`{}` does not exist; name a file, a folder, or `-` for standard input, or `cluster` for the live one",
+                "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
                 path.display()
             );
         }
@@ -61,8 +61,8 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         progress.set_message(name.clone());
         if file == Path::new(LIVE) {
             let live = cluster::read(&args.cluster)?;
-            live.tell();
-            // What a cluster holds was accepted by its API server, perhaps long ago.
+            live.warn();
+            // The API server accepted the objects of a cluster, possibly under older rules.
             loader.read_as(Syntax::Legacy, cluster::PLACE, &live.text);
             namespace = Some(live.namespace);
             continue;
@@ -83,7 +83,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
                 object: String::new(),
                 path: String::new(),
                 message: format!("cannot read the file: {error}"),
-                help: (error.kind() == ErrorKind::FileTooLarge).then(|| "`--max-size` raises the limit".to_owned()),
+                help: (error.kind() == ErrorKind::FileTooLarge).then(|| "use `--max-size` to raise the limit".to_owned()),
             }),
         }
         progress.inc(1);
@@ -95,7 +95,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     Ok(Input { snapshot, excerpts, files: files.len(), namespace })
 }
 
-/// What comes from a live cluster stands in no file; its name says where it is.
+/// Objects of a live cluster have no file and no line.
 fn forget_lines(snapshot: &mut Snapshot) {
     let is_live = |file: &str| file == cluster::PLACE;
     for policy in snapshot.policies.values_mut() {

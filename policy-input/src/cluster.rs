@@ -1,7 +1,7 @@
 //! How to reach an API server, and which parts of its objects decide about network traffic.
 //!
 //! - [`Access`]: from a kubeconfig, or the service account of a pod.
-//! - [`FieldMask`]: reading JSON by halves.
+//! - [`FieldMask`]: reading only the needed fields of JSON.
 //! - [`read`]: everything that an answer needs, once.
 //! - [`full_text`]: what went wrong, with what is behind it.
 
@@ -12,7 +12,7 @@ mod shape;
 pub use access::Access;
 pub use shape::FieldMask;
 
-/// An error with its causes, each said once: kube's errors repeat some of theirs, and leave others to be asked for.
+/// An error with its causes, each once: errors of kube repeat some of their causes, and leave out others.
 #[must_use]
 pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -5,12 +5,12 @@
 //!
 //! - `ruleset`: sets, chains and rules; rules are objects of the `nftables` crate.
 //! - `render`: the layout, destination → port → source.
-//! - `names`: names that say what they stand for, and stay the same.
+//! - `names`: names that describe their contents, and are stable.
 //! - `rule`: short spellings for the objects that rules are made of.
 //! - `port_peers`: the elements of a set that serves many pairs of ports and peers.
 //! - `transaction`: what to change, in an order that the kernel accepts.
 //! - `cut`: what keeps connections cut.
-//! - `json` and `text`: for `nft -j -f -` and for people.
+//! - `json` and `text`: for `nft -j -f -`, and for `nft -f` and readers.
 //! - [`netlink`]: for the kernel, as batches of netlink messages.
 
 pub mod cut;
@@ -33,5 +33,5 @@ pub use transaction::{Op, Transaction};
 /// The one table that netpol owns (S6.2).
 pub const TABLE: &str = "netpol";
 
-/// A chain that every ruleset of netpol has, and that nobody else would make: it tells our table from somebody else's.
+/// A chain that every ruleset of netpol has, and no other program would create: it identifies our table.
 pub const MARKER: &str = "first-packets";

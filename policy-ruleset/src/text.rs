@@ -1,4 +1,4 @@
-//! Rulesets in nft's own language, for people and for `nft -f`.
+//! Rulesets in the language of nft, for readers and for `nft -f`.
 //!
 //! It writes what [`crate::render()`] makes, and nothing else of the schema; whatever it does not know is written as a comment
 //! that nft refuses, so that it cannot get lost.
@@ -17,7 +17,7 @@ use crate::rule::IPV4_OPTIONS;
 use crate::ruleset::{Contents, Element, Hook, Ruleset, Set, SetKind};
 
 impl Ruleset {
-    /// The table in nft's language, with a line above each set and chain that says what it stands for. Loading it with
+    /// The table in nft's language, with a line above each set and chain that describes it. Loading it with
     /// `nft -f` replaces the table.
     ///
     /// Sets whose elements were not [filled](Ruleset::filled) in are written without elements.

@@ -31,7 +31,7 @@ pub fn ask(socket: &Path, task: Task, deadline: Instant) -> Result<Answer, Strin
 
 fn exchange(socket: &PathBuf, task: Task) -> Result<Answer, String> {
     let place = socket.display();
-    let stream = UnixStream::connect(socket).map_err(|error| format!("no agent listens at {place}: {error}"))?;
+    let stream = UnixStream::connect(socket).map_err(|error| format!("no agent listens on {place}: {error}"))?;
     let failed = |error: std::io::Error| format!("the agent at {place} does not answer: {error}");
     let request = serde_json::to_string(&Request { version: VERSION, task }).map_err(|error| error.to_string())?;
     (&stream).write_all(format!("{request}\n").as_bytes()).map_err(failed)?;
@@ -41,12 +41,9 @@ fn exchange(socket: &PathBuf, task: Task) -> Result<Answer, String> {
         return Err(format!("the agent at {place} closed the connection without an answer"));
     }
     let answer: Answer = serde_json::from_str(&line)
-        .map_err(|error| format!("the agent at {place} gives no answer of version {VERSION}: {error}"))?;
+        .map_err(|error| format!("the answer of the agent at {place} is not of version {VERSION}: {error}"))?;
     if answer.version != VERSION {
-        return Err(format!(
-            "the agent at {place} answers in version {}, and this plugin asks in version {VERSION}",
-            answer.version
-        ));
+        return Err(format!("the agent at {place} uses version {}, but this plugin uses version {VERSION}", answer.version));
     }
     Ok(answer)
 }

@@ -57,7 +57,7 @@ impl Plugins {
             waiting.stage = Stage::Connections;
             orders.send(Order { scope, token: Some(waiting.token), has_gains: false }).is_err()
         });
-        let why = result.err().unwrap_or("connections cannot be looked at");
+        let why = result.err().unwrap_or("connections cannot be checked");
         refused.for_each(|waiting| waiting.asker.answer(Answer::refused(code::TRY_AGAIN, why)));
     }
 
@@ -67,7 +67,7 @@ impl Plugins {
         self.waiting.remove(place).asker.answer(match result {
             Ok(()) => Answer::done(),
             Err(error) => {
-                Answer::refused(code::TRY_AGAIN, format!("connections of an earlier owner of the address are left: {error}"))
+                Answer::refused(code::TRY_AGAIN, format!("connections of an earlier pod at the address are left: {error}"))
             }
         });
     }

@@ -72,7 +72,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         Self { connections, enforcement, clock, node, metrics, agenda, records, stubborn }
     }
 
-    /// Works until nobody can give orders any more.
+    /// Works until the queue is closed.
     pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(self.until_next()) {
@@ -134,7 +134,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         match unseen {
             None => self.agenda.succeeded(),
             Some(error) => {
-                tracing::error!(error, "established connections may outlive a policy; trying again");
+                tracing::error!(error, "cannot check established connections; retrying");
                 self.agenda.failed(scope.clone(), now);
             }
         }
@@ -196,7 +196,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
             }
         }
         if let (Some(error), false) = (&looked.undeleted, was_stubborn) {
-            tracing::error!(error, "a connection outlives a policy; trying again");
+            tracing::error!(error, "cannot terminate a connection; retrying");
         }
         looked
     }
@@ -229,7 +229,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         let held = match self.connections.held() {
             Ok(held) => held,
             Err(error) => {
-                tracing::error!(%error, "cannot list what keeps connections cut; trying again");
+                tracing::error!(%error, "cannot list terminated connections; retrying");
                 return self.agenda.release_at(again);
             }
         };
@@ -244,7 +244,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
 
     /// Forgets what was cut at these addresses: they have a new owner.
     fn forget(&mut self, scope: &Scope) -> Result<(), String> {
-        let held = self.connections.held().map_err(|error| format!("cannot list what keeps connections cut: {error}"))?;
+        let held = self.connections.held().map_err(|error| format!("cannot list terminated connections: {error}"))?;
         let is_in = |address: IpAddr| scope.has(&address);
         let ends = |element: &_| cut::ends(element).is_some_and(|(a, b, _)| is_in(a) || is_in(b));
         let old: Vec<_> = held.into_iter().filter(ends).collect();

@@ -92,7 +92,7 @@ pub fn denied(graph: &AllowGraph, about: Option<&Description>, sample: &Sample) 
     let nearest_miss = side.and_then(|s| s.nearest_miss.as_ref()).map(|miss| format!("{}: {}", miss.policy, miss.edit));
     let is_unknown = side.is_some_and(|side| side.cause == Cause::Quarantined);
     let nearest_miss =
-        if is_unknown { Some("in quarantine until it is known whose address it is".to_owned()) } else { nearest_miss };
+        if is_unknown { Some("in quarantine until the pod at this address is known".to_owned()) } else { nearest_miss };
     Denial {
         direction: match side.map(|s| s.direction) {
             Some(Direction::Egress) => "egress",
@@ -128,7 +128,7 @@ pub fn denied_briefly(graph: &AllowGraph, about: Option<&Description>, sample: &
         destination: End::new(graph, sample.flow.destination, &destination),
         port: sample.flow.protocol.to_string(),
         policies: policies.join(", "),
-        nearest_miss: "not searched for: too many denied packets, or too large policies".to_owned(),
+        nearest_miss: "not available: too many denied packets, or policies that are too large".to_owned(),
     }
 }
 
@@ -141,7 +141,7 @@ fn name(graph: &AllowGraph, endpoint: &Endpoint) -> String {
     names.collect::<Vec<_>>().join(",")
 }
 
-/// What a chain or set of the table stands for.
+/// The pods and policies behind a chain or a set of the table.
 #[must_use]
 pub fn chain(ruleset: &Ruleset, name: &str) -> String {
     let Some(about) = ruleset.about.get(name) else {

@@ -1,12 +1,12 @@
 //! The Kubernetes API as source: one watch for each kind, and nothing else asked of the API server.
 //!
-//! Watches start one after the other, in the order of `Kind`, each when the one before has told everything; so pods come when
+//! Watches start one after the other, in the order of `Kind`, each when the one before has listed everything; so pods come when
 //! their namespaces and the policies are there. A watch that breaks goes on where it was, after a pause with jitter; one that
-//! cannot go on lists again, and what the list says is compared with what was known. What was known stays meanwhile.
+//! cannot be resumed lists again, and the list is compared with the known objects, which stay meanwhile.
 //!
 //! - `object`: objects, cut down while they are read.
 //! - `store`: what is known, and what an event changes about it.
-//! - `heard`: how long ago each watch heard anything.
+//! - `health`: when each watch last received data.
 
 mod health;
 mod object;
@@ -34,12 +34,12 @@ use super::{HealthCheck, Source, SourceUpdate, SyncState};
 const WATCH: Duration = Duration::from_secs(290);
 /// Nothing read from a connection for this long means that it is dead: bookmarks come every 60 to 75 seconds.
 const SILENCE: Duration = Duration::from_secs(100);
-/// A list by watching that says nothing for this long, or does not end for that long, is asked for as a list: its objects come from
+/// A streaming list without progress for this long, or that does not end for that long, is requested as a list: its objects come from
 /// the API server's memory, and some API servers never send what ends it.
 const STUCK: Duration = Duration::from_secs(20);
 const ENDLESS: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(10);
-/// This many changes are told at once at most.
+/// The maximum number of changes in one update.
 const BATCH: usize = 1024;
 /// A connection that cannot even be described is tried again this often.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub struct Kubernetes {
     heard: WatchHealth,
 }
 
-/// What a watch says.
+/// An event of a watch.
 enum WatchEvent {
     Begin,
     There(String, Value),
@@ -88,7 +88,7 @@ impl Kubernetes {
                 Ok(client) => break client,
                 Err(error) => {
                     self.heard.trouble(Kind::Namespace, error.to_string());
-                    tracing::error!(error, "cannot tell how to reach the API server");
+                    tracing::error!(error, "cannot find the API server");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -124,7 +124,7 @@ impl Source for Kubernetes {
     }
 }
 
-/// The watches that run, and what they have said.
+/// The running watches, and their events.
 struct Session {
     client: Client,
     heard: WatchHealth,
@@ -146,9 +146,9 @@ struct Session {
 /// When a list by watching is given up.
 #[derive(Clone, Copy)]
 struct Listing {
-    /// Unless something is said before.
+    /// Unless an event arrives before.
     quiet: Instant,
-    /// Whatever is said.
+    /// Any event.
     endless: Instant,
 }
 
@@ -208,7 +208,7 @@ impl Session {
         }
     }
 
-    /// The list of this kind, if there is one, says something within this time.
+    /// The list of this kind, if there is one, makes progress within this time.
     fn expect_more(&mut self, kind: Kind, within: Duration) {
         if let Some(listing) = self.listing.get_mut(kind as usize).and_then(Option::as_mut) {
             listing.quiet = Instant::now() + within;
@@ -234,7 +234,7 @@ impl Session {
         watcher::watcher(api, config).default_backoff().map(|event| (K::KIND, said(event))).boxed()
     }
 
-    /// Waits until something is said, and takes it with what else there is. A list that is stuck is asked for in the other way.
+    /// Waits for an event, and takes it with all that are queued. A list that is stuck is requested in the other way.
     async fn next(&mut self) {
         let deadline = self.listing.iter().flatten().map(|listing| listing.deadline()).min();
         let stuck = async {
@@ -266,7 +266,10 @@ impl Session {
         for kind in Kind::ALL {
             let listing = self.listing.get(kind as usize).copied().flatten();
             if listing.is_some_and(|listing| listing.deadline() <= now) {
-                tracing::warn!(kind = kind.plural(), "the API server does not end a list by watching; a list is asked for");
+                tracing::warn!(
+                    kind = kind.plural(),
+                    "the API server does not complete a streaming list; falling back to a list request"
+                );
                 if let Some(is_stuck) = self.is_stuck.get_mut(kind as usize) {
                     *is_stuck = true;
                 }
@@ -300,16 +303,19 @@ impl Session {
                 }
             }
             WatchEvent::Trouble(what) => {
-                tracing::warn!(kind = kind.plural(), what, "the watch of the API server failed, and is tried again");
+                tracing::warn!(kind = kind.plural(), what, "watch failed; retrying");
                 self.heard.trouble(kind, what);
             }
             WatchEvent::CannotStream => {
-                tracing::info!(kind = kind.plural(), "the API server cannot list by watching; a list is asked for");
+                tracing::info!(
+                    kind = kind.plural(),
+                    "the API server does not support streaming lists; falling back to a list request"
+                );
                 self.can_stream = false;
                 self.begin(kind, Duration::ZERO);
             }
             WatchEvent::Lost(what) => {
-                tracing::warn!(kind = kind.plural(), what, "the watch of the API server cannot go on, and lists again");
+                tracing::warn!(kind = kind.plural(), what, "watch cannot be resumed; listing again");
                 self.heard.trouble(kind, what);
                 self.begin(kind, pause());
             }
@@ -323,7 +329,7 @@ impl Session {
         self.has_ended.iter().all(|ended| *ended)
     }
 
-    /// What there is to tell.
+    /// The update to send.
     fn news(&mut self) -> Option<SourceUpdate> {
         let is_complete = self.is_complete();
         let is_first = is_complete && !std::mem::replace(&mut self.was_complete, is_complete);

@@ -1,4 +1,4 @@
-//! `netpol snapshot`: everything that decides in a live cluster, as a file for later.
+//! `netpol snapshot`: the policy-relevant objects of a live cluster, as a file for offline use.
 
 use std::io::{IsTerminal, Write};
 
@@ -10,23 +10,23 @@ use crate::args::ClusterArgs;
 use crate::input::cluster;
 use crate::output::progress::progress;
 
-/// `netpol snapshot`: everything that decides, compressed, to standard output.
+/// Writes the objects, compressed, to standard output.
 pub(crate) fn run(args: &ClusterArgs) -> Result<Outcome> {
     let out = std::io::stdout();
     if out.is_terminal() {
-        bail!("a snapshot is compressed; send it to a file: netpol snapshot > cluster.yaml.gz");
+        bail!("a snapshot is compressed; redirect it to a file: netpol snapshot > cluster.yaml.gz");
     }
     let progress = progress(1);
     progress.set_message("the cluster");
     let live = cluster::read(args)?;
     progress.finish_and_clear();
-    live.tell();
+    live.warn();
     // Whole, or not at all: a reader that finds the end of a gzip stream has all of it.
     let mut encoder = GzEncoder::new(out.lock(), Compression::default());
     encoder.write_all(&live.text)?;
     encoder.finish()?.flush()?;
     anstream::eprintln!(
-        "saved {} objects, {} KiB before compression; no Secrets are among them",
+        "saved {} objects, {} KiB before compression; Secrets are not included",
         live.objects,
         live.text.len() >> 10
     );

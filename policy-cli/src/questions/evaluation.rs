@@ -1,4 +1,4 @@
-//! What the files describe, compiled.
+//! The objects of the input, compiled.
 
 use std::collections::BTreeMap;
 
@@ -33,13 +33,13 @@ pub(crate) fn own_node_egress(args: &InputArgs) -> OwnNodeEgress {
     }
 }
 
-/// Everything read, or `None` when the input has errors; those have been printed then.
+/// The input, or `None` if it has errors, which are printed.
 fn read(args: &InputArgs) -> Result<Option<Input>> {
     let input = input::read(args, None)?;
-    tell(&input.snapshot.diagnostics, &input.excerpts);
+    print_findings(&input.snapshot.diagnostics, &input.excerpts);
     if input.snapshot.has_errors() && !args.keep_going {
         anstream::eprintln!(
-            "no answer is given from faulty input; `--keep-going` answers all the same, and what could not be read allows nothing"
+            "refusing to answer because the input has errors; use `--keep-going` to answer anyway, without the objects that cannot be read"
         );
         return Ok(None);
     }
@@ -51,7 +51,7 @@ pub(crate) fn snapshot(args: &InputArgs) -> Result<Option<Snapshot>> {
     Ok(read(args)?.map(|input| input.snapshot))
 }
 
-/// Everything read and compiled, or `None` when the input has errors; those have been printed then.
+/// The input, compiled, or `None` if it has errors, which are printed.
 pub(crate) fn load(args: &InputArgs) -> Result<Option<Evaluation>> {
     let Some(input) = read(args)? else { return Ok(None) };
     let has_errors = input.snapshot.has_errors();
@@ -70,13 +70,13 @@ pub(crate) fn load(args: &InputArgs) -> Result<Option<Evaluation>> {
     Ok(Some(Evaluation { snapshot, graph, namespace, has_errors }))
 }
 
-/// Errors in full; of warnings only how many there are, because the question is another one.
-fn tell(diagnostics: &[Diagnostic], excerpts: &Excerpts) {
+/// Prints errors in full, and the number of warnings.
+fn print_findings(diagnostics: &[Diagnostic], excerpts: &Excerpts) {
     diagnostics::print(diagnostics.iter().filter(|d| d.is_error()), excerpts);
     let warnings = diagnostics.len() - diagnostics.iter().filter(|d| d.is_error()).count();
     if warnings > 0 {
         let plural = if warnings == 1 { "" } else { "s" };
-        anstream::eprintln!("note: {warnings} warning{plural} about the input; `netpol validate` shows them");
+        anstream::eprintln!("note: the input has {warnings} warning{plural}; run `netpol validate` to show them");
     }
 }
 
@@ -101,17 +101,17 @@ pub(crate) fn ambiguous_addresses(graph: &AllowGraph) -> Vec<Diagnostic> {
                 object: format!("Pod {}", names.first().cloned().unwrap_or_default()),
                 path: "status.podIPs".to_owned(),
                 message: format!(
-                    "{address} is claimed by {}; selectors match it only if they match all of them",
+                    "{} have the same address {address}; selectors match it only if they match all of them",
                     names.join(" and ")
                 ),
-                help: Some("take a new dump: one of the pods is probably gone".to_owned()),
+                help: Some("save the input again: one of the pods has probably been deleted".to_owned()),
             }
         })
         .collect()
 }
 
 impl Evaluation {
-    /// What a command that lists things answers: that it could not, when the input has errors.
+    /// The outcome of a command that lists: bad input if the input has errors.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.has_errors { Outcome::BadInput } else { Outcome::Yes }
     }

@@ -4,32 +4,33 @@ use serde::Serialize;
 
 use super::judge::{Cause, Endpoint, is_in_blocks};
 use super::miss::{NearMiss, nearest_miss};
+use super::reason::Reason;
 use crate::graph::{AllowGraph, GroupId, PeerRecord, PodId, PolicyId, RuleRecord, Scope, TermId};
 use crate::model::{Direction, Origin, PortEntry, Ports, Requirement};
 use crate::sets::{AddressSet, PortSet};
 
-/// A policy, for people.
+/// A policy, named for a report.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct PolicyRef {
     /// Namespace of the policy.
     pub namespace: String,
     /// Name of the policy.
     pub name: String,
-    /// Where it is written, when it came from a file.
+    /// Where it is defined, if it was read from a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
 }
 
-/// A rule of a policy, for people.
+/// A rule of a policy, named for a report.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RuleRef {
     /// `namespace/name` of the policy.
     pub policy: String,
-    /// The list that it stands in.
+    /// The list that contains it.
     pub direction: Direction,
-    /// Its place in the list, 0-based as in field paths.
+    /// Its index in the list, 0-based as in field paths.
     pub index: u32,
-    /// The file, when the policy came from one.
+    /// The file, if the policy was read from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The line, 1-based.
@@ -48,7 +49,7 @@ impl std::fmt::Display for RuleRef {
     }
 }
 
-/// What one rule does for one question.
+/// The effect of one rule on one question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleExplanation {
     /// The rule.
@@ -56,10 +57,10 @@ pub struct RuleExplanation {
     /// What it allows of what was asked.
     pub allows: PortSet,
     /// Why it does not allow everything that was asked; empty when it does.
-    pub misses: Vec<String>,
+    pub misses: Vec<Reason>,
 }
 
-/// What one side says to a question.
+/// The answer of one side to a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SideExplanation {
     /// The direction.
@@ -162,11 +163,11 @@ impl AllowGraph {
         if let Some(why) = self.too_large.get(&(group, direction)) {
             for rule in &mut side.rules {
                 rule.allows = PortSet::default();
-                rule.misses = vec![format!("not applied, like every rule of this direction: {why}")];
+                rule.misses = vec![format!("no rule of this direction is applied: {why}").into()];
             }
             return side;
         }
-        // Who asks for everything and gets something does not miss the rest.
+        // A question without ports that is partly allowed has no suggestion for the rest.
         let is_missed = side.allows != *asked && (side.allows.is_empty() || !asked.is_all());
         if matches!(side.cause, Cause::Allowed | Cause::Denied) && is_missed {
             side.nearest_miss = nearest_miss(&question, &policies, &asked.difference(&side.allows));
@@ -189,13 +190,10 @@ impl AllowGraph {
                 let is_selected = self.terms.data(policy.target).groups.contains(group);
                 let reason = if !is_selected {
                     let failed = self.term_failure(policy.target, pod).pods;
-                    let wants = failed.iter().map(|(r, value)| {
-                        let (found, slip) = found(value.as_deref(), r);
-                        format!("wants pod label `{r}`, {name} {found}{slip}")
-                    });
-                    format!("does not select it: {}", wants.collect::<Vec<_>>().join("; "))
+                    let failed = failed.iter().map(|(requirement, value)| mismatch("pod", requirement, value.as_deref(), name));
+                    format!("does not select it: {}", failed.collect::<Vec<_>>().join("; "))
                 } else if !policy.isolates(direction) {
-                    format!("selects it, and says nothing about {direction}")
+                    format!("selects it, but does not apply to {direction}")
                 } else {
                     return None;
                 };
@@ -236,7 +234,7 @@ impl Question<'_> {
         let mut misses = self.peer_misses(rule);
         let allows = if misses.is_empty() { ports.clone() } else { PortSet::none() };
         if ports != *self.asked {
-            misses.push(self.port_miss(rule, &ports));
+            misses.push(self.port_miss(rule));
         }
         RuleExplanation { rule: self.graph.rule_ref(policy, rule), allows, misses }
     }
@@ -274,8 +272,8 @@ impl Question<'_> {
             .collect()
     }
 
-    /// Why the rule's peers do not hold the other end; empty when they do.
-    pub(crate) fn peer_misses(&self, rule: &RuleRecord) -> Vec<String> {
+    /// Why no peer of the rule matches the other end; empty if one does.
+    pub(crate) fn peer_misses(&self, rule: &RuleRecord) -> Vec<Reason> {
         let Some(peers) = &rule.peers else { return Vec::new() };
         if self.graph.holds(rule.peer_set, self.other) {
             return Vec::new();
@@ -284,105 +282,109 @@ impl Question<'_> {
             Direction::Ingress => "from",
             Direction::Egress => "to",
         };
-        peers.iter().enumerate().map(|(i, peer)| format!("{list}[{i}]: {}", self.peer_miss(peer))).collect()
+        let miss = |(index, peer)| {
+            let miss = self.peer_miss(peer);
+            Reason { text: format!("{list}[{index}]: {}", miss.text), ..miss }
+        };
+        peers.iter().enumerate().map(miss).collect()
     }
 
-    fn peer_miss(&self, peer: &PeerRecord) -> String {
+    fn peer_miss(&self, peer: &PeerRecord) -> Reason {
         let other = self.name;
         match peer {
-            PeerRecord::Unreadable => "could not be read, so it matches nothing (S1.20)".to_owned(),
-            PeerRecord::Block(block) => match self.other.address {
-                None => format!("ipBlock {block} may hold {other} or not: its address is not known before it runs"),
+            PeerRecord::Unreadable => Reason::with_section("cannot be read, so it matches nothing", "S1.20"),
+            PeerRecord::Block(block) => Reason::from(match self.other.address {
+                None => format!("ipBlock {block}: the address of {other} is not known until it runs"),
                 Some(address) if !AddressSet::block(block.cidr).contains(address) => {
-                    format!("ipBlock {} does not hold {}", block.cidr, self.address_name(address))
+                    format!("ipBlock {} does not contain {}", block.cidr, self.address_name(address))
                 }
                 Some(address) => {
                     let except = block.except.iter().find(|net| net.contains(&address));
                     let except = except.map(ToString::to_string).unwrap_or_default();
-                    format!("ipBlock {} leaves {} out (except {except})", block.cidr, self.address_name(address))
+                    format!("ipBlock {} excludes {} (except {except})", block.cidr, self.address_name(address))
                 }
-            },
+            }),
             PeerRecord::Pods(term) => match self.other.pods.first() {
                 None => {
-                    let what = if self.other.is_node() { "a node" } else { "no pod" };
-                    format!("selects pods, and {other} is {what} (S1.41)")
+                    let what = if self.other.is_node() { "is a node" } else { "is not a pod" };
+                    Reason::with_section(format!("selects pods, but {other} {what}"), "S1.41")
                 }
-                Some(pod) => self.term_miss(*term, *pod).join("; "),
+                Some(pod) => self.term_miss(*term, *pod),
             },
         }
     }
 
-    /// An address that only stands for a larger part of the outside goes by the name of that part.
+    /// The name of the external block that the address represents, or else the address.
     pub(crate) fn address_name(&self, address: std::net::IpAddr) -> String {
         if self.other.is_external() && self.name != address.to_string() { self.name.to_owned() } else { address.to_string() }
     }
 
-    /// The requirements of a term that a pod does not meet, in words.
-    fn term_miss(&self, term: TermId, pod: PodId) -> Vec<String> {
+    /// The requirements of a term that a pod does not meet.
+    fn term_miss(&self, term: TermId, pod: PodId) -> Reason {
         let other = self.name;
         let TermFailure { namespace, pods } = self.graph.term_failure(term, pod);
         let mut out = Vec::new();
         match namespace {
             NamespaceFailure::None => {}
-            NamespaceFailure::Other(name) => out.push(format!("selects pods of namespace {name} only")),
+            NamespaceFailure::Other(name) => out.push(format!("selects only pods in namespace {name}")),
             NamespaceFailure::Labels(failed) => {
-                let namespace = self.graph.pod_name(pod).0;
-                out.extend(failed.iter().map(|(r, value)| {
-                    let (found, slip) = found(value.as_deref(), r);
-                    format!("wants namespace label `{r}`, namespace {namespace} {found}{slip}")
-                }));
+                let namespace = format!("namespace {}", self.graph.pod_name(pod).0);
+                let failed = failed.iter();
+                out.extend(failed.map(|(requirement, value)| mismatch("namespace", requirement, value.as_deref(), &namespace)));
             }
         }
-        out.extend(pods.iter().map(|(r, value)| {
-            let (found, slip) = found(value.as_deref(), r);
-            format!("wants pod label `{r}`, {other} {found}{slip}")
-        }));
+        out.extend(pods.iter().map(|(requirement, value)| mismatch("pod", requirement, value.as_deref(), other)));
         if out.is_empty() {
-            // S2.5: it matches this claimant of the address, and not another one.
-            out.push(format!("does not match every pod that claims the address of {other} (S2.5)"));
+            // It matches this pod, but not another one with the same address.
+            return Reason::with_section(format!("does not match every pod that has the address of {other}"), "S2.5");
         }
-        out
+        out.join("; ").into()
     }
 
-    fn port_miss(&self, rule: &RuleRecord, ports: &PortSet) -> String {
-        let Ports::Listed(entries) = &rule.ports else { return String::new() };
+    fn port_miss(&self, rule: &RuleRecord) -> Reason {
+        let Ports::Listed(entries) = &rule.ports else { return String::new().into() };
         let list: Vec<String> = entries
             .iter()
             .map(|entry| match entry {
                 PortEntry::Named { protocol, name } => {
                     let numbers: Vec<String> =
                         self.numbers(name).iter().filter(|(t, _)| t == protocol).map(|(_, number)| number.to_string()).collect();
-                    let meaning =
-                        if numbers.is_empty() { "which the destination does not have".to_owned() } else { numbers.join(", ") };
-                    format!("{entry} ({meaning})")
+                    let meaning = if numbers.is_empty() {
+                        format!("the destination has no {protocol} port with this name")
+                    } else {
+                        numbers.join(", ")
+                    };
+                    format!("{protocol} {name} ({meaning})")
                 }
-                other => other.to_string(),
+                // `TCP 80`, as in the rest of the answer.
+                other => other.to_string().replacen('/', " ", 1),
             })
             .collect();
-        let only = if ports.is_empty() { "does not allow any of it" } else { "allows only a part" };
-        format!("ports: {} {only}", list.join(", "))
+        format!("ports: allows only {}", list.join(", ")).into()
     }
 }
 
-/// What the object has instead, and whether the requirement looks mistyped.
-fn found(value: Option<&str>, requirement: &Requirement) -> (String, String) {
+/// A requirement on a label of a pod or namespace that the object does not meet, and the label that it has.
+fn mismatch(kind: &str, requirement: &Requirement, value: Option<&str>, object: &str) -> String {
     let found = match value {
-        None => format!("has no label `{}`", requirement.key),
-        Some(value) => format!("has `{}={value}`", requirement.key),
+        None => format!("{object} has no label `{}`", requirement.key),
+        Some(value) => format!("{object} has `{}={value}`", requirement.key),
     };
-    let slip =
-        super::miss::slip(requirement, value).map(|wanted| format!(" (is `{wanted}` a slip of the pen?)")).unwrap_or_default();
-    (found, slip)
+    let hint = match (super::miss::mistyped(requirement, value), value) {
+        (Some(_), Some(value)) => format!(" (did you mean `{value}`?)"),
+        _ => String::new(),
+    };
+    format!("requires {kind} label `{requirement}`, but {found}{hint}")
 }
 
-/// What a pod lacks to match a term.
+/// The requirements of a term that a pod does not meet.
 pub(crate) struct TermFailure {
     pub namespace: NamespaceFailure,
     /// Requirements on pod labels, with the pod's value.
     pub pods: Vec<(Requirement, Option<String>)>,
 }
 
-/// What a pod's namespace lacks to match a term.
+/// The requirements of a term that the namespace of a pod does not meet.
 pub(crate) enum NamespaceFailure {
     None,
     /// The term is over this namespace, and the pod's is another one.

@@ -1,4 +1,4 @@
-//! Reading JSON by halves: what nobody needs is skipped while it is parsed.
+//! Reading only the needed fields of JSON: the rest is skipped while it is parsed.
 //!
 //! A Pod is 5 to 20 KiB on the wire, and a few hundred bytes of it matter. What is kept is kept as it is, so an object with
 //! values of the wrong type can still be judged field by field (S1.20): reading a shape fails only where the text is no JSON.

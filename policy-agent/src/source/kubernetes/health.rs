@@ -1,4 +1,4 @@
-//! When each watch last heard from the API server.
+//! When each watch last received data from the API server.
 //!
 //! A watch that is quiet and a watch whose connection is dead look the same from above. The API server sends a bookmark every
 //! minute, which the watcher keeps to itself, so the bytes are noticed where they arrive.
@@ -29,7 +29,7 @@ struct LastContact {
     trouble: Option<String>,
 }
 
-/// When each kind was last heard of.
+/// When each kind last received data.
 #[derive(Clone)]
 pub(crate) struct WatchHealth {
     ears: Arc<Mutex<[LastContact; 4]>>,
@@ -52,7 +52,7 @@ impl WatchHealth {
         self.with(kind, |ear| *ear = LastContact { heard: Instant::now(), trouble: None });
     }
 
-    /// Something went wrong; nothing was heard.
+    /// An error; no data was received.
     pub(crate) fn trouble(&self, kind: Kind, what: String) {
         self.with(kind, |ear| ear.trouble = Some(what));
     }

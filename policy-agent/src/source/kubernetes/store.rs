@@ -48,7 +48,7 @@ pub(crate) struct Store {
     /// How problems became different since the last news, and whose.
     delta: ProblemsDelta,
     faulty: BTreeSet<ObjectKey>,
-    /// With keys of its own: nobody can look for two contents that have one hash.
+    /// With random keys: nobody can search for two contents with one hash.
     hasher: RandomState,
     must_list_pods: bool,
 }
@@ -146,7 +146,7 @@ impl Store {
                 // What it says may be anything, so nothing is allowed (S1.20).
                 None => {
                     self.changes.push(Change::Policy(unreadable_policy(object_key(key))));
-                    return Some("cannot be read at all; it isolates every pod of its namespace, and allows nothing");
+                    return Some("is invalid; it isolates every pod of its namespace and allows nothing");
                 }
             },
             Kind::Pod => match snapshot.pods.into_values().next() {
@@ -158,7 +158,7 @@ impl Store {
                     } else {
                         self.changes.push(Change::PodRemoved(key));
                     }
-                    return Some("cannot be read at all; no selector matches it");
+                    return Some("is invalid; no selector matches it");
                 }
             },
         }
@@ -281,7 +281,7 @@ impl Store {
         }
     }
 
-    /// How many changes nobody has been told of yet.
+    /// The number of changes that have not been sent yet.
     pub(crate) fn waiting(&self) -> usize {
         self.changes.len()
     }
@@ -291,7 +291,7 @@ impl Store {
         std::mem::take(&mut self.must_list_pods)
     }
 
-    /// What there is to tell; `None` for nothing.
+    /// The update to send; `None` for nothing.
     pub(crate) fn news(&mut self) -> Option<SourceUpdate> {
         let faulty = std::mem::take(&mut self.faulty).into_iter().map(|key| {
             let place = (Kind::NetworkPolicy, key.to_string());
