@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
-/// Enforce Kubernetes NetworkPolicies for the pods of one node
+/// Enforce Kubernetes NetworkPolicies for the pods of one node with nftables
 #[derive(Parser, Debug)]
 #[command(
     name = "policy-agent", version, long_about = LONG_ABOUT, after_help = EXAMPLES,
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 }
 
 const LONG_ABOUT: &str = "\
-Enforce Kubernetes NetworkPolicies for the pods of one node, with nftables.
+Enforce Kubernetes NetworkPolicies for the pods of one node with nftables
 
 The agent owns the table `inet netpol`, and temporarily `inet netpol-guard` and `inet netpol-probe`. It changes the table in \
 transactions. The table stays in force when the agent stops, crashes or is upgraded; `policy-agent cleanup` removes it.";
