@@ -249,7 +249,7 @@ fn bad_starts_say_why_and_touch_nothing() {
     node.command("nft", &["add", "chain", "inet", "netpol", "somebody-elses"]);
     let before = table(&node);
     let error = run(&good, |_| {});
-    assert!(error.contains("did not make") && error.contains("nft delete table inet netpol"), "{error}");
+    assert!(error.contains("did not create") && error.contains("nft delete table inet netpol"), "{error}");
     assert_eq!(table(&node), before);
     node.command("nft", &["delete", "table", "inet", "netpol"]);
 

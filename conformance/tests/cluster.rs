@@ -486,7 +486,7 @@ fn the_command_line_answers_about_a_live_cluster() {
     // More pods than fit on a page are saved, and nothing that should stay where it is.
     let admin = cluster.plane.admin();
     let saved = netpol(&cluster, &admin, &["snapshot"]);
-    assert!(saved.status.success() && String::from_utf8_lossy(&saved.stderr).contains("no Secrets"), "{saved:?}");
+    assert!(saved.status.success() && String::from_utf8_lossy(&saved.stderr).contains("Secrets are not included"), "{saved:?}");
     let file = cluster.folder.path().join("cluster.yaml.gz");
     std::fs::write(&file, &saved.stdout).expect("writable");
     let text = String::from_utf8(policy_input::files::content(&file, 1 << 30).expect("gzip")).expect("UTF-8");

@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// The default log filter. Messages of the API client are left out, because the source logs the same errors with more context.
 pub(crate) const LOG: &str = "info,kube_client=off,kube_runtime=off";
 
-/// Enforce Kubernetes NetworkPolicies for the pods of one node
+/// Enforce Kubernetes NetworkPolicies for the pods of one node with nftables
 #[derive(Parser, Debug)]
 #[command(
     name = "policy-agent", version, long_about = LONG_ABOUT, after_help = EXAMPLES,
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 const LONG_ABOUT: &str = "\
-Enforce Kubernetes NetworkPolicies for the pods of one node, with nftables.
+Enforce Kubernetes NetworkPolicies for the pods of one node with nftables
 
 The agent owns the table `inet netpol`, and temporarily `inet netpol-guard` and `inet netpol-probe`. It changes the table in \
 transactions. The table stays in force when the agent stops, crashes or is upgraded; `policy-agent cleanup` removes it.";

@@ -61,7 +61,7 @@ impl Command {
 }
 
 const LONG_ABOUT: &str = "\
-Evaluate Kubernetes NetworkPolicies offline: what is allowed, what is denied, and why.
+Evaluate Kubernetes NetworkPolicies offline: what is allowed, what is denied, and why
 
 Reads manifests or cluster dumps (YAML or JSON; files, directories, standard input), or a live cluster (`-f cluster` or \
 `--context`). Reports the verdict that the API defines, the policies that isolate, the rule that allows, and what to change.";
