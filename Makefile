@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The demo needs neither the API client nor the command line, and no optimised code.
 DEMO := --locked --package conformance --package policy-agent --no-default-features --bin demo --bin policy-agent
 
-.PHONY: help build install demo demo-cluster image krew manifests docs test check bench fuzz-more
+.PHONY: help build install demo demo-cluster image krew manifests docs reference test check bench fuzz-more
 
 help: ##         | Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## | [|] ' '{printf "  make %-13s%7s  %s\n", $$1, $$2, $$3}'
@@ -45,6 +45,11 @@ docs: ##    10 s | Build the manual as a website and check its links (target/doc
 	@.ci/install python3 python3-venv
 	@"$$(.ci/tool mdbook)" build docs
 	@.ci/links
+
+reference: ## ~2 min | Write the pages of the manual that describe the commands (the tests compare them)
+	$(CARGO) run --quiet --locked --package policy-cli -- reference > $(TARGET)/reference.md
+	mv $(TARGET)/reference.md docs/src/reference/netpol.md
+	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test readme the_reference
 
 test: ## ~25 min | Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
 	@.ci/install

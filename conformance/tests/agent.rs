@@ -111,7 +111,7 @@ fn it_is_operated_as_documented() {
     agent.wait(|status| status["problems"].as_array().is_some_and(Vec::is_empty));
     agent.wait(|_| body(&table(&node)) != body(&before));
 
-    assert!(text(&agent.ask(&["status"])).contains("here:    6 pod addresses"), "{}", text(&agent.ask(&["status"])));
+    assert!(text(&agent.ask(&["status"])).contains("local:   6 pod addresses"), "{}", text(&agent.ask(&["status"])));
 
     // Kernel objects are explained.
     let chain = table(&node).lines().find_map(|l| l.trim().strip_prefix("chain in-")?.strip_suffix(" {").map(str::to_owned));
@@ -230,7 +230,7 @@ fn bad_starts_say_why_and_touch_nothing() {
 
     assert!(run(&["--manifests", &manifests], |_| {}).contains("--node"));
     assert!(run(&["--node", "n1"], |_| {}).contains("--manifests"));
-    assert!(run(&["--node", "n1", "--manifests", "/nowhere"], |_| {}).contains("`/nowhere` is no folder"));
+    assert!(run(&["--node", "n1", "--manifests", "/nowhere"], |_| {}).contains("`/nowhere` is not a directory"));
     assert!(run(&[&good[..], &["--log", "=="]].concat(), |_| {}).contains("log filter"));
     assert!(
         run(&["--node", "n1", "--manifests", "/"], |c| {
@@ -249,7 +249,7 @@ fn bad_starts_say_why_and_touch_nothing() {
     node.command("nft", &["add", "chain", "inet", "netpol", "somebody-elses"]);
     let before = table(&node);
     let error = run(&good, |_| {});
-    assert!(error.contains("did not make") && error.contains("nft delete table inet netpol"), "{error}");
+    assert!(error.contains("did not create") && error.contains("nft delete table inet netpol"), "{error}");
     assert_eq!(table(&node), before);
     node.command("nft", &["delete", "table", "inet", "netpol"]);
 
@@ -412,7 +412,7 @@ fn settings_come_from_the_environment_too() {
         command.env("NETPOL_NODE", "n1").env("NETPOL_MANIFESTS", "/nowhere").env(variable, value).args(flags);
         text(&node.run(move || command.output().expect("it runs")))
     };
-    assert!(run("NETPOL_LISTEN", "off", &[]).contains("`/nowhere` is no folder"));
+    assert!(run("NETPOL_LISTEN", "off", &[]).contains("`/nowhere` is not a directory"));
     assert!(run("NETPOL_APPLIER", "iptables", &[]).contains("iptables"));
-    assert!(run("NETPOL_MANIFESTS", "/a", &["--manifests", "/b"]).contains("`/b` is no folder"), "flags come first");
+    assert!(run("NETPOL_MANIFESTS", "/a", &["--manifests", "/b"]).contains("`/b` is not a directory"), "flags come first");
 }

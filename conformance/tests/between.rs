@@ -163,7 +163,7 @@ fn a_table_that_was_lost_is_restored_before_the_source_has_answered() {
         if !arguments.is_empty() {
             // Without protection, it is lost again, or emptied, while the source is silent.
             // The log is that of all agents of this node.
-            let restored = || agent.log().matches("are restored").count();
+            let restored = || agent.log().matches("restored the rules").count();
             for damage in ["ruleset", "table inet netpol"] {
                 let before = restored();
                 bench.node().command("nft", &[&["flush"], damage.split(' ').collect::<Vec<_>>().as_slice()].concat());

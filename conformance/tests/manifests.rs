@@ -139,7 +139,7 @@ fn what_disappears_opens_no_pod() {
     std::fs::rename(&manifests, &away).expect("the same folder");
     lab.keeps("the folder is moved away", &table);
     std::fs::create_dir(&manifests).expect("a folder");
-    lab.agent.wait(|status| status["problems"][0].as_str().is_some_and(|problem| problem.contains("no manifests any more")));
+    lab.agent.wait(|status| status["problems"][0].as_str().is_some_and(|problem| problem.contains("no longer has manifests")));
     lab.keeps("an empty folder is in its place", &table);
     std::fs::remove_dir(&manifests).expect("it is empty");
     std::fs::rename(&away, &manifests).expect("the same folder");

@@ -80,7 +80,7 @@ impl Cluster {
         runtime.install(agent.socket());
         agent.wait_for(PATIENCE, |status| status["is_in_sync"] == true);
         let node = Node { runtime, agent };
-        wait("the DaemonSet to be watched", &node, || !is_watched || node.agent.log().contains("watches its DaemonSet"));
+        wait("the DaemonSet to be watched", &node, || !is_watched || node.agent.log().contains("watching the DaemonSet"));
         assert!(node.is_chained());
         node
     }

@@ -4,7 +4,7 @@
 //! share: answers to the CNI plugin, tracked connections to judge, one question, and explanations of denied packets within a
 //! budget. Whatever floods the agent, the next round comes, and with it the next change.
 //!
-//! - `earlier`: the rules of an earlier agent, until the source has told everything.
+//! - `earlier`: the rules of an earlier agent, until the source has listed everything.
 //! - `queue`: what comes in, with a bound for each kind.
 //! - `plugins`: requests of the CNI plugin that wait for the kernel.
 //! - `published`: what is shown without asking the loop: heartbeat, readiness, names of groups.
@@ -54,7 +54,7 @@ const ERRORS_KEPT: usize = 10;
 const MOST_EVENTS: usize = 1024;
 /// How long a round takes events at the most: or as long as the last transaction took, so that neither starves the other.
 const DRAIN: Duration = Duration::from_millis(10);
-/// A question older than this has been given up by whoever asked.
+/// Clients no longer wait for the answer to a query older than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The time, as the loop sees it.
@@ -74,7 +74,7 @@ pub struct Parts {
     pub node: String,
     /// How transactions are put in force.
     pub applier: ApplierKind,
-    /// Addresses that an earlier agent was told of.
+    /// Addresses that were reported to an earlier agent.
     pub sandboxes: Sandboxes,
     /// The time.
     pub clock: Clock,
@@ -95,15 +95,15 @@ pub struct Agent {
     plugins: Plugins,
     explanations: Explanations,
     inbox: Inbox,
-    /// Sandboxes that an earlier agent was told of; `None` before they are read.
+    /// Sandboxes that were reported to an earlier agent; `None` before they are read.
     records: Option<Vec<Quarantine>>,
-    /// What is in force until the source has told everything.
+    /// What is in force until the source has listed everything.
     held: Option<Held>,
     /// Whether it must be looked whether that is still in force.
     must_hold: bool,
     /// When what is in force is saved next.
     save_at: Option<Instant>,
-    /// Whether the source has told everything once.
+    /// Whether the source has listed everything once.
     has_all: bool,
     is_in_force: bool,
     news_taken: u64,
@@ -161,7 +161,7 @@ impl Agent {
         }
     }
 
-    /// Runs until it is told to stop. `mailbox` is where the source's news goes.
+    /// Runs until it is stopped. `mailbox` receives the updates of the source.
     ///
     /// # Errors
     /// When the thread for the source cannot be started, or the records of sandboxes cannot be read.
@@ -254,7 +254,7 @@ impl Agent {
                     return false;
                 }
                 let what = generation.map_or("announcements of changes were lost".to_owned(), |g| format!("generation {g}"));
-                tracing::warn!(what, "another program changed the table; it is replaced");
+                tracing::warn!(what, "another program changed the table; replacing it");
                 self.must_hold = !self.has_all;
                 return true;
             }
@@ -268,7 +268,7 @@ impl Agent {
             Event::Chain(state) => {
                 self.unchained = state.err();
                 if let Some(trouble) = &self.unchained {
-                    tracing::warn!(%trouble, "pods start without being isolated first");
+                    tracing::warn!(%trouble, "pods start without isolation");
                 }
                 self.metrics.cni_unchained.set(i64::from(self.unchained.is_some()));
             }
@@ -302,7 +302,7 @@ impl Agent {
         let is_ready = self.is_in_force && self.enforcer.generation().is_some();
         let (reply, changes) = match task {
             Task::Add(sandbox) if !asker.is_there() => {
-                tracing::info!(attachment = %sandbox.attachment, "the CNI plugin has given up its ADD, which is dropped");
+                tracing::info!(attachment = %sandbox.attachment, "the CNI plugin no longer waits for the answer to its ADD; dropping it");
                 return false;
             }
             // Nothing is known yet, or nothing can be put in force: the runtime tries again.
@@ -353,7 +353,7 @@ impl Agent {
             // Reading back only finds out that something is wrong; what is right comes from the graph alone.
             self.must_hold |= !self.has_all;
             if self.is_in_force && !self.is_as_left() {
-                tracing::warn!("the table is not as it was left; it is replaced");
+                tracing::warn!("the table does not match the last transaction; replacing it");
                 self.enforcer.invalidate();
                 return true;
             }
@@ -404,9 +404,12 @@ impl Agent {
 
     fn done(&mut self, done: &Done, start: Instant) {
         if !self.is_in_force {
-            tracing::info!(steps = done.steps, elements = done.elements, "the first ruleset is in force");
+            tracing::info!(steps = done.steps, elements = done.elements, "first ruleset in force");
             if self.enforcer.local_addresses() == 0 {
-                tracing::warn!(node = self.node, "no pod of this node is known; is the name as in `spec.nodeName`?");
+                tracing::warn!(
+                    node = self.node,
+                    "no pod of this node is known; check that the name matches `spec.nodeName` of its pods"
+                );
             }
             // Readiness is seen at once.
             self.report_at = start;
@@ -456,10 +459,10 @@ impl Agent {
         match result {
             Ok(0) => {}
             Ok(unheld) => self.complain(format!(
-                "{unheld} connections that were cut can come back while their ends keep sending: there is no room to remember them"
+                "{unheld} terminated connections can resume while their ends keep sending: there is no space to block them"
             )),
             Err(error) => {
-                self.complain(format!("cannot keep connections cut: {error}"));
+                self.complain(format!("cannot block terminated connections: {error}"));
                 self.retry_at.get_or_insert((self.clock)() + RETRY);
             }
         }

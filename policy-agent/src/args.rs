@@ -7,13 +7,13 @@ use netpol_cni::protocol::SOCKET;
 use policy_agent::kernel::applier::ApplierKind;
 use serde::Deserialize;
 
-/// What is logged unless it is set. What the API client has to say, the source says with more sense.
+/// The default log filter. Messages of the API client are left out, because the source logs the same errors with more context.
 pub(crate) const LOG: &str = "info,kube_client=off,kube_runtime=off";
 
-/// Enforces Kubernetes NetworkPolicies for the pods of one node.
+/// Enforce Kubernetes NetworkPolicies for the pods of one node with nftables
 #[derive(Parser, Debug)]
 #[command(
-    name = "policy-agent", version, about, long_about = LONG_ABOUT, after_long_help = EXAMPLES,
+    name = "policy-agent", version, long_about = LONG_ABOUT, after_help = EXAMPLES,
     args_conflicts_with_subcommands = true, max_term_width = 100
 )]
 pub(crate) struct Args {
@@ -24,97 +24,100 @@ pub(crate) struct Args {
 }
 
 const LONG_ABOUT: &str = "\
-Enforces Kubernetes NetworkPolicies for the pods of one node, with nftables.
+Enforce Kubernetes NetworkPolicies for the pods of one node with nftables
 
-It owns the table `inet netpol`, and for a moment `inet netpol-guard` and `inet netpol-probe`. The table is changed in transactions; it stays in force when the agent \
-stops, crashes or is upgraded, and `policy-agent cleanup` removes it.";
+The agent owns the table `inet netpol`, and temporarily `inet netpol-guard` and `inet netpol-probe`. It changes the table in \
+transactions. The table stays in force when the agent stops, crashes or is upgraded; `policy-agent cleanup` removes it.";
 
 const EXAMPLES: &str = "\
 Examples:
-  policy-agent --node n1                             enforce what the API server of this pod says
-  policy-agent --node n1 --kubeconfig /etc/k8s.conf  the same, from outside of the cluster
-  policy-agent --node n1 --manifests /etc/netpol     enforce what these files say, and follow their changes
-  policy-agent status                                in sync or not, and why
+  policy-agent --node n1                             enforce the policies of the cluster of this pod
+  policy-agent --node n1 --kubeconfig /etc/k8s.conf  the same, from outside the cluster
+  policy-agent --node n1 --manifests /etc/netpol     enforce the manifests in a directory
+  policy-agent status                                whether the agent is in sync, and why not
   policy-agent explain-chain in-shop/web-k3j2h1g4f5d6
-  policy-agent cleanup                               remove the table: nothing is isolated any more
-  policy-agent install-cni                           isolate pods before their containers start, from now on
-  policy-agent uninstall-cni                         and no more
+  policy-agent cleanup                               remove the table: no pod is isolated any more
+  policy-agent install-cni                           isolate pods before their containers start
+  policy-agent uninstall-cni                         stop doing so
   policy-agent report                                write Events on policies that cannot be fully honoured
 
-Settings come from flags, else from the environment (NETPOL_NODE, NETPOL_MANIFESTS, …), else from the file of --config \
-(TOML, keys as the flags, with `_` for `-`), else from the defaults above.
+Precedence: flags, environment (NETPOL_NODE, NETPOL_MANIFESTS, …), the file of --config (TOML; the keys are the flags, with \
+`_` for `-`), defaults.
 
-Exit codes: 0 stopped as asked, 1 not in sync (status) or not found (explain-chain), 2 cannot start or bad usage.";
+Exit codes:
+  0  stopped by a signal; the command succeeded
+  1  not in sync (status); not found (explain-chain)
+  2  cannot start, or usage error";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Remove the table: nothing is isolated any more
+    /// Remove the table: no pod is isolated any more
     Cleanup {
-        /// How to talk to the kernel
+        /// How to change the rules in the kernel
         #[arg(long, value_enum, default_value_t = ApplierKind::Netlink)]
         applier: ApplierKind,
-        /// The socket of the agent; the last ruleset beside it is removed too
+        /// The socket of the agent; the saved ruleset in its directory is removed too
         #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
     },
-    /// Say whether the kernel holds what the objects say, and if not, why
+    /// Report whether the kernel holds the rules for the current objects, and if not, why
     Status {
         /// The socket of the agent
         #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
-    /// Copy the CNI plugin to the node, and put it into the chain that the container runtime runs for each pod
+    /// Copy the CNI plugin to the node, and add it to the chain that the container runtime runs for each pod
     ///
-    /// The first configuration of the folder is changed, in one step, and nothing in it but the plugin's entry. A
-    /// configuration of a single plugin stays as it is, and a list with both comes before it. Where there is none yet, the
-    /// running agent (`--cni-conf-dir`) chains the plugin as soon as there is one.
+    /// Edits the first configuration in the directory, atomically, and only the entry of the plugin. A configuration of a
+    /// single plugin is not changed; a list with both plugins takes precedence over it. If there is no configuration yet, the
+    /// running agent (`--cni-conf-dir`) adds the plugin when there is one.
     InstallCni {
         #[command(flatten)]
         place: CniArgs,
-        /// The folder in which the runtime looks for plugins
+        /// The directory in which the runtime looks for plugins
         #[arg(long, env = "NETPOL_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
         bin_dir: PathBuf,
-        /// The plugin's program [default: `netpol-cni` beside this program]
+        /// The executable of the plugin [default: `netpol-cni` in the directory of this program]
         #[arg(long, env = "NETPOL_CNI_PLUGIN", value_name = "PATH")]
         plugin: Option<PathBuf>,
         /// The socket of the agent
         #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
     },
-    /// Take the CNI plugin out of every chain of the node, so that pods start without an agent
+    /// Remove the CNI plugin from every chain of the node, so that pods start without an agent
     ///
-    /// The program stays where it is: runtimes call it once more for each pod that was made with it.
+    /// The executable stays: runtimes call it once more for each pod that was started with it.
     UninstallCni {
         #[command(flatten)]
         place: CniArgs,
-        /// Keep running afterwards, as a DaemonSet wants it
+        /// Keep running afterwards, as a DaemonSet requires
         #[arg(long)]
         stay: bool,
     },
     #[cfg(feature = "kubernetes")]
     /// Write Events on NetworkPolicies that cannot be fully honoured; one is enough for a cluster
     ///
-    /// Events say that a policy cannot be read as it is, selects hostNetwork pods only, or names a port that nobody has. It needs
-    /// no rights on a node.
+    /// Reports policies that are invalid, that select only hostNetwork pods, or that name a port which no pod has. Requires no
+    /// privileges on a node.
     Report {
-        /// How to reach the API server [default: the service account of the pod, or what KUBECONFIG says]
+        /// The kubeconfig of the API server [default: the service account of the pod, or KUBECONFIG]
         #[arg(long, env = "NETPOL_KUBECONFIG", value_name = "PATH")]
         kubeconfig: Option<PathBuf>,
-        /// The context in the kubeconfig [default: its current one]
+        /// The context in the kubeconfig [default: the current context]
         #[arg(long, env = "NETPOL_CONTEXT", value_name = "NAME")]
         context: Option<String>,
-        /// Who the Events say has written them
+        /// The reporting instance of the Events
         #[arg(long, env = "POD_NAME", value_name = "NAME")]
         instance: Option<String>,
         #[command(flatten)]
         logging: LoggingArgs,
     },
-    /// Say which pods and policies a chain or set of the table stands for
+    /// Show the pods and policies behind a chain or set of the table
     ExplainChain {
-        /// The name, as `nft list table inet netpol` shows it
+        /// The name, as in `nft list table inet netpol`
         name: String,
         /// The socket of the agent
         #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH", default_value = SOCKET)]
@@ -122,27 +125,27 @@ pub(crate) enum Command {
     },
 }
 
-/// What is logged, and how.
+/// Settings of the log.
 #[cfg(feature = "kubernetes")]
 #[derive(ClapArgs, Debug)]
 pub(crate) struct LoggingArgs {
-    /// Which messages are logged, as of the agent
+    /// Log filter, as `--log` of the agent
     #[arg(long, env = "NETPOL_LOG", value_name = "FILTER", default_value = LOG)]
     pub log: String,
-    /// How messages are logged
+    /// Log format
     #[arg(long, env = "NETPOL_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// Where the container runtime keeps its configuration.
+/// The configuration of the container runtime.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct CniArgs {
-    /// The folder of CNI configurations
+    /// The directory of CNI configurations
     #[arg(long, env = "NETPOL_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub conf_dir: PathBuf,
 }
 
-/// What the agent may be told. Every flag has a variable and a key in the file.
+/// The settings of the agent. Every flag has an environment variable and a key in the file.
 #[derive(ClapArgs, Deserialize, Debug, Clone, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
@@ -153,25 +156,25 @@ pub(crate) struct Settings {
     /// The node whose pods are enforced, as in `spec.nodeName`
     #[arg(long, env = "NETPOL_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// A folder of manifests to enforce, in place of an API server
+    /// A directory of manifests to enforce, instead of an API server
     #[arg(long, env = "NETPOL_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// How to reach the API server [default: the service account of the pod, or what KUBECONFIG says]
+    /// The kubeconfig of the API server [default: the service account of the pod, or KUBECONFIG]
     #[arg(long, env = "NETPOL_KUBECONFIG", value_name = "PATH", conflicts_with = "manifests")]
     pub kubeconfig: Option<PathBuf>,
-    /// The context in the kubeconfig [default: its current one]
+    /// The context in the kubeconfig [default: the current context]
     #[arg(long, env = "NETPOL_CONTEXT", value_name = "NAME", conflicts_with = "manifests")]
     pub context: Option<String>,
-    /// The folder of CNI configurations in which the plugin is kept chained, as `install-cni` does it [default: none]
+    /// The directory of CNI configurations in which the agent maintains the plugin, as `install-cni` does [default: none]
     #[arg(long, env = "NETPOL_CNI_CONF_DIR", value_name = "DIR")]
     pub cni_conf_dir: Option<PathBuf>,
-    /// The pod in which this agent runs; when its DaemonSet is deleted, the CNI plugin is taken out of the chain [default: none]
+    /// The pod in which this agent runs; when its DaemonSet is deleted, the agent removes the CNI plugin [default: none]
     #[arg(long, env = "NETPOL_POD", value_name = "NAMESPACE/NAME")]
     pub pod: Option<String>,
-    /// How to talk to the kernel [default: netlink]
+    /// How to change the rules in the kernel [default: netlink]
     #[arg(long, env = "NETPOL_APPLIER", value_enum)]
     pub applier: Option<ApplierKind>,
-    /// Whether others are kept from changing the table while the agent runs; needs the applier netlink and Linux 6.9
+    /// Whether other programs are prevented from changing the table while the agent runs; requires `--applier netlink` and Linux 6.9
     /// [default: on]
     #[arg(long, env = "NETPOL_PROTECT_TABLE", value_enum, value_name = "SWITCH")]
     pub protect_table: Option<Protection>,
@@ -181,25 +184,25 @@ pub(crate) struct Settings {
     /// Whether denied packets are sampled and explained in the log [default: sampled]
     #[arg(long, env = "NETPOL_DENY_LOG", value_enum, value_name = "MODE")]
     pub deny_log: Option<DenyLogging>,
-    /// Packets a second that are sampled for each direction of each group of pods [default: 5]
+    /// Sampled packets per second, for each direction of each group of pods [default: 5]
     #[arg(long, env = "NETPOL_DENY_LOG_RATE", value_name = "PACKETS")]
     pub deny_log_rate: Option<u32>,
-    /// Lines a second that are logged for all of them together [default: 20]
+    /// Explained packets in the log per second, in total [default: 20]
     #[arg(long, env = "NETPOL_DENY_LOG_LINES", value_name = "LINES")]
     pub deny_log_lines: Option<u32>,
     /// The NFLOG group for samples [default: 1717]
     #[arg(long, env = "NETPOL_DENY_LOG_GROUP", value_name = "GROUP")]
     pub deny_log_group: Option<u16>,
-    /// Where /metrics, /healthz and /readyz are served; `off` for nowhere [default: 127.0.0.1:9180]
+    /// The address for /metrics, /healthz and /readyz, or `off` [default: 127.0.0.1:9180]
     #[arg(long, env = "NETPOL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// The socket for `status` and `explain-chain`; `off` for none [default: /run/netpol/agent.sock]
+    /// The socket for the CNI plugin, `status` and `explain-chain`, or `off` [default: /run/netpol/agent.sock]
     #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Which messages are logged: error, warn, info, debug, or per module as in `info,policy_agent::agent=debug` [default: info]
+    /// Log filter: error, warn, info, debug, or by module, as in `info,policy_agent::agent=debug` [default: info]
     #[arg(long, env = "NETPOL_LOG", value_name = "FILTER")]
     pub log: Option<String>,
-    /// How messages are logged [default: text]
+    /// Log format [default: text]
     #[arg(long, env = "NETPOL_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
@@ -207,10 +210,10 @@ pub(crate) struct Settings {
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Protection {
-    /// Others cannot change the table, not even with `nft flush ruleset`
+    /// Other programs cannot change the table, not even with `nft flush ruleset`
     #[default]
     On,
-    /// Others can, and what they change is repaired
+    /// Other programs can change the table; their changes are repaired
     Off,
 }
 
@@ -220,16 +223,16 @@ pub(crate) enum OwnNode {
     /// Egress rules apply
     #[default]
     Enforce,
-    /// A pod always reaches its own node
+    /// A pod can always reach its own node
     Allow,
 }
 
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DenyLogging {
-    /// Nothing is sampled
+    /// No samples
     Off,
-    /// A few packets a second
+    /// A few packets per second
     #[default]
     Sampled,
 }
@@ -237,17 +240,17 @@ pub(crate) enum DenyLogging {
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LogFormat {
-    /// A line for people
+    /// Text
     #[default]
     Text,
-    /// A JSON object in each line
+    /// One JSON object per line
     Json,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Output {
-    /// For people
+    /// Text
     Text,
-    /// For machines
+    /// JSON
     Json,
 }

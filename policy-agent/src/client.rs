@@ -17,7 +17,7 @@ use crate::args::Output;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn question(socket: &Path, line: &str) -> Result<String> {
-    let hint = || format!("no agent answers at `{}`; is it running, and is this its socket (`--socket`)?", socket.display());
+    let hint = || format!("no agent answers on `{}`; check that it runs and that `--socket` is correct", socket.display());
     let mut stream = UnixStream::connect(socket).with_context(hint)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
@@ -29,13 +29,12 @@ fn question(socket: &Path, line: &str) -> Result<String> {
 /// An answer in JSON, and its text.
 fn json<T: DeserializeOwned>(socket: &Path, line: &str) -> Result<(T, String)> {
     let text = question(socket, line)?;
-    let answer = serde_json::from_str(&text).with_context(|| {
-        format!("the agent at `{}` does not answer `{line}`, but `{}`", socket.display(), visible(text.trim_end()))
-    })?;
+    let answer = serde_json::from_str(&text)
+        .with_context(|| format!("unexpected answer from the agent on `{}`: `{}`", socket.display(), visible(text.trim_end())))?;
     Ok((answer, text))
 }
 
-/// Prints, unless nobody reads any more.
+/// Prints, and ignores a closed pipe.
 fn print(text: &str) -> Result<()> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

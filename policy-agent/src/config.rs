@@ -52,7 +52,7 @@ pub(crate) struct Config {
 
 fn read(path: &Path) -> Result<Settings> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings in `{}`", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("cannot understand the settings in `{}`", path.display()))
+    toml::from_str(&text).with_context(|| format!("cannot parse the settings in `{}`", path.display()))
 }
 
 /// `[10.0.0.1]:9180` without the brackets, so that deployments need not know of which family a node's address is.
@@ -70,12 +70,12 @@ impl Config {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let flags = flags.clone();
         let Some(node) = flags.node.or(file.node) else {
-            bail!("which node is this? Give `--node NAME`, as in the pods' `spec.nodeName`");
+            bail!("missing `--node NAME`: the node name, as in `spec.nodeName` of its pods");
         };
         let is_cluster = flags.kubeconfig.is_some() || flags.context.is_some();
         let objects = match flags.manifests.or(file.manifests).filter(|_| !is_cluster) {
             Some(folder) if !folder.is_dir() => {
-                bail!("`{}` is no folder; `--manifests` names a folder of manifests", folder.display());
+                bail!("`{}` is not a directory; `--manifests` requires a directory of manifests", folder.display());
             }
             Some(folder) => Objects::Manifests(folder),
             #[cfg(not(feature = "kubernetes"))]
@@ -89,18 +89,20 @@ impl Config {
         let listen = flags.listen.or(file.listen).unwrap_or_else(|| LISTEN.to_owned());
         let listen = match listen.as_str() {
             OFF => None,
-            text => Some(bare(text).parse().with_context(|| format!("`{text}` is no address with a port, like {LISTEN}"))?),
+            text => {
+                Some(bare(text).parse().with_context(|| format!("`{text}` is not an address with a port, such as {LISTEN}"))?)
+            }
         };
         let socket = flags.socket.or(file.socket).unwrap_or_else(|| SOCKET.into());
         let chain = match flags.cni_conf_dir.or(file.cni_conf_dir) {
             Some(_) if socket == Path::new(OFF) => {
-                bail!("the CNI plugin asks the agent through its socket, so `--cni-conf-dir` cannot go with `--socket off`");
+                bail!("`--cni-conf-dir` cannot be used with `--socket off`: the CNI plugin connects to the socket");
             }
             configurations => configurations.map(|configurations| Chain { configurations, socket: socket.clone() }),
         };
         let pod = flags.pod.or(file.pod).map(|text| match text.split_once('/') {
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(ObjectKey::new(namespace, name)),
-            _ => bail!("`{text}` is no pod; `--pod` takes NAMESPACE/NAME"),
+            _ => bail!("`{text}` is not a pod; `--pod` requires NAMESPACE/NAME"),
         });
         let deny_log = DenyLog {
             group: flags.deny_log_group.or(file.deny_log_group).unwrap_or(DenyLog::DEFAULT.group),

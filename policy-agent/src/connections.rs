@@ -114,7 +114,7 @@ pub struct Tuple {
 }
 
 impl Tuple {
-    /// What the graph says of it.
+    /// Its verdict in the graph.
     #[must_use]
     pub fn verdict(&self, graph: &AllowGraph) -> Verdict {
         if self.is_translated { graph.verdict(&self.flow()) } else { graph.verdict_untranslated(&self.flow()) }
@@ -229,7 +229,7 @@ pub enum LookError {
     #[error("cannot delete an established connection: {0}")]
     Delete(#[source] io::Error),
     /// The kernel does not list what keeps connections cut.
-    #[error("cannot list what keeps connections cut: {0}")]
+    #[error("cannot list terminated connections: {0}")]
     Held(#[source] io::Error),
     /// The enforcement thread does not forget now what was cut at the addresses of an earlier owner.
     #[error("the rules are not in force")]

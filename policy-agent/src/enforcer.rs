@@ -4,7 +4,7 @@
 //! step, which is always right: the whole table is written again, and no packet passes meanwhile.
 //!
 //! - `apply`: the way of a transaction into the kernel.
-//! - `earlier`: what an earlier agent left in the kernel or on disk, until the sources have told everything.
+//! - `earlier`: the state of an earlier agent in the kernel or on disk, until the sources have listed everything.
 //! - `cut`: what the kernel remembers of connections that were cut.
 //! - `saved`: the last ruleset on disk, for an agent that finds the table gone.
 //! - `saving`: when what is in force is kept on disk.
@@ -41,7 +41,7 @@ pub enum Kind {
     Update,
     /// Everything, because nothing was in force yet.
     Start,
-    /// Everything, because somebody else changed the table.
+    /// Everything, because another program changed the table.
     Repair,
     /// Everything, because the kernel refused an update or did not answer.
     Recovery,
@@ -116,11 +116,11 @@ pub struct Enforcer {
     next_kind: Kind,
     /// To whom the addresses on this node belong.
     claims: cut::Claims,
-    /// Whether the table belongs to our applier: then nobody else can change it, whatever is announced.
+    /// Whether the table is owned by our applier: then no other program can change it, whatever is announced.
     is_owned: bool,
     /// Whether the guard is in the kernel, or may be.
     has_guard: bool,
-    /// Whether somebody changed what an earlier agent left.
+    /// Whether another program changed the table of an earlier agent.
     is_disturbed: bool,
     /// Whether an earlier agent's rules are in force, as it left or saved them.
     holds_earlier: bool,
@@ -182,7 +182,7 @@ impl Enforcer {
         &self.ruleset
     }
 
-    /// The generation of our last transaction, while nobody has changed the table since.
+    /// The generation of our last transaction, if the table has not been changed since.
     #[must_use]
     pub fn generation(&self) -> Option<u32> {
         self.generation
@@ -194,7 +194,7 @@ impl Enforcer {
         self.local_addresses
     }
 
-    /// What the kernel tells about itself.
+    /// Queries about the state of the kernel.
     pub fn kernel(&mut self) -> &mut dyn Kernel {
         self.kernel.as_mut()
     }
@@ -212,7 +212,7 @@ impl Enforcer {
         self.has_new_interfaces
     }
 
-    /// Takes what the CNI plugin was told about interfaces; in force after [`Enforcer::flush`].
+    /// Takes the interfaces that the CNI plugin reported; in force after [`Enforcer::flush`].
     pub fn hear_of_interfaces(&mut self, told: BTreeMap<InterfaceName, BTreeSet<IpAddr>>) {
         self.has_new_interfaces |= self.interfaces.hear(told);
     }
@@ -286,7 +286,7 @@ impl Enforcer {
             }
             Err(Failure::Touched) => self.replace(Kind::Repair, start).map(Some),
             Err(Failure::Refused(error)) => {
-                tracing::warn!(%error, "an update was refused; the whole table is replaced");
+                tracing::warn!(%error, "update refused; replacing the whole table");
                 self.replace(Kind::Recovery, start).map(Some)
             }
         }

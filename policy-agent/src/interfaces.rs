@@ -2,7 +2,7 @@
 //!
 //! A packet from such an interface must have an address of its pod as its source. So an interface is only taken for a pod's when nothing
 //! else can be behind it: it is one end of a pair, no bridge or other device has it as a part, and the node routes nothing through it
-//! but single addresses. Whose it is follows from those addresses, or from what the CNI plugin was told.
+//! but single addresses. Its pod follows from those addresses, or from the report of the CNI plugin.
 //!
 //! - `reader`: links and routes of this network namespace, and when they change.
 
@@ -42,7 +42,7 @@ pub struct Interface {
 #[derive(Default)]
 pub struct Interfaces {
     seen: Vec<Interface>,
-    /// What the CNI plugin was told: the addresses behind an interface.
+    /// The addresses behind an interface, as the CNI plugin reported them.
     told: BTreeMap<InterfaceName, BTreeSet<IpAddr>>,
     /// The interfaces that were pods' when they were last looked at, by number. One stays a pod's when its pod is gone from the
     /// API: it may still be running.
@@ -59,14 +59,14 @@ impl Interfaces {
         is_new
     }
 
-    /// Takes what the CNI plugin was told; whether that is news.
+    /// Takes a report of the CNI plugin; whether it changes anything.
     pub fn hear(&mut self, told: BTreeMap<InterfaceName, BTreeSet<IpAddr>>) -> bool {
         let is_new = self.told != told;
         self.told = told;
         is_new
     }
 
-    /// How many local pods have no interface of their own, as far as the last plan says.
+    /// The number of local pods without an interface of their own in the last plan.
     #[must_use]
     pub fn unchecked(&self) -> usize {
         self.unchecked
@@ -156,7 +156,7 @@ impl Watch {
             changes.wait_for_change(QUIET, LATEST);
             let start = Instant::now();
             if let Err(error) = self.look() {
-                tracing::warn!(%error, "links and routes cannot be read; which interfaces are pods' stays as it is known");
+                tracing::warn!(%error, "cannot read links and routes; keeping the known interfaces of pods");
             }
             std::thread::sleep(start.elapsed() * DUTY);
         }

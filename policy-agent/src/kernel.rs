@@ -1,4 +1,4 @@
-//! The kernel's table: putting transactions in force, and noticing when somebody else changes it.
+//! The kernel's table: applying transactions, and detecting changes by other programs.
 //!
 //! - `netlink`: the socket.
 //! - `applier`: the two ways to apply a transaction.
@@ -27,48 +27,48 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a packet that is in the middle of the rules on another CPU may take to leave them: much less.
 const PASSAGE: Duration = Duration::from_millis(50);
 
-/// What the kernel tells about itself. Nothing of it decides what the table should be.
+/// Queries about the state of the kernel. None of the answers decides what the table should be.
 pub trait Kernel: Send {
     /// The generation of the ruleset: it moves with every transaction of anybody.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn generation(&mut self) -> io::Result<u32>;
 
     /// Whether our table is there.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn is_present(&mut self) -> io::Result<bool>;
 
     /// Whether the guard is there.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn is_guard_present(&mut self) -> io::Result<bool>;
 
     /// Whether there are rules of ours in our table.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn has_rules(&mut self) -> io::Result<bool>;
 
     /// Whether there is something in our table of a kind that netpol does not make.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn has_strangers(&mut self) -> io::Result<bool>;
 
     /// The names of the chains in our table.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn chains(&mut self) -> io::Result<Vec<String>>;
 
     /// The names of the sets in our table, but for those that rules hold within.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     fn sets(&mut self) -> io::Result<Vec<String>>;
 
     /// Which generations after `from`, up to and with `to`, touched our table.

@@ -10,7 +10,7 @@
 //! - `kernel`: the table in the kernel, and the ways to change it.
 //! - `report`: Events on policies that cannot be fully honoured.
 //! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API shows these.
-//! - `small_file`: reading a small regular file, whatever stands in its place.
+//! - `small_file`: reading a small regular file, and nothing else in its place.
 //! - `source`: where objects come from.
 
 pub mod admin;

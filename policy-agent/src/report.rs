@@ -1,6 +1,6 @@
 //! Tells users what cannot be honoured, with Events on their NetworkPolicies. One for a cluster is enough.
 //!
-//! What is said once is not said again while it stays true, except after an hour, when Events are forgotten. New findings wait
+//! A notice is not repeated while it stays true, except after an hour, when Events are deleted. New findings wait
 //! until they have been true for a moment, and Events are written at a bounded rate; what has to wait is not lost.
 
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use crate::source::{Source, SourceUpdate, SyncState};
 const SETTLE: Duration = Duration::from_secs(10);
 /// All policies are looked at no more often than this, whatever changes.
 const APART: Duration = Duration::from_secs(10);
-/// API servers forget Events after an hour.
+/// API servers delete Events after an hour.
 const AGAIN: Duration = Duration::from_secs(3600);
 /// Events that may be written at once, and how long it takes until one more may.
 const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_secs(2);
 /// The longest note that the API takes.
 const LONGEST: usize = 1024;
-/// Who says it.
+/// The reporting controller.
 const CONTROLLER: &str = "netpol";
-/// How often there is a look at what is to be said.
+/// The interval of checks for due notices.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Something to be said about a policy.
+/// A notice about a policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
     /// The policy.
@@ -50,13 +50,13 @@ struct Known {
     said: Option<Instant>,
 }
 
-/// What there is to say.
+/// The notices, and when they are due.
 pub struct Findings {
     policies: BTreeMap<ObjectKey, Policy>,
     pods: BTreeMap<ObjectKey, Pod>,
     faulty: BTreeMap<ObjectKey, Vec<String>>,
     known: BTreeMap<(ObjectKey, &'static str), Known>,
-    /// What somebody said before this began, and when.
+    /// Notices of an earlier reporter, and when they were written.
     before: BTreeMap<(ObjectKey, String), (String, Instant)>,
     is_complete: bool,
     has_changed: bool,
@@ -83,12 +83,12 @@ impl Findings {
         }
     }
 
-    /// This was said before, by whoever reported until now.
+    /// An earlier reporter wrote this notice.
     pub fn remember(&mut self, policy: ObjectKey, reason: String, note: String, at: Instant) {
         self.before.insert((policy, reason), (note, at));
     }
 
-    /// Takes what a source tells.
+    /// Takes an update of a source.
     pub fn take(&mut self, news: SourceUpdate) {
         for change in news.changes {
             match change {
@@ -125,7 +125,7 @@ impl Findings {
         for (policy, faults) in &self.faulty {
             for fault in faults {
                 let fault = fault.strip_prefix(&format!("NetworkPolicy {policy}: ")).unwrap_or(fault);
-                add(policy, "InvalidPolicy", format!("{fault}; what cannot be read allows nothing"));
+                add(policy, "InvalidPolicy", format!("{fault}; entries that cannot be read allow nothing"));
             }
         }
         for policy in self.policies.values() {
@@ -138,7 +138,7 @@ impl Findings {
         notes
     }
 
-    /// What is to be said now.
+    /// The notices that are due.
     pub fn due(&mut self, now: Instant) -> Vec<Notice> {
         if !self.is_complete {
             return Vec::new();
@@ -182,7 +182,7 @@ impl Findings {
         }
     }
 
-    /// What was due could not be said; it is due again.
+    /// A due notice could not be written; it is due again.
     pub fn failed(&mut self, notice: &Notice) {
         if let Some(known) = self.known.get_mut(&(notice.policy.clone(), notice.reason)) {
             known.said = None;
@@ -201,19 +201,19 @@ fn shortened(note: &str) -> String {
     format!("{}…", note.get(..end).unwrap_or_default())
 }
 
-/// Writes Events until the source ends. `instance` is the name of whoever writes them.
+/// Writes Events until the source ends. `instance` is the reporting instance.
 pub async fn run(source: Box<dyn Source>, client: Client, instance: Option<String>) {
     let (tell, told) = channel();
     let reading =
         std::thread::Builder::new().name("source".to_owned()).spawn(move || source.run(&mut |news| tell.send(news).is_ok()));
     if let Err(error) = reading {
-        tracing::error!(%error, "cannot start to read");
+        tracing::error!(%error, "cannot start watching");
         return;
     }
     let recorder = Recorder::new(client.clone(), Controller { controller: CONTROLLER.to_owned(), instance });
     let mut findings = Findings::new(Instant::now());
     if let Err(error) = remember(&client, &mut findings).await {
-        tracing::warn!(%error, "cannot tell what was reported before; it may be said again");
+        tracing::warn!(%error, "cannot list earlier Events; findings may be reported again");
     }
     while hear(&told, &mut findings) {
         for notice in findings.due(Instant::now()) {
@@ -244,7 +244,7 @@ async fn remember(client: &Client, findings: &mut Findings) -> Result<(), kube::
     Ok(())
 }
 
-/// Takes what is told within a moment; false when nobody tells any more.
+/// Takes the updates of a short interval; false when the source has ended.
 fn hear(told: &Receiver<SourceUpdate>, findings: &mut Findings) -> bool {
     let deadline = Instant::now() + LOOK;
     loop {

@@ -48,7 +48,7 @@ use crate::args::{CniArgs, LogFormat, Protection, Settings};
 use crate::config::{Config, Objects};
 
 #[cfg(feature = "kubernetes")]
-const NO_CLUSTER: &str = "cannot tell how to reach an API server; run in a pod with a service account, give `--kubeconfig PATH`, or \
+const NO_CLUSTER: &str = "cannot find an API server; run in a pod with a service account, use `--kubeconfig PATH`, or \
     enforce manifests with `--manifests DIR`";
 
 /// Lines that wait for standard error at the most.
@@ -57,7 +57,7 @@ const LOG_LINES: usize = 8192;
 /// Logging that never waits: a thread writes to standard error, and lines that find no room are dropped and counted. What is left
 /// is written when the guard is dropped.
 fn start_logging(log: &str, format: LogFormat) -> Result<(ErrorCounter, WorkerGuard)> {
-    let filter = EnvFilter::try_new(log).with_context(|| format!("`{log}` is no log filter"))?;
+    let filter = EnvFilter::try_new(log).with_context(|| format!("`{log}` is not a log filter"))?;
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).thread_name("log").finish(std::io::stderr());
     let dropped = writer.error_counter();
@@ -103,7 +103,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         });
         // Enforcement does not depend on it.
         if let Err(error) = result {
-            tracing::warn!(%error, group = deny_log.group, "denied packets cannot be explained: no NFLOG");
+            tracing::warn!(%error, group = deny_log.group, "cannot explain denied packets: NFLOG is not available");
         }
     }
     let options = policy_ruleset::Options { own_node_egress: config.own_node_egress, deny_log: config.deny_log };
@@ -177,7 +177,7 @@ fn watch_interfaces(mailbox: Mailbox) -> Result<Watch> {
     Watch::start(see).context("cannot read the node's links and routes")
 }
 
-/// Waits until somebody wants this process to stop.
+/// Waits for a signal to stop.
 async fn stopped() {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else { return std::future::pending().await };
@@ -194,7 +194,7 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     // One of them waits for news.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let config = runtime.block_on(access.config()).context(NO_CLUSTER)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "reporting what cannot be honoured");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "reporting policies that cannot be fully honoured");
     // No pod is on a node without a name.
     let source = Box::new(Kubernetes::new(access, String::new()));
     let is_over = runtime.block_on(async {
@@ -250,7 +250,7 @@ fn keep_chained(kept: Kept, events: Mailbox) -> Result<()> {
         let mut last = None;
         kept.keep(|result| {
             if let Ok(Outcome::Written(path)) = &result {
-                tracing::info!(path = %path.display(), "the CNI plugin is chained");
+                tracing::info!(path = %path.display(), "added the CNI plugin to the chain");
             }
             let trouble = result.as_ref().err().map(ToString::to_string);
             let is_new = last.as_ref() != Some(&trouble);
@@ -264,14 +264,18 @@ fn keep_chained(kept: Kept, events: Mailbox) -> Result<()> {
 
 /// Installs the CNI plugin.
 pub(crate) fn install(place: &CniArgs, bin_dir: &Path, plugin: Option<&Path>, socket: &Path) -> Result<ExitCode> {
-    let own = std::env::current_exe().context("cannot tell where this program is; give `--plugin PATH`")?;
+    let own = std::env::current_exe().context("cannot find the path of this program; use `--plugin PATH`")?;
     let plugin = plugin.map_or_else(|| own.with_file_name(PLUGIN), Path::to_owned);
     let is_new = copy_plugin(&plugin, bin_dir)?;
-    println!("{} `{}`", if is_new { "copied the plugin to" } else { "the plugin is in" }, bin_dir.join(PLUGIN).display());
+    println!(
+        "{} `{}`",
+        if is_new { "copied the plugin to" } else { "the plugin is up to date in" },
+        bin_dir.join(PLUGIN).display()
+    );
     let chain = Chain { configurations: place.conf_dir.clone(), socket: socket.to_owned() };
     match chain.install() {
-        Ok(Outcome::Written(path)) => println!("chained the plugin in `{}`", path.display()),
-        Ok(Outcome::Unchanged) => println!("the plugin is chained already in `{}`", place.conf_dir.display()),
+        Ok(Outcome::Written(path)) => println!("added the plugin to `{}`", path.display()),
+        Ok(Outcome::Unchanged) => println!("the plugin is already in the chain in `{}`", place.conf_dir.display()),
         // Agents and network plugins start at the same time on a new node.
         Err(error @ InstallError::NoConfiguration(_)) => println!("{error}"),
         Err(error) => return Err(error.into()),
@@ -284,10 +288,10 @@ pub(crate) fn uninstall(place: &CniArgs, stay: bool) -> Result<ExitCode> {
     let chain = Chain { configurations: place.conf_dir.clone(), socket: SOCKET.into() };
     let changed = chain.uninstall()?;
     for path in &changed {
-        println!("took the plugin out of `{}`", path.display());
+        println!("removed the plugin from `{}`", path.display());
     }
     if changed.is_empty() {
-        println!("the plugin is in no chain of `{}`", place.conf_dir.display());
+        println!("no chain in `{}` has the plugin", place.conf_dir.display());
     }
     if stay {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -311,6 +315,6 @@ pub(crate) fn cleanup(applier: ApplierKind, socket: &Path) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     open_applier(applier, Protection::Off)?.apply(&Transaction::remove(), None)?;
-    println!("removed the table `inet {}`: nothing is isolated any more", policy_ruleset::TABLE);
+    println!("removed the table `inet {}`: no pod is isolated any more", policy_ruleset::TABLE);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
-//! Pods of this node between the moment they have addresses and the moment the API says so.
+//! Pods of this node between the moment they have addresses and the moment the API reports them.
 //!
-//! The CNI plugin tells of sandboxes. A sandbox of a pod that is known lends the pod its addresses, so that the pod's rules are in
+//! The CNI plugin reports sandboxes. The addresses of a sandbox of a known pod count as those of the pod, so that the pod's rules are in
 //! force before its status is posted. A sandbox of a pod that is not known is in quarantine (S3.11).
 //!
 //! - `records`: the files that keep sandboxes for the next agent.
@@ -22,7 +22,9 @@ use self::records::Records;
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
     /// A pod cannot have an address of its node.
-    #[error("`{0}` is an address of this node, so it cannot be the pod's; look at the address ranges of the network plugin")]
+    #[error(
+        "`{0}` is an address of this node, so it cannot be the address of the pod; check the address ranges of the network plugin"
+    )]
     NodeAddress(IpAddr),
     /// It is not known which addresses the node has.
     #[error("cannot list the addresses of this node: {0}")]
@@ -82,7 +84,7 @@ impl Sandboxes {
         Ok(all.iter().map(|attachment| self.quarantine(attachment)).collect())
     }
 
-    /// Takes changes of the source, and returns what the compiler should be told instead.
+    /// Takes changes of the source, and returns the changes for the compiler.
     pub fn take(&mut self, changes: Vec<Change>) -> Vec<Change> {
         let mut out = Vec::with_capacity(changes.len());
         for change in changes {
@@ -140,7 +142,7 @@ impl Sandboxes {
         pod
     }
 
-    /// The pod of a sandbox, when it is known. Successive pods of one name are told apart by their UIDs.
+    /// The pod of a sandbox, when it is known. UIDs distinguish successive pods of one name.
     fn owner(&self, sandbox: &Sandbox) -> Option<&Pod> {
         let name = sandbox.pod.as_ref()?;
         // Of a pod that cannot be read it is not known which policies select it (S2.25).

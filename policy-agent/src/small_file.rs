@@ -1,4 +1,4 @@
-//! Reading a small regular file, whatever stands in its place.
+//! Reading a small regular file, and nothing else in its place.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Where objects come from. What a source says is all that the rest of the agent knows of it.
+//! Where objects come from. The rest of the agent sees a source only through its updates.
 //!
 //! - `kubernetes`: the API.
 //! - `manifests`: a folder of files.
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use policy_core::diagnostic::Diagnostic;
 use policy_core::model::{Change, ObjectKey};
 
-/// What a source tells the agent.
+/// An update from a source to the agent.
 #[derive(Debug, Default)]
 pub struct SourceUpdate {
     /// What became different.
@@ -28,14 +28,14 @@ pub struct SourceUpdate {
     pub problems: ProblemsDelta,
     /// What is wrong with each policy of which that became different; nothing, when it was solved.
     pub faulty: BTreeMap<ObjectKey, Vec<String>>,
-    /// How much has been told, with this.
+    /// How much has been sent, including this.
     pub extent: SyncState,
 }
 
-/// How much of what there is has been told.
+/// How much of the existing objects has been sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum SyncState {
-    /// The source is still reading: what was told is not to be put in force.
+    /// The source is still reading: its objects are not applied yet.
     #[default]
     Listing,
     /// Everything that can be read. Objects may be missing of which nothing is known, and what is in force from an earlier run

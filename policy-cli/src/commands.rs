@@ -15,7 +15,7 @@ use crate::args::InputArgs;
 use crate::output::diagnostics::text;
 use crate::questions::evaluation::{self, Evaluation, Loaded};
 
-/// Everything read and compiled, after what was found has been printed; `None` if the input has errors.
+/// The input, compiled, after the findings have been printed; `None` if it has errors.
 fn evaluation(args: &InputArgs) -> Result<Option<Evaluation>> {
     Ok(reported(evaluation::load(args)?))
 }
@@ -25,7 +25,7 @@ fn objects(args: &InputArgs) -> Result<Option<Snapshot>> {
     Ok(reported(evaluation::snapshot(args)?))
 }
 
-/// Prints what was found: errors in full, and of warnings only how many there are, because the question is another one.
+/// Prints errors in full, and the number of warnings.
 fn reported<T>(loaded: Loaded<T>) -> Option<T> {
     let Loaded { value, report } = loaded;
     text::print_notes(&report.notes);
@@ -33,11 +33,11 @@ fn reported<T>(loaded: Loaded<T>) -> Option<T> {
     let warnings = report.objects.iter().filter(|found| !found.is_error()).count();
     if warnings > 0 {
         let plural = if warnings == 1 { "" } else { "s" };
-        text::print_notes(&[format!("{warnings} warning{plural} about the input; `netpol validate` shows them")]);
+        text::print_notes(&[format!("the input has {warnings} warning{plural}; run `netpol validate` to show them")]);
     }
     if value.is_none() {
         anstream::eprintln!(
-            "no answer is given from faulty input; `--keep-going` answers all the same, and what could not be read allows nothing"
+            "refusing to answer because the input has errors; use `--keep-going` to answer anyway, without the objects that cannot be read"
         );
     }
     text::print(&report.graph, &report.excerpts);

@@ -23,7 +23,7 @@ use crate::output::progress::progress;
 
 use excerpts::Excerpts;
 
-/// What the files said.
+/// The objects of all files, and the findings about them.
 pub(crate) struct Input {
     pub snapshot: Snapshot,
     pub excerpts: Excerpts,
@@ -37,7 +37,7 @@ pub(crate) struct Input {
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
 pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut files = Vec::new();
-    // What is named may be a pipe; what merely lies in a folder is not waited for.
+    // A named path can be a pipe; a pipe that is merely in a directory is not read.
     let mut in_folders = BTreeSet::new();
     for path in &args.paths {
         if path == Path::new("-") || path == Path::new(LIVE) {
@@ -50,7 +50,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
             files.push(path.clone());
         } else {
             bail!(
-                "`{}` does not exist; name a file, a folder, or `-` for standard input, or `cluster` for the live one",
+                "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
                 path.display()
             );
         }
@@ -70,7 +70,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         if file == Path::new(LIVE) {
             let live = cluster::read(&args.cluster)?;
             notes.extend(live.notes());
-            // What a cluster holds was accepted by its API server, perhaps long ago.
+            // The API server accepted the objects of a cluster, possibly under older rules.
             loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
             namespace = Some(live.namespace);
             continue;
@@ -96,10 +96,10 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
 
 fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {
     let diagnostic = Diagnostic::new(&UNREADABLE_FILE, format!("cannot read the file: {error}")).in_file(file, None);
-    if error.kind() == ErrorKind::FileTooLarge { diagnostic.help("`--max-size` raises the limit") } else { diagnostic }
+    if error.kind() == ErrorKind::FileTooLarge { diagnostic.help("use `--max-size` to raise the limit") } else { diagnostic }
 }
 
-/// What comes from a live cluster stands in no file; its name says where it is.
+/// Objects of a live cluster have no file and no line.
 fn forget_lines(snapshot: &mut Snapshot) {
     let is_live = |file: &str| file == cluster::PLACE;
     for policy in snapshot.policies.values_mut() {

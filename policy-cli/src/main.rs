@@ -1,7 +1,7 @@
 //! `netpol`: answers questions about Kubernetes NetworkPolicies from manifests, or about a live cluster.
 //!
-//! Every answer comes from `policy-core`; this binary finds files, names things and prints. Exit codes: 0 allowed or valid,
-//! 1 denied or only partly allowed, 2 bad usage or bad input.
+//! Every answer comes from `policy-core`; this binary finds files, resolves names and prints. Exit codes: 0 allowed or valid,
+//! 1 denied or only partly allowed, 2 usage error or invalid input.
 
 mod args;
 mod commands;
@@ -17,14 +17,14 @@ use clap::{CommandFactory, Parser};
 use args::{Args, Command};
 use commands::{can, list, reach, render, snapshot, validate, who};
 
-/// What a command says to the shell.
+/// The outcome of a command, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
-    /// Allowed, or nothing to complain about.
+    /// Allowed, or no error.
     Yes,
     /// Denied, or only partly allowed.
     No,
-    /// The input is wrong; what is wrong has been printed.
+    /// The input is invalid; the errors have been printed.
     BadInput,
 }
 
@@ -53,10 +53,16 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
             output::raw(&script)?;
             Ok(Outcome::Yes)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            output::man::man_pages(&Args::command(), &mut page)?;
-            output::raw(&page)?;
+        Command::Man { out: None } => {
+            output::raw(&output::man::main_page(Args::command())?)?;
+            Ok(Outcome::Yes)
+        }
+        Command::Man { out: Some(directory) } => {
+            output::man::write_all(Args::command(), directory)?;
+            Ok(Outcome::Yes)
+        }
+        Command::Reference => {
+            output::raw(output::reference::page(Args::command()).as_bytes())?;
             Ok(Outcome::Yes)
         }
     }
@@ -68,7 +74,7 @@ fn main() -> ExitCode {
     let args = Args::parse().resolved(is_kubectl);
     match run(&args) {
         Ok(outcome) => outcome.into(),
-        // The reader has seen enough (`netpol list | head`).
+        // The reader closed the pipe (`netpol list | head`).
         Err(error) if output::is_broken_pipe(&error) => ExitCode::from(0),
         Err(error) => {
             let red = output::RED;

@@ -2,14 +2,16 @@
 //!
 //! - `answer`: an answer as text.
 //! - `diagnostics`: findings about the input, with the lines that they are about.
-//! - `man`: the manual page.
+//! - `man`: the manual pages.
 //! - `progress`: a bar for what takes longer than a second.
+//! - `reference`: the commands as a page of the manual.
 //! - `rows`: lists of connections, in every format.
 
 pub(crate) mod answer;
 pub(crate) mod diagnostics;
 pub(crate) mod man;
 pub(crate) mod progress;
+pub(crate) mod reference;
 pub(crate) mod rows;
 
 use std::io::Write;
@@ -25,7 +27,7 @@ pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 
-/// Prints text with its colours, which are dropped unless standard output is a terminal that wants them.
+/// Prints text with its colours, which are removed unless standard output is a terminal that supports them.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -55,7 +57,7 @@ pub(crate) fn cidr_texts(addresses: &AddressSet) -> Vec<String> {
     addresses.to_cidrs().iter().map(ToString::to_string).collect()
 }
 
-/// Whether the reader of standard output has gone.
+/// Whether standard output is a closed pipe.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_pipe = |e: &(dyn std::error::Error + 'static)| {
         let io = e.downcast_ref::<std::io::Error>().map(std::io::Error::kind);

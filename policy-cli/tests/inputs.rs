@@ -341,7 +341,7 @@ fn names_that_do_not_exist_are_bad_input() {
         ("default/web", "shop/db", "did you mean `shop/web`?"),
         ("shpo/web", "shop/db", "did you mean `shop/web`?"),
         ("shop/sts/web", "shop/db", "there is no StatefulSet `web`"),
-        ("shop/foo/web", "shop/db", "no kind of workload"),
+        ("shop/foo/web", "shop/db", "not a workload kind"),
         ("node/n7", "shop/db", "there is no node `n7`"),
         ("a/b/c/d", "shop/db", "expected ns/name"),
     ] {
@@ -383,7 +383,7 @@ fn families_that_differ_are_a_partial_answer() {
     );
     let output = piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", "-o", "json"], input.as_bytes());
     assert_eq!((output.status.code(), &json(&output)["verdict"]), (Some(1), &Value::from("partial")));
-    assert!(json(&output)["caveats"].to_string().contains("over IPv4 TCP 80 is allowed, over IPv6 none"));
+    assert!(json(&output)["caveats"].to_string().contains("TCP 80 is allowed over IPv4, none over IPv6"));
     for (from, to, code) in [("10.0.0.1", "10.0.0.2", 0), ("fd00::1", "fd00::2", 1)] {
         assert_eq!(piped(&["can", "-f", "-", from, to, "-p", "80"], input.as_bytes()).status.code(), Some(code));
     }
@@ -421,28 +421,26 @@ fn colours_are_for_terminals() {
 }
 
 #[test]
-fn help_completions_and_manual_are_there() {
-    for command in ["can", "list", "who", "reach", "validate", "completions", "man"] {
-        let output = netpol().args([command, "--help"]).output().expect("netpol runs");
-        assert!(output.status.success() && text(&output).contains("Example"), "{command} --help has no example");
-    }
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(netpol().args(["completions", shell]).output().expect("netpol runs").stdout.len() > 500);
-    }
-    let manual = netpol().arg("man").output().expect("netpol runs");
-    assert!(text(&manual).contains(".TH netpol") && text(&manual).contains("netpol\\-can"));
-    assert_eq!(netpol().arg("cna").output().expect("netpol runs").status.code(), Some(2));
+fn sections_of_the_semantics_are_shown_with_v_and_in_json() {
+    let deny = format!("{POLICY}spec: {{podSelector: {{}}}}\n");
+    let input = format!("{deny}{}{}", pod("x", "a", "a", "10.0.0.1"), pod("x", "b", "b", "10.0.0.2"));
+    let ask = |more: &str| piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", more], input.as_bytes());
+    assert!(!text(&ask("--keep-going")).contains("S3."), "{}", text(&ask("--keep-going")));
+    assert!(text(&ask("-v")).contains("no rule allows it (S3.3)"), "{}", text(&ask("-v")));
+    let answer = json(&ask("-ojson"));
+    assert_eq!((&answer["ingress"]["section"], &answer["egress"]["section"]), (&Value::from("S3.3"), &Value::from("S3.1")));
+    assert_eq!(answer["ingress"]["section_link"], "conformance/SEMANTICS.md#S3.3");
 }
 
 #[test]
-fn nothing_to_read_is_said() {
+fn nothing_to_read_is_reported() {
     let missing = netpol().args(["validate", "-f", "/nonexistent/path"]).output().expect("netpol runs");
     assert_eq!(missing.status.code(), Some(2));
     assert!(text(&missing).contains("does not exist"));
     let folder = tempfile::tempdir().expect("a folder");
     let empty = netpol().args(["can", "a", "b", "-f"]).arg(folder.path() as &Path).output().expect("netpol runs");
     assert_eq!(empty.status.code(), Some(2));
-    assert!(text(&empty).contains("no pods and no workloads at all"), "{}", text(&empty));
+    assert!(text(&empty).contains("no pods and no workloads"), "{}", text(&empty));
 }
 
 #[test]
@@ -532,12 +530,12 @@ fn replicas_of_a_workload_are_other_pods() {
 }
 
 #[test]
-fn verbose_names_the_policies_that_have_no_say() {
+fn verbose_names_the_policies_that_do_not_apply() {
     let deny = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: webb}}}}}}\n");
     let input = format!("{deny}{}{}", pod("x", "a", "client", "10.0.0.1"), pod("x", "b", "webs", "10.0.0.2"));
     let output = piped(&["can", "-f", "-", "x/a", "x/b", "-p", "80", "-v"], input.as_bytes());
     assert_eq!(output.status.code(), Some(0));
-    let expected = "x/np: does not select it: wants pod label `app=webb`, x/b has `app=webs` (is `webb` a slip of the pen?)";
+    let expected = "x/np: does not select it: requires pod label `app=webb`, but x/b has `app=webs` (did you mean `webs`?)";
     assert!(text(&output).contains(expected), "{}", text(&output));
 }
 
@@ -550,28 +548,28 @@ fn nearest_misses_name_the_edit() {
         (
             "{from: [{podSelector: {matchLabels: {app: webs}}}]}",
             "x/web",
-            "write `web` for `webs` as `app` in the `podSelector` of from[0]",
+            "change `app: webs` to `app: web` in from[0].podSelector",
         ),
         (
             "{from: [{podSelector: {matchLabels: {app: api}}}]}",
             "x/web",
-            "let the `podSelector` of from[0] accept `app=web` (or give x/web the label `app=api`)",
+            "match `app=web` in from[0].podSelector (or set the label `app=api` on x/web)",
         ),
-        ("{from: [{podSelector: {matchLabels: {tier: front}}}]}", "x/web", "give x/web the label `tier=front`"),
+        ("{from: [{podSelector: {matchLabels: {tier: front}}}]}", "x/web", "add the label `tier=front` to x/web"),
         (
             "{from: [{podSelector: {matchLabels: {app: web}}}]}",
             "other/web",
-            "add a peer with the `podSelector` of from[0] and `namespaceSelector` kubernetes.io/metadata.name=other",
+            "add a peer with the `podSelector` of from[0] and the `namespaceSelector` `kubernetes.io/metadata.name: other`",
         ),
-        ("{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}", "203.0.113.9", "add `ipBlock` 203.0.113.9/32 to `from`"),
-        ("{ports: [{port: postgres}]}", "x/web", "give the destination's container port the name `postgres`"),
+        ("{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}", "203.0.113.9", "add the `ipBlock` 203.0.113.9/32 to `from`"),
+        ("{ports: [{port: postgres}]}", "x/web", "name the container port of the destination `postgres`"),
     ] {
-        // A slip needs four letters to be told from another word.
+        // A typo is recognised in words of at least four letters.
         let (rule, pods) = match rule.contains("webs") {
             true => (rule.replace("webs", "frontends"), pods.replace("app: web", "app: frontend")),
             false => (rule.to_owned(), pods.clone()),
         };
-        let expected = expected.replace("`web` for `webs`", "`frontend` for `frontends`");
+        let expected = expected.replace("`app: webs` to `app: web`", "`app: frontends` to `app: frontend`");
         let input = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{rule}]}}\n{pods}");
         let answer = json(&piped(&["can", "-f", "-", from, "x/db", "-p", "5432", "-o", "json"], input.as_bytes()));
         let edit = answer["ingress"]["nearest_miss"]["edit"].as_str().unwrap_or_default();
@@ -580,7 +578,7 @@ fn nearest_misses_name_the_edit() {
     }
     let input = format!("{POLICY}spec: {{podSelector: {{matchLabels: {{app: db}}}}}}\n{pods}");
     let answer = json(&piped(&["can", "-f", "-", "x/web", "x/db", "-p", "5432", "-o", "json"], input.as_bytes()));
-    assert_eq!(answer["ingress"]["nearest_miss"]["edit"], "add a rule to `ingress` with `from` x/web and `ports` TCP 5432");
+    assert_eq!(answer["ingress"]["nearest_miss"]["edit"], "add a rule to `ingress` with x/web in `from` and TCP 5432 in `ports`");
 }
 
 #[test]
@@ -644,10 +642,10 @@ fn rulesets_are_the_same_whatever_the_order_of_the_input() {
         assert!(rendered.contains(expected), "{expected} is not in\n{rendered}");
     }
 
-    // Whoever mistypes the node is told which there are, and whoever gives faulty input gets no ruleset.
+    // A mistyped node is reported with the nodes of the input, and invalid input gives no ruleset.
     let unknown = piped(&["render", "--node", "n2", "-f", "-"], orders[0].as_bytes());
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown).contains("no node `n2`") && text(&unknown).contains("nodes are n1"), "{}", text(&unknown));
+    assert!(text(&unknown).contains("no node `n2`") && text(&unknown).contains("the nodes are n1"), "{}", text(&unknown));
     let faulty = piped(&["render", "--node", "n1", "-f", "-"], orders[0].replace("port: 80", "port: 0").as_bytes());
     assert_eq!((faulty.status.code(), faulty.stdout.len()), (Some(2), 0));
 }

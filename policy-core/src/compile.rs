@@ -1,7 +1,7 @@
 //! Keeps an [`AllowGraph`] true to a stream of changes.
 //!
 //! [`Compiler::apply`] brings objects, groups and terms up to date and marks what depends on them; [`Compiler::flush`]
-//! decides again what was marked, and says what became different. Compiling from scratch is applying everything and flushing
+//! decides again what was marked, and returns what changed. Compiling from scratch is applying everything and flushing
 //! once, so there is no second path.
 //!
 //! - `namespaces`: namespaces, and which namespace selectors match them.

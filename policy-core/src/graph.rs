@@ -77,7 +77,7 @@ pub struct AllowGraph {
     pub(crate) quarantine: BTreeMap<String, Vec<IpAddr>>,
 }
 
-/// Whether egress rules apply to traffic from a pod to its own node. Kubernetes says both (S2.13).
+/// Whether egress rules apply to traffic from a pod to its own node. The Kubernetes documentation is ambiguous (S2.13).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OwnNodeEgress {
     /// They apply: the node is an address like any other.
@@ -102,11 +102,11 @@ impl fmt::Display for TooLarge {
         match self {
             Self::Pod => write!(
                 f,
-                "the policies of the pod make more than {MOST_PEERS} pairs of ports and peers, their selectors and blocks included; use port \
+                "the policies of the pod have more than {MOST_PEERS} pairs of ports and peers, including selectors and blocks; use port \
                  ranges that do not overlap, or fewer rules"
             ),
             Self::Node => f.write_str(
-                "the policies of the node's pods make too many pairs of ports and peers, and those of this namespace most of them; use fewer \
+                "the policies of the pods on this node have too many pairs of ports and peers, and this namespace has the most; use fewer \
                  rules, or the same policies for more pods",
             ),
         }
@@ -173,7 +173,7 @@ impl AllowGraph {
         template.map(|template| self.labels.key(template.labels).to_labels(&self.strings)).unwrap_or_default()
     }
 
-    /// The addresses of a pod; none when it stands for pods to come.
+    /// The addresses of a pod; none if it represents pods that do not exist yet.
     #[must_use]
     pub fn pod_addresses(&self, pod: PodId) -> &[IpAddr] {
         &self.pods.get(pod).addresses

@@ -2,7 +2,7 @@
 //!
 //! [`AllowGraph::node_plan`] gathers the pods in scope with their decisions, and what those decisions refer to. The pod addresses
 //! of peers are not in the plan: they change all the time, so [`AllowGraph::members`] and [`AllowGraph::named_members`] list
-//! them, and a `GraphDelta` says how they change.
+//! them, and a `GraphDelta` describes their changes.
 
 mod interface;
 
@@ -43,7 +43,7 @@ pub struct NodePlan {
     pub named: BTreeMap<NamedAtom, NamedPlan>,
 }
 
-/// Pods that the policies of their namespace do not tell apart. The graph may tell them apart as peers of others, which is
+/// Pods that the policies of their namespace do not distinguish. The graph may distinguish them as peers of others, which is
 /// nothing to this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPlan {

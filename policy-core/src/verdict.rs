@@ -2,9 +2,10 @@
 //! means there, is answered by [`graph`](crate::graph).
 //!
 //! - `judge`: one flow, and all ports of a pair (S3.15).
-//! - `explain`: the same for people: which policies isolate, which rule allows, why the others do not.
+//! - `explain`: the same with reasons: which policies isolate, which rule allows, why the others do not.
 //! - `miss`: the smallest edit that would allow what is denied.
 //! - `question`: what a rule means for a question.
+//! - `reason`: a reason in words.
 //! - `reference`: policies, rules and requirements as explanations name them.
 //! - `matrix`: every connection between workloads, and with the address space outside.
 //! - `connections`: the matrix as a petgraph, for paths.
@@ -15,6 +16,7 @@ mod judge;
 mod matrix;
 mod miss;
 mod question;
+mod reason;
 mod reference;
 
 pub use connections::Connections;
@@ -22,4 +24,5 @@ pub use explain::{RuleExplanation, SideExplanation};
 pub use judge::{Cause, Flow, Verdict};
 pub use matrix::{ConnectivityMatrix, ExternalPorts, PairPorts, WorkloadPods};
 pub use miss::NearMiss;
+pub use reason::Reason;
 pub use reference::{PolicyRef, RuleRef};

@@ -2,7 +2,7 @@
 //!
 //! - [`Access`]: from a kubeconfig, or the service account of a pod.
 //! - [`kinds`]: one table of the kinds that are read, with the fields that decide.
-//! - [`FieldMask`]: keeping parts of objects while they are parsed.
+//! - [`FieldMask`]: reading only the needed fields of JSON.
 //! - [`read`]: everything that an answer needs, once.
 //! - [`watch`]: what decides, and what changes about it.
 //! - [`health`]: how current what was watched is.
@@ -19,7 +19,7 @@ pub mod watch;
 pub use access::{Access, AccessError};
 pub use field_mask::{FieldMask, Parser, Purpose};
 
-/// An error with its causes, each said once: kube's errors repeat some of theirs, and leave others to be asked for.
+/// An error with its causes, each once: errors of kube repeat some of their causes, and leave out others.
 #[must_use]
 pub fn full_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

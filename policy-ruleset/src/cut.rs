@@ -47,7 +47,7 @@ pub fn sets() -> [(String, SetKind); 4] {
     [a, b, c, d]
 }
 
-/// Source, destination and protocol of what an element stands for; `None` if it does not stand for what was cut.
+/// Source, destination and protocol of an element; `None` if it is not a terminated connection.
 #[must_use]
 pub fn ends(element: &Element) -> Option<(IpAddr, IpAddr, u8)> {
     match element {
@@ -58,7 +58,7 @@ pub fn ends(element: &Element) -> Option<(IpAddr, IpAddr, u8)> {
     }
 }
 
-/// What stands for all conversations of a protocol between the ends of this one.
+/// The element for all conversations of a protocol between the ends of this one.
 #[must_use]
 pub fn pair(element: &Element) -> Option<Element> {
     ends(element).map(|(source, destination, protocol)| Element::CutPair(source, destination, protocol))

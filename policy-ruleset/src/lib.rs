@@ -7,14 +7,14 @@
 //! - [`rule`]: what rules are made of.
 //! - `render`: the layout, destination → port → source.
 //! - `identity`: what sets and chains stand for, as bytes.
-//! - `names`: names that say what they stand for, and stay the same.
+//! - `names`: names that describe their contents, and are stable.
 //! - `port_peers`: the elements of a set that serves many pairs of ports and peers.
 //! - `transaction`: what to change, in an order that the kernel accepts.
 //! - `cut`: what keeps connections cut.
 //!
 //! Three printers write the same rules, and nothing that they write is read back:
 //!
-//! - `text`: in nft's language, for people.
+//! - `text`: in the language of nft, for `nft -f` and readers.
 //! - `json`: for `nft -j -f -`, through the objects of the `nftables` crate.
 //! - `netlink`: for the kernel, as batches of netlink messages. It is behind the feature of that name.
 
@@ -41,5 +41,5 @@ pub use transaction::{Op, Transaction};
 /// The one table that netpol owns (S6.2).
 pub const TABLE: &str = "netpol";
 
-/// A chain that every ruleset of netpol has, and that nobody else would make: it tells our table from somebody else's.
+/// A chain that every ruleset of netpol has, and no other program would create: it identifies our table.
 pub const MARKER: &str = "first-packets";

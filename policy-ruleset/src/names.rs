@@ -1,4 +1,4 @@
-//! Names that say what they stand for, and stay the same as long as it does.
+//! Names that describe their contents, and stay the same as long as these do.
 //!
 //! `in-shop/web-k3j2h1g4f5d6` is the chain for ingress to the pods of namespace `shop` whose app label is `web`; the hash covers
 //! the namespace, the labels that its policies select pods by, and the named ports (see [`crate::identity`]). `p-…-4` holds addresses of pods, `c-…-4` address
@@ -13,7 +13,7 @@ use policy_core::plan::GroupPlan;
 /// Letters of a hash: 60 bits.
 const SHORT: usize = 12;
 
-/// Labels that usually say what a pod is, best first.
+/// Labels that usually identify the application of a pod, best first.
 const APP_LABELS: [&str; 4] = ["app.kubernetes.io/name", "app", "k8s-app", "name"];
 
 /// Hashes, each in the length in which it is the only one: short, and longer where two short ones would be equal.

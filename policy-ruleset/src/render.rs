@@ -51,7 +51,7 @@ pub struct DenyLog {
 }
 
 impl DenyLog {
-    /// What the agent does unless it is told otherwise.
+    /// The defaults of the agent.
     pub const DEFAULT: Self = Self { group: 1717, rate: 5 };
     /// Bytes of a denied packet that user space sees: headers, and nothing of what follows them.
     pub const SNAPLEN: u32 = 128;
@@ -121,7 +121,7 @@ impl Names {
     }
 }
 
-/// The ruleset of a node. Sets of pods hold no elements but say where these come from; [`Ruleset::filled`] puts them in.
+/// The ruleset of a node. Sets of pods hold no elements, but name their source; [`Ruleset::filled`] puts them in.
 ///
 /// Equal plans give equal rulesets. Cost: proportional to the plan, with up to 64 elements for a peer.
 #[must_use]

@@ -19,11 +19,11 @@ pub struct Ruleset {
     pub sets: BTreeMap<String, Set>,
     /// Chains with their rules.
     pub chains: BTreeMap<String, Chain>,
-    /// What each of them stands for.
+    /// The description of each of them.
     pub descriptions: BTreeMap<String, Description>,
 }
 
-/// What a set or a chain stands for, for people.
+/// The description of a set or a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
     /// In words.
@@ -46,7 +46,7 @@ pub struct GroupDescription {
 }
 
 impl Description {
-    /// Something that stands for no pod in particular.
+    /// A description without pods.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), group: None }
     }

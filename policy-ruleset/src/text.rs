@@ -1,4 +1,4 @@
-//! Rulesets in nft's own language, for people and for `nft -f`.
+//! Rulesets in the language of nft, for readers and for `nft -f`.
 
 use std::fmt::{Display, Write};
 
@@ -15,7 +15,7 @@ use crate::ruleset::{Contents, Element, Hook, Ruleset, Set, SetKind};
 const NEXT_LINE: &str = ",\n\t\t\t     ";
 
 impl Ruleset {
-    /// The table in nft's language, with a line above each set and chain that says what it stands for. Loading it with
+    /// The table in nft's language, with a line above each set and chain that describes it. Loading it with
     /// `nft -f` replaces the table.
     ///
     /// Sets whose elements were not [filled](Ruleset::filled) in are written without elements.

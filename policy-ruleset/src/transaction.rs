@@ -15,7 +15,7 @@ use crate::ruleset::{Chain, Contents, Element, Hook, Ruleset, Set, SetKind};
 pub enum Op {
     /// Makes the table, or leaves it as it is.
     AddTable,
-    /// Takes a table that is there, ours or nobody's, with everything in it.
+    /// Takes over an existing table without another owner, with everything in it.
     KeepTable,
     /// Removes the table with everything in it.
     DeleteTable,

@@ -144,7 +144,7 @@ fn binary_of(terminal: &Terminal<'_>) -> std::path::PathBuf {
 fn main() -> ExitCode {
     if !nix::unistd::geteuid().is_root() {
         eprintln!(
-            "the demo makes network namespaces and changes nftables inside of them, so it needs root: sudo make demo-cluster"
+            "the demo creates network namespaces and changes nftables inside them, so it requires root: sudo make demo-cluster"
         );
         return ExitCode::from(2);
     }
@@ -219,7 +219,7 @@ fn main() -> ExitCode {
     while web.run(is_open) {
         assert!(applied.elapsed() < Duration::from_secs(10), "the policies are not enforced");
     }
-    println!("  shop/web cannot reach shop/db any more, {} ms after kubectl returned\n", applied.elapsed().as_millis());
+    println!("  shop/web can no longer reach shop/db, {} ms after kubectl returned\n", applied.elapsed().as_millis());
     for agent in &agents {
         agent.wait(|status| status["objects"]["policies"] == shop::read("policies.yaml").matches("kind: NetworkPolicy").count());
     }
@@ -235,13 +235,16 @@ fn main() -> ExitCode {
     late["spec"]["containers"][0]["image"] = json!("shop");
     let running = start(&api, &mut runtimes[0], &late);
     assert!(!running.sandbox.namespace.run(is_open), "a pod was open when it started");
-    println!("  shop/web-1 was made on {}, and its first connection to shop/db was denied\n", NODES[0].0);
+    println!("  shop/web-1 started on {}, and its first connection to shop/db was denied\n", NODES[0].0);
     assert!(terminal.kubectl("delete -f policies.yaml"));
     let deleted = Instant::now();
     while !web.run(is_open) {
         assert!(deleted.elapsed() < Duration::from_secs(10), "the policies are still enforced");
     }
-    println!("  without policies everything is open again, {} ms after kubectl returned", deleted.elapsed().as_millis());
+    println!(
+        "  without policies, all connections are allowed again, {} ms after kubectl returned",
+        deleted.elapsed().as_millis()
+    );
 
     if std::env::var_os("WAIT").is_some() {
         let id = agents[0].id();
@@ -252,10 +255,10 @@ fn main() -> ExitCode {
             plane.programs().display(),
             folder.path().display()
         );
-        println!("  kubectl get networkpolicies -A; kubectl netpol list; nft list table inet netpol    # as on {}", NODES[0].0);
+        println!("  kubectl get networkpolicies -A; kubectl netpol list; nft list table inet netpol    # on {}", NODES[0].0);
         // At the end of standard input there is nobody to wait for.
         let _ = std::io::stdin().read_line(&mut String::new());
     }
-    println!("\nEverything is cleaned up.");
+    println!("\nThe network namespaces are removed.");
     ExitCode::from(u8::from(differences > 0))
 }

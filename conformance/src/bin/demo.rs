@@ -120,7 +120,7 @@ fn measure(network: &mut Network, view: &View, round: &mut u16) -> truth::Truth 
 
 fn main() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("the demo makes network namespaces and changes nftables inside of them, so it needs root: sudo make demo");
+        eprintln!("the demo creates network namespaces and changes nftables inside them, so it requires root: sudo make demo");
         std::process::exit(2);
     }
     if !lab::is_available(&["ip", "bridge", "nft", "conntrack"]) {
@@ -150,12 +150,12 @@ fn main() {
         println!("  {name}: agent in sync, {}", table.trim_start_matches("table:").trim());
     }
 
-    println!("\n{}\n", paint("2. Who reaches what: measured with real packets", "1"));
+    println!("\n{}\n", paint("2. Connections, measured with real packets", "1"));
     let mut round = 0;
     let truth = measure(&mut network, &seen, &mut round);
     let mut differences = show(&seen, &truth);
 
-    println!("{}\n", paint("3. The nightly report cannot reach the database. The agent says why:", "1"));
+    println!("{}\n", paint("3. The nightly report cannot reach the database. The log of the agent explains why:", "1"));
     let (report, db) = (seen.ends["shop/report"][0], seen.ends["shop/db"][0]);
     let server = network.at(db).expect("placed").run(move || TcpListener::bind((db, 5432)).expect("a free port"));
     let try_once = |patience: Duration| {
@@ -178,7 +178,7 @@ fn main() {
     };
     println!("  {}\n", line.split_once("denied ").map_or(line.as_str(), |(_, rest)| rest).replace("\" ", "\"\n  "));
 
-    println!("{}\n", paint("4. The policy is mended while everything runs", "1"));
+    println!("{}\n", paint("4. The policy is fixed live", "1"));
     let policies = read("policies.yaml");
     let mended = policies.replace("app: reports", "app: report");
     assert_ne!(policies, mended, "the example has the mistake that is mended here");
@@ -197,7 +197,7 @@ fn main() {
     let truth = measure(&mut network, &seen, &mut round);
     differences += show(&seen, &truth);
 
-    println!("{}\n", paint("5. What the kernel of a node holds for the database: nft list table inet netpol", "1"));
+    println!("{}\n", paint("5. The rules for the database on its node: nft list table inet netpol", "1"));
     let node = seen.snapshot.pods.iter().find(|(key, _)| key.name == "db-0").map(|(_, pod)| pod.placement.clone());
     let Some(policy_core::model::Placement::Node(node)) = node else { panic!("the database runs somewhere") };
     let listing = network.node(&node).command("nft", &["list", "table", "inet", "netpol"]);
@@ -214,6 +214,6 @@ fn main() {
         let _ = std::io::stdin().read_line(&mut String::new());
     }
     drop(agents);
-    println!("Everything is cleaned up.");
+    println!("The network namespaces are removed.");
     std::process::exit(i32::from(differences > 0));
 }

@@ -228,6 +228,6 @@ fn a_list_that_the_api_server_never_ends_holds_up_no_start() {
     cluster.agent = start(node, &cluster.config, cluster.folder.path(), &[]);
     cluster.agent.wait_for(3 * PATIENCE, |status| status["is_in_sync"] == true && status["objects"]["pods"].as_u64() >= Some(8));
     let said = cluster.end_of_log();
-    assert!(said.contains("does not end a list by watching"), "{said}");
+    assert!(said.contains("does not complete a streaming list"), "{said}");
     cluster.works("e", "after a list that never ended");
 }

@@ -18,10 +18,10 @@ pub enum AskError {
     #[error("the agent at {} does not answer in time", .0.display())]
     Timeout(PathBuf),
     /// The thread that asks ended without a result.
-    #[error("the agent at {} cannot be asked", .0.display())]
+    #[error("cannot reach the agent at {}", .0.display())]
     Aborted(PathBuf),
     /// No agent has the socket.
-    #[error("no agent listens at {}: {source}", .socket.display())]
+    #[error("no agent listens on {}: {source}", .socket.display())]
     Connect {
         /// The socket.
         socket: PathBuf,
@@ -43,7 +43,7 @@ pub enum AskError {
     #[error("the agent at {} closed the connection without an answer", .0.display())]
     Closed(PathBuf),
     /// The answer has another form than [`Answer`].
-    #[error("the agent at {} gives no answer of version {VERSION}: {source}", .socket.display())]
+    #[error("the answer of the agent at {} is not of version {VERSION}: {source}", .socket.display())]
     Decode {
         /// The socket.
         socket: PathBuf,
@@ -51,7 +51,7 @@ pub enum AskError {
         source: serde_json::Error,
     },
     /// The answer is of another version.
-    #[error("the agent at {} answers in version {version}, and this plugin asks in version {VERSION}", .socket.display())]
+    #[error("the agent at {} uses version {version}, but this plugin uses version {VERSION}", .socket.display())]
     Version {
         /// The socket.
         socket: PathBuf,

@@ -12,10 +12,7 @@ fn main() -> ExitCode {
     let environment: plugin::Environment =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     if !environment.contains_key("CNI_COMMAND") {
-        eprintln!(
-            "netpol-cni {} is a CNI plugin: a container runtime runs it, as a configuration says",
-            env!("CARGO_PKG_VERSION")
-        );
+        eprintln!("netpol-cni {} is a CNI plugin; container runtimes start it as configured", env!("CARGO_PKG_VERSION"));
     }
     let mut input = String::new();
     if let Err(error) = std::io::stdin().take(LONGEST).read_to_string(&mut input) {

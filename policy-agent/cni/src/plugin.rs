@@ -18,7 +18,7 @@ use crate::protocol::{Answer, Attachment, Invalid, PodAddresses, PodName, SOCKET
 
 /// Versions of the specification, oldest first.
 pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-/// CHECK looks this many times before it says that rules are missing.
+/// CHECK looks this many times before it reports that rules are missing.
 const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// The agent must have answered in this time, however often it is asked. Runtimes give a chain of plugins minutes.
@@ -29,7 +29,7 @@ pub type Environment = BTreeMap<String, String>;
 /// Asks the agent at a socket, and waits until a deadline.
 pub type Ask<'a> = &'a dyn Fn(&Path, Task, Instant) -> Result<Answer, AskError>;
 
-/// What the plugin says, and how it ends.
+/// The output and the exit code of the plugin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// For standard output.
@@ -100,7 +100,7 @@ pub fn run(environment: &Environment, input: &str, ask: Ask<'_>) -> Outcome {
     let asked_version = configuration.as_ref().ok().and_then(|c| c.cni_version.clone());
     let result = match configuration {
         Ok(configuration) => dispatch(environment, &configuration, ask),
-        Err(error) => Err(failure(code::UNDECODABLE, "the configuration on standard input cannot be read", error.to_string())),
+        Err(error) => Err(failure(code::UNDECODABLE, "cannot read the configuration on standard input", error.to_string())),
     };
     match result {
         Ok(output) => Outcome { output, is_good: true },
@@ -145,7 +145,7 @@ fn dispatch(environment: &Environment, configuration: &Configuration<'_>, ask: A
             check(&attachment(environment)?, ask)
         }
         "STATUS" => {
-            let refused = |why: AskError| failure(code::NOT_AVAILABLE, "pods cannot be isolated at the moment", why.to_string());
+            let refused = |why: AskError| failure(code::NOT_AVAILABLE, "pods cannot be isolated now", why.to_string());
             let answer = ask(Task::Status).map_err(refused)?;
             done(answer)
         }
@@ -156,7 +156,7 @@ fn dispatch(environment: &Environment, configuration: &Configuration<'_>, ask: A
             // What has no valid name was never added, so nothing is to be kept for it.
             let keep = listed.iter().filter_map(|a| Attachment::new(a.container.as_str(), a.ifname.as_str()).ok());
             let answer = ask(Task::Gc(keep.collect()));
-            done(answer.map_err(|why| failure(code::TRY_AGAIN, "the agent cannot be asked", why.to_string()))?)
+            done(answer.map_err(|why| failure(code::TRY_AGAIN, "cannot reach the agent", why.to_string()))?)
         }
         other => Err(failure(code::BAD_ENVIRONMENT, "CNI_COMMAND is not one of ADD, DEL, CHECK, GC, STATUS, VERSION", other)),
     }
@@ -192,7 +192,7 @@ fn add(environment: &Environment, configuration: &Configuration<'_>, ask: AskAge
     let attachment = attachment(environment)?;
     variable(environment, "CNI_NETNS")?;
     let Some(previous) = configuration.previous else {
-        let details = "this plugin is chained: it must come after one that gives the pod its addresses";
+        let details = "this plugin must be chained after a plugin that assigns addresses";
         return Err(failure(code::INVALID_CONFIGURATION, "the configuration has no `prevResult`", details));
     };
     let (addresses, host_interface) = (addresses(previous)?, host_interface(previous));
@@ -204,8 +204,8 @@ fn add(environment: &Environment, configuration: &Configuration<'_>, ask: AskAge
 
 /// The addresses of the pod's own interfaces. A pod whose addresses are not known cannot be isolated, so there must be one.
 fn addresses(previous: &RawValue) -> Result<PodAddresses, Failure> {
-    let unreadable = |details: String| failure(code::UNDECODABLE, "`prevResult` cannot be read", details);
-    let unusable = |details: String| failure(code::INVALID_CONFIGURATION, "`prevResult` cannot be used", details);
+    let unreadable = |details: String| failure(code::UNDECODABLE, "cannot read `prevResult`", details);
+    let unusable = |details: String| failure(code::INVALID_CONFIGURATION, "cannot use `prevResult`", details);
     // serde reads a list as an object, too.
     if !previous.get().starts_with('{') {
         return Err(unreadable("expected an object".to_owned()));

@@ -17,7 +17,7 @@ pub use valid::{Attachment, Invalid, PodAddresses};
 pub const VERSION: u32 = 2;
 /// The version before, which the agent still answers.
 const BEFORE: u32 = 1;
-/// Where the agent listens, unless the configuration says otherwise.
+/// The default socket of the agent.
 pub const SOCKET: &str = "/run/netpol/agent.sock";
 /// The longest question and answer, in bytes.
 pub const LONGEST: u64 = 1 << 20;
@@ -43,7 +43,7 @@ struct AnyRequest<'a> {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// A sandbox is there: answer when its addresses are closed, or as open as policies say.
+    /// A sandbox was added: answer when its addresses are in quarantine, or its rules are in force.
     Add(Sandbox),
     /// A sandbox is gone.
     Del(Attachment),
@@ -60,7 +60,7 @@ pub enum Task {
 pub struct Sandbox {
     /// Its name for the runtime.
     pub attachment: Attachment,
-    /// The pod, when the runtime says which.
+    /// The pod, if the runtime names it.
     pub pod: Option<PodName>,
     /// The addresses that plugins before this one gave it.
     pub addresses: PodAddresses,
@@ -81,7 +81,7 @@ pub struct PodName {
     pub uid: Option<String>,
 }
 
-/// An answer. It says in every case what came of the question: an object without `result` is no answer.
+/// An answer. It always states the result: an object without `result` is not an answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// [`VERSION`] of the agent.
@@ -149,13 +149,12 @@ impl Answer {
 }
 
 /// Answers the line of a plugin, in its version. The agent acts only on what can be read whole: names and addresses have been
-/// checked when `act` gets them, whoever sent the line.
+/// checked when `act` gets them, for every sender.
 ///
 /// # Errors
 /// When the answer cannot be written as JSON.
 pub fn serve(line: &str, act: impl FnOnce(Task) -> Answer) -> serde_json::Result<String> {
-    let unreadable =
-        |error: serde_json::Error| Answer::refused(code::UNDECODABLE, format!("the question cannot be read: {error}"));
+    let unreadable = |error: serde_json::Error| Answer::refused(code::UNDECODABLE, format!("cannot read the request: {error}"));
     let request: AnyRequest<'_> = match serde_json::from_str(line) {
         Ok(request) => request,
         Err(error) => return unreadable(error).line(VERSION),
@@ -165,7 +164,7 @@ pub fn serve(line: &str, act: impl FnOnce(Task) -> Answer) -> serde_json::Result
         // The plugin is about to be replaced, or this agent is.
         other => Answer::refused(
             code::TRY_AGAIN,
-            format!("found a question of version {other}; this agent answers versions {BEFORE} and {VERSION}"),
+            format!("unsupported request version {other}; this agent supports versions {BEFORE} and {VERSION}"),
         ),
     };
     answer.line(request.version)

@@ -2,7 +2,7 @@
 //!
 //! Answers come from the registry and from what the loop shows, so no request reaches the loop. One thread with a low priority
 //! serves all of them, one request a connection, within bounds of time, size, connections and rate; the node's own probes have
-//! connections of their own, so that nobody else can keep the kubelet from its answer.
+//! connections of their own, so that other clients cannot block the kubelet.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -165,7 +165,7 @@ impl Server {
 
     fn answer(&self, method: &Method, path: &str) -> (StatusCode, Bytes) {
         if method != Method::GET && method != Method::HEAD {
-            return (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"only GET and HEAD are served\n"));
+            return (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"only GET and HEAD are supported\n"));
         }
         match path {
             "/metrics" => (StatusCode::OK, self.metrics()),
@@ -174,14 +174,14 @@ impl Server {
                 if silence < SILENCE {
                     return (StatusCode::OK, Bytes::from_static(b"ok\n"));
                 }
-                let text = format!("the enforcement thread has not finished a round for {} s\n", silence.as_secs());
+                let text = format!("the enforcement thread has not completed a round for {} s\n", silence.as_secs());
                 (StatusCode::SERVICE_UNAVAILABLE, text.into())
             }
             "/readyz" => match self.published.readiness() {
                 Ok(ready) => (StatusCode::OK, format!("{ready}\n").into()),
                 Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n").into()),
             },
-            _ => (StatusCode::NOT_FOUND, Bytes::from_static(b"there are /metrics, /healthz and /readyz\n")),
+            _ => (StatusCode::NOT_FOUND, Bytes::from_static(b"not found; use /metrics, /healthz or /readyz\n")),
         }
     }
 
@@ -219,7 +219,7 @@ impl Server {
                 Err(error) => {
                     let text = error.to_string();
                     if last_error.as_ref() != Some(&text) {
-                        tracing::warn!(error = text, "metrics and probes cannot be served");
+                        tracing::warn!(error = text, "cannot serve metrics and probes");
                         last_error = Some(text);
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -260,12 +260,12 @@ pub fn start(address: SocketAddr, published: Arc<Published>, metrics: Metrics) -
     });
     std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         if let Err(error) = rustix::process::nice(NICE) {
-            tracing::debug!(%error, "the thread for HTTP keeps its priority");
+            tracing::debug!(%error, "cannot lower the priority of the HTTP thread");
         }
         runtime.block_on(async move {
             match TcpListener::from_std(listener) {
                 Ok(listener) => server.accept(listener).await,
-                Err(error) => tracing::error!(%error, "metrics and probes cannot be served"),
+                Err(error) => tracing::error!(%error, "cannot serve metrics and probes"),
             }
         });
     })?;

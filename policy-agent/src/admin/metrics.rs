@@ -1,4 +1,4 @@
-//! What Prometheus sees. Names end in their unit; the table in docs/src/reference/metrics.md is tested against this list.
+//! Metrics for Prometheus. Names end in their unit; the table in docs/src/reference/metrics.md is tested against this list.
 
 use std::time::Duration;
 
@@ -44,13 +44,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics that say zero.
+    /// Metrics, all zero.
     ///
     /// # Errors
-    /// When a name is not one that Prometheus takes, or is there twice.
+    /// If a name is invalid in Prometheus, or registered twice.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new_custom(Some("netpol".to_owned()), None)?;
-        let build = GaugeVec::new(Opts::new("build_info", "Always 1; the label says which version runs"), &["version"])?;
+        let build = GaugeVec::new(Opts::new("build_info", "Always 1; the label is the version that runs"), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         registry.register(Box::new(build))?;
         let histogram = |name: &str, help: &str| -> prometheus::Result<Histogram> {
@@ -75,48 +75,57 @@ impl Metrics {
         };
         let objects = IntGaugeVec::new(Opts::new("objects", "Objects that the agent holds, by kind"), &["kind"])?;
         registry.register(Box::new(objects.clone()))?;
-        let sandboxes = IntGaugeVec::new(Opts::new("sandboxes", "Sandboxes that the CNI plugin told of, by state"), &["state"])?;
+        let sandboxes = IntGaugeVec::new(Opts::new("sandboxes", "Sandboxes that the CNI plugin reported, by state"), &["state"])?;
         registry.register(Box::new(sandboxes.clone()))?;
         let source_stale = GaugeVec::new(
             Opts::new(
                 "source_stale_seconds",
-                "Since when nothing was heard of a kind of objects that should have been; 0 while all is well",
+                "Seconds since a stale watch of a kind of objects last received data; 0 if it is current",
             ),
             &["kind"],
         )?;
         registry.register(Box::new(source_stale.clone()))?;
-        let last_success = Gauge::new("last_success_timestamp_seconds", "When the table was last known to be right")?;
+        let last_success = Gauge::new("last_success_timestamp_seconds", "When the table was last known to be correct")?;
         registry.register(Box::new(last_success.clone()))?;
         Ok(Self {
             change_to_kernel: histogram(
                 "change_to_kernel_seconds",
-                "From a change that reaches the agent to the kernel's acknowledgement",
+                "Time from the arrival of a change to the acknowledgement of the kernel",
             )?,
-            compile: histogram("compile_seconds", "Compiling and rendering changes")?,
+            compile: histogram("compile_seconds", "Time to compile and render changes")?,
             transactions: counters("transactions_total", "Transactions by kind and outcome", &["kind", "outcome"])?,
             elements_changed: counter("set_elements_changed_total", "Set elements added and deleted")?,
-            drift_repairs: counter("drift_repairs_total", "Times that the table was replaced because somebody else changed it")?,
-            connections_cut: counter("connections_cut_total", "Established connections deleted because they lost their verdict")?,
+            drift_repairs: counter("drift_repairs_total", "Replacements of the table after another program changed it")?,
+            connections_cut: counter(
+                "connections_cut_total",
+                "Established connections that were terminated because policies no longer allow them",
+            )?,
             connections_cut_coarsely: counter(
                 "connections_cut_coarsely_total",
-                "Connections that are kept cut together with all others of their addresses and protocol, for lack of room",
+                "Terminated connections that are blocked together with all others of their addresses and protocol, for lack of space",
             )?,
             connections_not_held: counter(
                 "connections_not_held_total",
-                "Connections without an opening, as of UDP, that may come back after they were cut, for lack of room",
+                "Terminated connections without a handshake, such as UDP, that may resume, for lack of space",
             )?,
-            cut_seconds: histogram("cut_seconds", "Judging established connections after a change")?,
+            cut_seconds: histogram("cut_seconds", "Time to check established connections after a change")?,
             denied_packets: counters(
                 "denied_packets_total",
                 "Packets denied, by direction and group of pods, as counted by the kernel",
                 &["direction", "group"],
             )?,
             deny_log_lines: counter("deny_log_lines_total", "Denied packets that were explained in the log")?,
-            deny_log_lost: counter("deny_log_lost_total", "Samples of denied packets that were dropped, because too many came")?,
-            log_lines_dropped: counter("log_lines_dropped_total", "Lines that the log could not take in time")?,
+            deny_log_lost: counter(
+                "deny_log_lost_total",
+                "Samples of denied packets that were dropped because there were too many",
+            )?,
+            log_lines_dropped: counter(
+                "log_lines_dropped_total",
+                "Log lines that were dropped because the log was not read in time",
+            )?,
             http_refused: counter(
                 "http_refused_total",
-                "Connections to the HTTP port that were closed, because too many were open",
+                "Connections to the HTTP port that were closed because too many were open",
             )?,
             sets: gauge("sets", "Named sets in the table")?,
             set_elements: gauge("set_elements", "Elements in the named sets, as counted by the kernel (Linux 6.16; else 0)")?,
@@ -127,11 +136,14 @@ impl Metrics {
                 "Groups of pods and directions that get no traffic, because the policies of the pod or of its node are too large to be compiled",
             )?,
             objects,
-            in_sync: gauge("in_sync", "1 while the kernel holds what the objects say, as far as the agent knows; else 0")?,
-            source_problems: gauge("source_problems", "Objects or files that are wrong at the moment")?,
+            in_sync: gauge(
+                "in_sync",
+                "1 if the kernel holds the rules for the current objects, as far as the agent has observed; else 0",
+            )?,
+            source_problems: gauge("source_problems", "Objects or files that are invalid now")?,
             cni_unchained: gauge(
                 "cni_unchained",
-                "1 while the CNI plugin should be in the node's chain, and is not, so that pods start open; else 0",
+                "1 if the CNI plugin is configured but missing from the CNI chain of the node, so that pods start open; else 0",
             )?,
             sandboxes,
             source_stale,
@@ -140,7 +152,7 @@ impl Metrics {
         })
     }
 
-    /// The text that Prometheus reads, those of the process included.
+    /// The metrics in the text format of Prometheus, including those of the process.
     ///
     /// # Errors
     /// When a metric cannot be written.

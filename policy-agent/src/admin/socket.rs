@@ -68,7 +68,7 @@ fn accept(listener: &UnixListener, events: &Mailbox, interfaces: &Watch) {
             Err(error) => {
                 let text = error.to_string();
                 if last_error.as_ref() != Some(&text) {
-                    tracing::error!(error = text, "questions at the socket cannot be answered");
+                    tracing::error!(error = text, "cannot answer requests on the socket");
                     last_error = Some(text);
                 }
                 std::thread::sleep(PAUSE);
@@ -118,13 +118,13 @@ fn answer_plugin(line: &str, stream: &Arc<UnixStream>, events: &Mailbox, interfa
         if matches!(task, Task::Add(_))
             && let Err(error) = interfaces.look()
         {
-            return Answer::refused(code::TRY_AGAIN, format!("links and routes cannot be read: {error}"));
+            return Answer::refused(code::TRY_AGAIN, format!("cannot read links and routes: {error}"));
         }
         let (answer, answered) = channel();
         if let Err(error) = events.send(Event::Sandbox(task, asker(stream, answer))) {
             return Answer::refused(code::TRY_AGAIN, error.to_string());
         }
-        let late = |_| Answer::refused(code::TRY_AGAIN, "the agent's loop does not answer");
+        let late = |_| Answer::refused(code::TRY_AGAIN, "the agent does not answer in time");
         answered.recv_timeout(LOOP_PATIENCE).unwrap_or_else(late)
     });
     Ok(answer?)

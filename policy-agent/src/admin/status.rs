@@ -1,4 +1,4 @@
-//! How the agent is.
+//! Status report.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ pub struct Status {
     pub applier: String,
     /// Where objects come from.
     pub source: String,
-    /// Whether the kernel holds what the objects say, as far as the agent knows.
+    /// Whether the kernel holds the rules for the current objects, as far as the agent has observed.
     pub is_in_sync: bool,
     /// Why it does not.
     pub why_not: Option<String>,
@@ -28,9 +28,9 @@ pub struct Status {
     pub held: Option<String>,
     /// The kernel's generation after the last transaction.
     pub generation: Option<u32>,
-    /// How often the source had news.
+    /// Updates received from the source.
     pub news_taken: u64,
-    /// How many of these are in force, with all before them.
+    /// How many of these updates are in force.
     pub news_in_force: u64,
     /// Seconds since the agent started.
     pub uptime_seconds: u64,
@@ -44,13 +44,13 @@ pub struct Status {
     pub chains: usize,
     /// Rules in the table.
     pub rules: usize,
-    /// Times that the table was replaced because somebody else changed it.
+    /// Replacements of the table after another program changed it.
     pub drift_repairs: u64,
-    /// Established connections that were cut.
+    /// Established connections that were terminated.
     pub connections_cut: u64,
-    /// What keeps policies from being enforced on this node.
+    /// What prevents policies from being enforced on this node.
     pub warnings: Vec<String>,
-    /// What is wrong with objects or files at the moment: the first of it, and how much more there is.
+    /// The first problems with objects or files, and the number of further ones.
     pub problems: Vec<String>,
     /// How many problems there are.
     pub problems_total: usize,
@@ -91,17 +91,17 @@ impl fmt::Display for Status {
             Some(why) => writeln!(f, "in sync: no: {}", visible(why))?,
         }
         if !self.is_in_force {
-            let held = self.held.as_deref().unwrap_or("what was there before this agent started");
+            let held = self.held.as_deref().unwrap_or("the rules from before the start of this agent");
             writeln!(f, "in force: {}", visible(held))?;
         }
         writeln!(f, "node:    {}", visible(&self.node))?;
         writeln!(f, "source:  {}", visible(&self.source))?;
         writeln!(f, "applier: {}, version {}, up {} s", self.applier, self.version, self.uptime_seconds)?;
         let objects: Vec<String> = self.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        writeln!(f, "holds:   {}", objects.join(", "))?;
-        writeln!(f, "here:    {} pod addresses", self.local_addresses)?;
+        writeln!(f, "objects: {}", objects.join(", "))?;
+        writeln!(f, "local:   {} pod addresses", self.local_addresses)?;
         writeln!(f, "table:   {} sets, {} chains, {} rules", self.sets, self.chains, self.rules)?;
-        writeln!(f, "so far:  {} repairs, {} connections cut", self.drift_repairs, self.connections_cut)?;
+        writeln!(f, "total:   {} repairs, {} connections terminated", self.drift_repairs, self.connections_cut)?;
         if self.problems_total > 0 {
             writeln!(f, "problems: {}", self.problems_total)?;
         }

@@ -1,4 +1,4 @@
-//! What about the node keeps packets away from the ruleset, or lets them choose what it sees of them.
+//! Properties of the node that let packets bypass the ruleset, or forge what it checks.
 //!
 //! Detected where the node shows it; docs/src/reference/limits.md has the rest.
 
@@ -7,7 +7,7 @@ use std::path::Path;
 /// The dummy interface that kube-proxy makes for its IPVS mode.
 const IPVS_INTERFACE: &str = "kube-ipvs0";
 
-/// What is wrong about this node at the moment.
+/// The warnings about this node.
 #[must_use]
 pub fn of_node() -> Vec<String> {
     let interfaces = interfaces(Path::new("/sys/class/net"));
@@ -22,8 +22,8 @@ pub fn of_node() -> Vec<String> {
 #[must_use]
 pub fn unchecked_sources(pods: usize) -> Option<String> {
     let text = format!(
-        "the source addresses of {pods} pods on this node are not checked: no interface of the node leads to that pod alone (a shared \
-         bridge, macvlan, ipvlan, or routes to more than the pod's addresses). A pod with raw sockets can send as any other pod"
+        "the source addresses of {pods} pods on this node are not checked: their interfaces on the node are shared or not visible \
+         (a bridge, macvlan, ipvlan, or routes to more than the addresses of the pod). A pod with raw sockets can impersonate any other pod"
     );
     (pods > 0).then_some(text)
 }
@@ -78,9 +78,9 @@ fn ipvs(interfaces: &[Interface], system: &Path) -> Option<String> {
     let services = std::fs::read_to_string(system.join("net/ip_vs")).unwrap_or_default();
     let has_services = services.lines().any(|line| ["TCP", "UDP", "SCTP", "FWM"].iter().any(|word| line.starts_with(word)));
     let has_interface = interfaces.iter().any(|interface| interface.name == IPVS_INTERFACE);
-    let text = "this node balances Services with IPVS (kube-proxy in ipvs mode): what pods send to Services does not pass the forward \
-        hook, so neither their egress rules nor the ingress rules of pods on this node apply to it. Use kube-proxy in nftables or \
-        iptables mode";
+    let text = "this node balances Services with IPVS (kube-proxy in ipvs mode): traffic from pods to Services does not pass the forward \
+        hook, so egress rules do not apply to it, nor do ingress rules of pods on this node. Use kube-proxy in nftables or iptables \
+        mode";
     (has_services || has_interface).then(|| text.to_owned())
 }
 
@@ -91,13 +91,13 @@ fn parents(interfaces: &[Interface]) -> Option<String> {
     Some(format!("traffic between pods on macvlan or ipvlan interfaces does not pass nftables (this node has {names})"))
 }
 
-/// The kernel follows source routes only where the setting for all interfaces and that of the interface say so.
+/// The kernel follows source routes only if both the setting for all interfaces and that of the interface enable it.
 fn source_routes(system: &Path) -> Option<String> {
     let folder = system.join("sys/net/ipv4/conf");
     if !is_on(&folder.join("all/accept_source_route")) {
         return None;
     }
-    let text = "this node follows IPv4 source routes: they are dropped where a pod of this node is isolated, and nowhere else. Set \
+    let text = "this node follows IPv4 source routes, which are dropped only on nodes with isolated pods. Set \
         net.ipv4.conf.all.accept_source_route=0";
     Some(text.to_owned())
 }

@@ -1,4 +1,4 @@
-//! The rules of an earlier agent, until the source has told everything.
+//! The rules of an earlier agent, until the source has listed everything.
 
 use policy_core::model::Change;
 
@@ -36,7 +36,7 @@ impl Agent {
                         self.metrics.transactions.with_label_values(&["restore", outcome]).inc();
                         tracing::error!("{text}");
                     }
-                    _ if self.held.as_ref() != Some(&held) => tracing::info!(in_force = text, "before the first ruleset"),
+                    _ if self.held.as_ref() != Some(&held) => tracing::info!(in_force = text, "in force until the first ruleset"),
                     _ => {}
                 }
                 self.held = Some(held);

@@ -45,9 +45,9 @@ impl Waiting {
 enum Delayed {
     #[error("{0}")]
     Rules(String),
-    #[error("connections cannot be looked at")]
+    #[error("connections cannot be checked")]
     NoLook,
-    #[error("connections of an earlier owner of the address are left: {0}")]
+    #[error("connections of an earlier pod at the address are left: {0}")]
     Connections(Arc<LookError>),
     #[error("the rules or the connections of the pod took too long")]
     Late,

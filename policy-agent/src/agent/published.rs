@@ -35,13 +35,13 @@ pub enum NotReady {
     #[error("the agent has not started yet")]
     NotStarted,
     /// An object or a file cannot be read.
-    #[error("the rules of an earlier run stay until everything can be read: {0}")]
+    #[error("the rules of an earlier run stay in force until all objects can be read: {0}")]
     Unreadable(String),
     /// The source is not complete, and a watch has trouble.
-    #[error("the source has not been read completely yet: {0}")]
+    #[error("not all objects have been read yet: {0}")]
     SourceTrouble(String),
     /// The source is not complete.
-    #[error("the source has not been read completely yet")]
+    #[error("not all objects have been read yet")]
     Listing,
     /// The last transaction failed.
     #[error("the rules of this node are not in force: {0}")]

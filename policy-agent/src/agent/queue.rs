@@ -1,7 +1,7 @@
 //! The queue between the enforcement thread and everything else.
 //!
 //! Each kind of event has a place of its own, and a bound: what loses when there is too much of it is decided here, kind by kind,
-//! so that no kind can push another out. SourceUpdate of objects is never lost: its source waits. Announcements of the kernel become "some
+//! so that no kind can push another out. An update of objects is never lost: its source waits. Announcements of the kernel become "some
 //! were lost", which is always right. Requests and questions are refused, and samples are dropped.
 
 use std::collections::VecDeque;
@@ -66,9 +66,9 @@ pub enum Event {
 
 /// What can be asked, and where the answer goes.
 pub enum Question {
-    /// The state of the agent.
+    /// The status report of the agent.
     Status(Sender<Status>),
-    /// What a chain or set of the table stands for.
+    /// The pods and policies behind a chain or a set of the table.
     Explain(String, Sender<ChainExplanation>),
 }
 
@@ -180,7 +180,7 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// Something waits.
     something: Condvar,
-    /// There is room for news, or nobody takes it any more.
+    /// There is room for updates, or the receiver is gone.
     room: Condvar,
 }
 

@@ -69,11 +69,11 @@ impl Agent {
         out.extend(self.stale());
         out.extend(self.unavailable());
         out.extend(self.oversized());
-        out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without being isolated first: {trouble}")));
+        out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without isolation: {trouble}")));
         out.extend(self.enforcer.save_trouble());
         if self.is_in_force && self.enforcer.local_addresses() == 0 {
             let node = &self.node;
-            out.push(format!("no pod of node `{node}` is known, so nothing is enforced; is the name as in `spec.nodeName`?"));
+            out.push(format!("no pod of node `{node}` is known, so nothing is enforced; check that the name matches `spec.nodeName` of its pods"));
         }
         out
     }
@@ -88,7 +88,7 @@ impl Agent {
             };
             let policies: Vec<String> = graph.isolating(group, direction).into_iter().take(OVERSIZED_SHOWN).map(name).collect();
             let pods = graph.pods_of(group).filter(|pod| graph.is_in_scope(*pod)).count();
-            format!("{direction} of {pods} pods, selected by {}, is closed: {why}", policies.join(", "))
+            format!("{direction} traffic of {pods} pods, selected by {}, is blocked: {why}", policies.join(", "))
         };
         graph.too_large().take(OVERSIZED_SHOWN).map(line).collect()
     }
@@ -98,7 +98,7 @@ impl Agent {
         let line = |fresh: KindHealth| {
             let age = fresh.stale_for?.as_secs();
             let why = fresh.trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
-            Some(format!("stale: nothing was heard of {} for {age} s; what was known before stays in force{why}", fresh.kind))
+            Some(format!("stale: no data about {} for {age} s; the last known objects stay in force{why}", fresh.kind))
         };
         (self.pulse)().into_iter().filter_map(line).collect()
     }
@@ -107,7 +107,7 @@ impl Agent {
     fn unavailable(&self) -> Vec<String> {
         let line = |fresh: KindHealth| {
             let why = fresh.unavailable?;
-            Some(format!("not served by the API server, and tried again: {}: {why}", fresh.kind))
+            Some(format!("not served by the API server; retrying: {}: {why}", fresh.kind))
         };
         (self.pulse)().into_iter().filter_map(line).collect()
     }

@@ -258,7 +258,7 @@ fn an_add_that_cannot_be_closed_in_time_is_refused() {
     assert!(refused.try_recv().unwrap().refusal().is_some());
     bench.pass(RETRY);
     assert!(bench.agent.round());
-    // The connections cannot be looked at.
+    // The connections cannot be checked.
     let failed = bench.add("two", "10.0.0.8");
     assert!(bench.agent.round());
     let token = bench.orders.try_iter().find_map(|order| order.token).unwrap();

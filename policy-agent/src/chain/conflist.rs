@@ -1,6 +1,6 @@
 //! A CNI network configuration list with netpol's plugin in its chain, or without it, as text.
 //!
-//! What is there stays as it is, to the byte: fields that nobody here knows, their order, and white space. Source: the CNI
+//! Everything else stays identical to the byte: unknown fields, their order, and white space. Source: the CNI
 //! specification 1.1.0, section 1, <https://www.cni.dev/docs/spec/#section-1-network-configuration-format>.
 
 use std::ops::Range;
@@ -16,10 +16,10 @@ pub const PLUGIN: &str = "netpol-cni";
 #[derive(Debug, thiserror::Error)]
 pub enum ConflistError {
     /// The text is no JSON, or not of this shape.
-    #[error("it is no CNI configuration: {0}")]
+    #[error("it is not a CNI configuration: {0}")]
     Unreadable(#[source] serde_json::Error),
     /// There is nothing that could give a pod its addresses.
-    #[error("it has no plugins, so there is nothing to be chained to")]
+    #[error("it has no plugins to chain to")]
     Empty,
 }
 
@@ -37,7 +37,7 @@ struct Configuration<'a> {
 
 /// One plugin of a chain.
 struct Plugin {
-    /// Where it stands in the text.
+    /// Its position in the text.
     range: Range<usize>,
     value: Value,
 }

@@ -1,6 +1,6 @@
 //! Putting the CNI plugin into the chain that the node's container runtime runs, and keeping it there.
 //!
-//! Runtimes use the first configuration of a folder by name. That file belongs to somebody else, who may write it again at any
+//! Runtimes use the first configuration of a folder by name. That file belongs to another program, which may write it again at any
 //! time: so it is watched, and the plugin put back. A file is replaced in one step, and nothing but the plugin's entry changes.
 
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use super::replace::{self, Replaced, Seen, write_new};
 
 /// Lists of our own end in this. They come before the file that they are made from: `10-a-netpol.conflist`, `10-a.conf`.
 const OWN: &str = "-netpol.conflist";
-/// The folder is looked at this often, even when nothing was heard of it; a folder that was replaced is silent.
+/// The folder is scanned this often even without notifications; a folder that was replaced sends none.
 const LOOK_MILLIS: u16 = 5000;
 /// A file that its owner writes at every one of so many attempts is left alone until the folder changes again.
 const ATTEMPTS: u32 = 10;
@@ -27,10 +27,10 @@ const ATTEMPTS: u32 = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The network plugin has not written its configuration yet.
-    #[error("there is no CNI configuration in `{}` yet; the plugin is chained as soon as there is one", .0.display())]
+    #[error("there is no CNI configuration in `{}` yet; the plugin is added when there is one", .0.display())]
     NoConfiguration(PathBuf),
     /// A configuration cannot be used.
-    #[error("cannot chain the plugin in `{}`: {source}", .path.display())]
+    #[error("cannot add the plugin to `{}`: {source}", .path.display())]
     Conflist {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum InstallError {
         source: ConflistError,
     },
     /// Its owner writes a file all the time.
-    #[error("`{}` changes all the time; it is edited as soon as it stays as it is for a moment", .0.display())]
+    #[error("`{}` changes all the time; it is edited when it no longer changes", .0.display())]
     Busy(PathBuf),
     /// A file cannot be read or written.
     #[error("cannot {what} `{}`: {source}", .path.display())]
@@ -257,7 +257,7 @@ impl Watch {
         Ok(Self(inotify))
     }
 
-    /// Waits for a change, and says whether there was one; false after a while without.
+    /// Waits for a change; false if there was none within the time-out.
     fn wait(&self) -> bool {
         use std::os::fd::AsFd;
         let mut sources = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -278,7 +278,7 @@ fn read(path: &Path) -> Result<Seen, InstallError> {
     Seen::read(path).map_err(io_error("read", path))
 }
 
-/// Replaces the text of a file that belongs to somebody else, and never a text that was not read: when its owner writes the file
+/// Replaces the text of a file of another program, and never a text that was not read: when its owner writes the file
 /// meanwhile, the edit is made again, of the new text. Returns whether there was anything to edit.
 ///
 /// `meanwhile` runs between reading and replacing; tests write the file there.

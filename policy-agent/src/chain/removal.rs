@@ -2,7 +2,7 @@
 //!
 //! Without an agent the plugin lets no pod start, so it must not stay behind. That an agent ends proves nothing: it may be killed,
 //! evicted or upgraded. What counts is the DaemonSet that made the agent's pod: the plugin leaves when the API server reports
-//! that this DaemonSet is deleted, and no other has taken its place. In every case of doubt the plugin stays.
+//! that this DaemonSet is deleted, and no other has taken its place. In every other case the plugin stays.
 //!
 //! The agent's rights are often deleted a moment after the DaemonSet, and a question gets no answer then. So the agent watches
 //! the DaemonSet: a watch goes on when the rights with which it began are deleted.
@@ -65,7 +65,7 @@ pub struct Removal {
     pod: ObjectKey,
     kept: Kept,
     evidence: Mutex<Evidence>,
-    /// Whether it has been said that the DaemonSet is watched.
+    /// Whether the log has the message that the DaemonSet is watched.
     is_watching: AtomicBool,
     tell: Box<dyn Fn() + Send + Sync>,
     /// How long a successor is waited for.
@@ -89,7 +89,7 @@ impl Removal {
             if let Some(what) = trouble.as_ref().filter(|_| trouble != last) {
                 tracing::warn!(
                     what,
-                    "the agent's DaemonSet cannot be watched; if it is deleted meanwhile, run `uninstall-cni` on the node"
+                    "cannot watch the DaemonSet of the agent; if it is deleted, run `uninstall-cni` on the node"
                 );
             }
             last = trouble;
@@ -107,8 +107,8 @@ impl Removal {
     pub async fn decide(&self) {
         match tokio::time::timeout(LAST_LOOK, self.look()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::info!(trouble = full_text(&error), "nothing more is known of the agent's DaemonSet"),
-            Err(_) => tracing::info!("nothing more is known of the agent's DaemonSet: the API server does not answer in time"),
+            Ok(Err(error)) => tracing::info!(trouble = full_text(&error), "cannot check the DaemonSet of the agent"),
+            Err(_) => tracing::info!("cannot check the DaemonSet of the agent: the API server does not answer in time"),
         }
         if self.evidence().verdict() == Verdict::Leave && !self.kept.has_left() {
             self.leave();
@@ -118,11 +118,11 @@ impl Removal {
     fn leave(&self) {
         match self.kept.leave() {
             Ok(changed) => {
-                tracing::warn!(?changed, "the agent's DaemonSet is deleted; the CNI plugin was taken out of the chain");
+                tracing::warn!(?changed, "the DaemonSet of the agent was deleted; removed the CNI plugin from the chain");
                 (self.tell)();
             }
             Err(error) => {
-                tracing::error!(%error, "the agent's DaemonSet is deleted, and the CNI plugin cannot be taken out of the chain")
+                tracing::error!(%error, "the DaemonSet of the agent was deleted, but the CNI plugin cannot be removed from the chain")
             }
         }
     }
@@ -150,7 +150,7 @@ impl Removal {
         let there = observe(&daemonsets, &owner).await?;
         self.evidence().take(&owner, there);
         if !self.is_watching.swap(true, Ordering::Relaxed) {
-            tracing::info!(daemonset = owner.name, "the agent watches its DaemonSet");
+            tracing::info!(daemonset = owner.name, "watching the DaemonSet of the agent");
         }
         while self.evidence().verdict() == Verdict::Stay {
             match watch.next().await {

@@ -1,4 +1,4 @@
-//! Replacing a file that belongs to somebody else, in one step, and only the text that was read.
+//! Replacing a file of another program atomically, and only the text that was read.
 //!
 //! The new text is written beside the file and changes places with it. What comes out is compared with what was read: when it is
 //! something else, its owner has written the file meanwhile, and it goes back. So nothing that an owner writes is lost, however
@@ -80,7 +80,7 @@ pub(super) fn replace(seen: &Seen, content: &[u8], meanwhile: &mut dyn FnMut()) 
     let new = beside.as_file().metadata()?;
     if (new.uid(), new.gid()) != (seen.metadata.uid(), seen.metadata.gid()) {
         fchown(beside.as_file(), Some(seen.metadata.uid()), Some(seen.metadata.gid()))
-            .map_err(|error| io::Error::new(error.kind(), format!("its owner cannot be kept: {error}")))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot preserve its owner: {error}")))?;
     }
     meanwhile();
     if !seen.is_at(&seen.path) {
@@ -117,7 +117,7 @@ fn put_back(beside: TempPath, path: &Path, own: u64) -> io::Result<()> {
         put = back;
     }
     // What is beside is the owner's newest text, so it must not go.
-    Err(io::Error::other(format!("it changes all the time; its owner's last text is in `{}`", beside.keep()?.display())))
+    Err(io::Error::other(format!("it changes all the time; the last version of its owner is in `{}`", beside.keep()?.display())))
 }
 
 fn exchange(one: &Path, other: &Path) -> nix::Result<()> {
@@ -154,7 +154,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
 }
 
-/// Removes what was left in a folder by somebody who was killed while writing.
+/// Removes temporary files of a process that was killed while writing.
 pub(super) fn clean(folder: &Path) {
     let is_unfinished = |name: &OsStr| name.to_string_lossy().starts_with('.') && name.to_string_lossy().ends_with(UNFINISHED);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| is_unfinished(&entry.file_name())) {

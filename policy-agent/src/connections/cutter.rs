@@ -73,7 +73,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         Self { connections, enforcement, clock, node, metrics, agenda, records, stubborn }
     }
 
-    /// Works until nobody can give orders any more.
+    /// Works until the queue is closed.
     pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(self.until_next()) {
@@ -135,7 +135,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         match unseen {
             None => self.agenda.succeeded(),
             Some(error) => {
-                tracing::error!(%error, "established connections may outlive a policy; trying again");
+                tracing::error!(%error, "cannot check established connections; retrying");
                 self.agenda.failed(scope.clone(), now);
             }
         }
@@ -197,7 +197,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
             }
         }
         if let (Some(error), false) = (&looked.undeleted, was_stubborn) {
-            tracing::error!(%error, "a connection outlives a policy; trying again");
+            tracing::error!(%error, "cannot terminate a connection; retrying");
         }
         looked
     }
@@ -230,7 +230,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
         let held = match self.connections.held() {
             Ok(held) => held,
             Err(error) => {
-                tracing::error!(%error, "cannot list what keeps connections cut; trying again");
+                tracing::error!(%error, "cannot list terminated connections; retrying");
                 return self.agenda.release_at(again);
             }
         };

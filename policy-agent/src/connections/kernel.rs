@@ -174,7 +174,7 @@ fn is_unsupported(error: &io::Error) -> bool {
         Some(Errno::EOPNOTSUPP) => true,
         Some(Errno::EINVAL) => {
             WARNED.call_once(|| {
-                tracing::warn!(%error, "the kernel refuses to filter connections by address; all of them are listed each time");
+                tracing::warn!(%error, "the kernel cannot filter connections by address; listing all of them each time");
             });
             true
         }

@@ -93,7 +93,7 @@ pub fn denied(graph: &AllowGraph, description: Option<&Description>, sample: &Sa
     let nearest_miss = side.and_then(|s| s.nearest_miss.as_ref()).map(|miss| format!("{}: {}", miss.policy, miss.edit));
     let is_unknown = side.is_some_and(|side| side.cause == Cause::Quarantined);
     let nearest_miss =
-        if is_unknown { Some("in quarantine until it is known whose address it is".to_owned()) } else { nearest_miss };
+        if is_unknown { Some("in quarantine until the pod at this address is known".to_owned()) } else { nearest_miss };
     Denial {
         direction: side.map(|side| side.direction),
         source: from,
@@ -121,7 +121,7 @@ pub fn denied_briefly(graph: &AllowGraph, description: Option<&Description>, sam
         destination: End::new(graph, sample.flow.destination, &destination),
         port: sample.flow.protocol.to_string(),
         policies: policies.join(", "),
-        nearest_miss: "not searched for: too many denied packets, or too large policies".to_owned(),
+        nearest_miss: "not available: too many denied packets, or policies that are too large".to_owned(),
     }
 }
 
@@ -134,7 +134,7 @@ fn name(graph: &AllowGraph, endpoint: &Endpoint) -> String {
     names.collect::<Vec<_>>().join(",")
 }
 
-/// What a chain or set of the table stands for.
+/// The pods and policies behind a chain or a set of the table.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainExplanation {
@@ -164,7 +164,7 @@ impl fmt::Display for ChainExplanation {
     }
 }
 
-/// What a chain or set of the table stands for.
+/// The pods and policies behind a chain or a set of the table.
 #[must_use]
 pub fn chain(ruleset: &Ruleset, name: &str) -> ChainExplanation {
     let Some(description) = ruleset.descriptions.get(name) else {

@@ -43,7 +43,7 @@ pub fn start(group: u16, rate: u32, mut take: impl FnMut(Sample) + Send + 'stati
                 // Samples that did not fit, or a signal.
                 Err(error) if is_passing(&error) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "denied packets are not explained: cannot read samples");
+                    tracing::warn!(%error, "cannot explain denied packets: cannot read samples");
                     std::thread::sleep(Duration::from_secs(10));
                     continue;
                 }

@@ -70,7 +70,7 @@ impl Enforcer {
                 }
                 // Without an answer, it is tried again as it is; and what belongs to another program is left alone.
                 Err(Failure::Refused(error)) if !matches!(error, ApplyError::Unknown(_)) && !is_foreign(&error) => {
-                    tracing::info!(%error, "the table cannot be changed in place; it is made anew behind a guard");
+                    tracing::info!(%error, "cannot change the table in place; replacing it behind a guard table");
                 }
                 Err(other) => return Err(other),
             }

@@ -29,7 +29,7 @@ pub struct Judged {
 /// What is decided for the addresses on this node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Claims {
-    /// The decisions of everybody who claims an address of an isolated pod.
+    /// The decisions of all pods that claim an address of an isolated pod.
     isolated: BTreeMap<IpAddr, Vec<[Option<DecisionId>; 2]>>,
     quarantined: BTreeSet<IpAddr>,
 }
@@ -130,7 +130,7 @@ impl Enforcer {
         Ok(elements.len())
     }
 
-    /// Applies a transaction that changes nothing of what the ruleset says; whether there was room for it.
+    /// Applies a transaction that does not change the ruleset; whether there was space for it.
     fn apply_aside(&mut self, transaction: &Transaction) -> Result<bool, ApplyError> {
         let generation = self.generation.ok_or_else(not_in_force)?;
         match self.apply(transaction, generation) {

@@ -1,6 +1,6 @@
-//! What an earlier agent left, in the kernel or on disk, until the sources have told everything.
+//! The state of an earlier agent, in the kernel or on disk, until the sources have listed everything.
 //!
-//! A table that is there becomes ours as it is, so that nobody else can remove it while the sources are silent. When it is gone, the
+//! An existing table becomes ours as it is, so that no other program can remove it while the sources have not answered. When it is gone, the
 //! last ruleset is put back from disk, and the sandboxes that it does not know are closed. Without a ruleset, all sandboxes are.
 
 use std::fmt;
@@ -18,15 +18,15 @@ use crate::kernel::applier::Target;
 
 /// What the kernel answers to flags that a table cannot get any more.
 const UNPROTECTED: i32 = nix::errno::Errno::EOPNOTSUPP as i32;
-/// What stands before the names of base chains beside those of a saved ruleset.
+/// The prefix of base chains that are beside those of a saved ruleset.
 const BESIDE: &str = "unknown-";
 
-/// What is in force before the sources have told everything.
+/// What is in force before the sources have listed everything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Held {
     /// The table that was there.
     Kept {
-        /// Whether nobody else can change it.
+        /// Whether other programs cannot change it.
         is_protected: bool,
     },
     /// There was no table, and what was saved is in force.
@@ -56,13 +56,13 @@ impl fmt::Display for Held {
             Self::Kept { is_protected: true } => write!(f, "the rules of an earlier run"),
             Self::Kept { is_protected: false } => write!(f, "the rules of an earlier run, which other programs can change"),
             Self::Restored { age, closed } => {
-                write!(f, "the table was lost; the rules saved {} s ago are restored", age.as_secs())?;
-                if *closed > 0 { write!(f, ", {closed} later sandboxes are closed") } else { Ok(()) }
+                write!(f, "the table was lost; restored the rules that were saved {} s ago", age.as_secs())?;
+                if *closed > 0 { write!(f, ", {closed} later sandboxes are in quarantine") } else { Ok(()) }
             }
             Self::Closed { closed, why } => {
-                write!(f, "the table was lost and cannot be restored ({why}); {closed} sandboxes are closed")
+                write!(f, "the table was lost and cannot be restored ({why}); {closed} sandboxes are in quarantine")
             }
-            Self::Nothing { why } => write!(f, "nothing: there is no table, and none that can be restored ({why})"),
+            Self::Nothing { why } => write!(f, "nothing: there is no table, and it cannot be restored ({why})"),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Enforcer {
     /// Keeps in force what an earlier agent left, or puts it back, before anything is known from the sources. `sandboxes` are those
     /// that there are records of. Nothing else about the table is changed.
     ///
-    /// To be called at the start, and until the first flush whenever [`Enforcer::touched`] says that something is to be done.
+    /// To be called at the start, and until the first flush whenever [`Enforcer::touched`] reports that there is work.
     ///
     /// # Errors
     /// When the kernel refuses, or does not answer. Then it is to be tried again.
@@ -158,7 +158,7 @@ impl Enforcer {
                 Ok(_) => {}
                 // It was made without protection. The first ruleset of this agent changes that.
                 Err(Failure::Refused(ApplyError::Refused { source, .. })) if source.raw_os_error() == Some(UNPROTECTED) => {
-                    tracing::warn!(%source, "the table of an earlier run is not protected from other programs yet");
+                    tracing::warn!(%source, "cannot protect the table of an earlier run from other programs yet");
                 }
                 Err(other) => return Err(other),
             }
@@ -191,7 +191,7 @@ impl Enforcer {
             Some(Ok(None)) => (None, "no ruleset was saved".to_owned()),
             None => (None, "rulesets are not saved".to_owned()),
             Some(Err(error)) => {
-                tracing::error!(%error, "the saved ruleset cannot be used");
+                tracing::error!(%error, "cannot use the saved ruleset");
                 (None, error.to_string())
             }
         };

@@ -6,8 +6,8 @@
 //!
 //! A thread of its own encodes and writes; the enforcement thread only hands over a transaction.
 //!
-//! Shape of the file: a line that says what it is, a line of JSON, the messages. It is written beside and renamed, readable for its
-//! owner only, and read only if nobody else could have written it.
+//! Shape of the file: a line that identifies the format, a line of JSON, the messages. It is written beside and renamed, readable for its
+//! owner only, and read only if no other user can have written it.
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 const MAGIC: &str = "netpol ruleset 1\n";
 /// The name of the file, beside the socket.
 const NAME: &str = "last-ruleset";
-/// A ruleset that no agent has written for this long says too little about what is right.
+/// A ruleset that is older than this is not restored.
 const OLDEST: Duration = Duration::from_secs(24 * 3600);
 /// More than any ruleset has.
 const LARGEST: u64 = 1 << 30;
@@ -61,21 +61,21 @@ pub enum Unusable {
 pub enum Why {
     #[error("it is not a regular file that only its owner, the user of the agent, can write")]
     Writable,
-    #[error("it is larger than a ruleset can be")]
+    #[error("it is too large")]
     Large,
-    #[error("it is in no format that this version reads")]
+    #[error("this version does not support its format")]
     Format,
-    #[error("it is torn: its checksum is wrong")]
+    #[error("it is damaged: its checksum does not match")]
     Torn,
     #[error("it was written for the node `{0}`")]
     Node(String),
-    #[error("it was written before this node was started")]
+    #[error("it was written before this node booted")]
     Boot,
     #[error("it was written {} hours ago", .0.as_secs() / 3600)]
     Old(Duration),
 }
 
-/// What stands before the messages.
+/// The header of the messages.
 #[derive(Serialize, Deserialize)]
 struct Header {
     node: String,
@@ -131,7 +131,7 @@ impl Store {
     /// What is there; `None` when there is nothing.
     ///
     /// # Errors
-    /// When it cannot be used; says why.
+    /// If it cannot be used, with the reason.
     pub fn read(&self, now: SystemTime) -> Result<Option<Saved>, Unusable> {
         let bytes = match self.bytes() {
             Ok(Some(bytes)) => bytes,
@@ -281,7 +281,7 @@ fn write_all(store: &Store, orders: &Receiver<Order>, trouble: &Mutex<Option<Str
         let now = result.err().map(|error| format!("cannot save the ruleset in `{}`: {error}", store.path.display()));
         let mut last = trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = now.as_ref().filter(|_| *last != now) {
-            tracing::warn!(error, "after a restart, a table that is gone cannot be restored");
+            tracing::warn!(error, "cannot save the ruleset; a lost table cannot be restored after a restart");
         }
         *last = now;
     }

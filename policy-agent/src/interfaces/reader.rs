@@ -61,7 +61,7 @@ const READ: usize = 1 << 18;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A dump that is interrupted by changes is made again this often.
 const TRIES: usize = 10;
-/// Links and routes are looked at this often although nobody announced a change.
+/// Links and routes are read this often even without notifications.
 const RELOOK: Duration = Duration::from_secs(60);
 
 /// A socket of rtnetlink.

@@ -23,10 +23,10 @@ const PERSIST: u32 = 4;
 const PROBE: &str = "netpol-probe";
 /// How long nft may take. A large transaction takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The most that is kept of what nft says: it repeats whole lines of input.
+/// The length limit for error output of nft, which repeats whole lines of input.
 const LONGEST_ERROR: u64 = 2000;
 
-/// Why a transaction is not in force. The table is as it was before, unless the variant says otherwise.
+/// Why a transaction is not in force. The table is unchanged, unless the variant states otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Somebody else changed the kernel's ruleset, maybe in another table.
@@ -49,7 +49,7 @@ pub enum ApplyError {
     #[error("cannot run `nft`: {0}; install nftables, or use the netlink applier, which needs no nft")]
     NoNft(io::Error),
     /// Somebody else changes the table as fast as we do.
-    #[error("somebody else keeps changing the table; find out who: `nft monitor`")]
+    #[error("another program keeps changing the table; use `nft monitor` to find it")]
     Contended,
     /// The transaction cannot be written as JSON.
     #[error("cannot write the transaction as JSON: {0}")]
@@ -63,10 +63,10 @@ pub enum ApplyError {
 #[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApplierKind {
-    /// One nf_tables batch; needs no nft on the node
+    /// nf_tables batches; requires no nft on the node
     #[default]
     Netlink,
-    /// One JSON document for `nft`
+    /// JSON documents for `nft`
     Nft,
 }
 
@@ -111,7 +111,7 @@ pub trait Applier: Send {
     /// Whether transactions are refused when the generation has moved.
     fn is_bound_to_generation(&self) -> bool;
 
-    /// Whether a table that is made, or kept, by a transaction of this applier belongs to the applier from then on, so that nobody else can
+    /// Whether a table that is made, or kept, by a transaction of this applier belongs to the applier from then on, so that no other program can
     /// change it while the applier is open.
     fn is_protecting(&self) -> bool;
 
@@ -143,7 +143,7 @@ impl NetlinkApplier {
         Ok(Self { netlink: Netlink::open()?, protection: TableFlags::empty() })
     }
 
-    /// Makes the tables that come through this applier its own: nobody else can change them, not even with `nft flush ruleset`.
+    /// Takes ownership of the tables of this applier: no other program can change them, not even with `nft flush ruleset`.
     /// They stay when the applier closes, and are anybody's then. A kernel that cannot do so (before 6.9) makes them without.
     ///
     /// A table that a protecting applier made is taken over where it is; one that was made without protection is refused.
@@ -153,7 +153,7 @@ impl NetlinkApplier {
         // A table that is gone before anybody can see it.
         let probe = Transaction { ops: vec![Op::AddTable, Op::DeleteTable] };
         if let Err(error) = self.commit(PROBE, &probe, None) {
-            tracing::warn!(%error, "the table cannot be protected from others; changes of theirs are repaired");
+            tracing::warn!(%error, "cannot protect the table from other programs; their changes are repaired");
             self.protection = TableFlags::empty();
         }
         self
@@ -275,7 +275,7 @@ fn run(nft: &str, json: &str, patience: Duration) -> Result<(), ApplyError> {
     writer.join().unwrap_or(Ok(())).map_err(ApplyError::Unknown)
 }
 
-/// Kills a program that took too long, and says so.
+/// Kills a program that took too long, and reports it.
 fn end(child: &mut Child, patience: Duration) -> io::Error {
     if let Err(error) = child.kill().and_then(|()| child.wait()) {
         return error;

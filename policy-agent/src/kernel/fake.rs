@@ -29,7 +29,7 @@ pub struct Table {
     pub strangers: usize,
 }
 
-/// To whom a table belongs, as its flags say.
+/// The owner of a table, according to its flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Owner {
     /// It was made without protection, and cannot be protected any more.
@@ -116,7 +116,7 @@ impl FakeKernel {
         Self { state: self.state.clone(), is_unbound: false, applier: Some(state.appliers) }
     }
 
-    /// Closes all appliers: their tables stay, and belong to nobody.
+    /// Closes all appliers: their tables stay, without an owner.
     pub fn close(&self) {
         let mut state = self.lock();
         let orphaned = |owner| if owner == Owner::Anybody { owner } else { Owner::Orphan };
@@ -183,7 +183,7 @@ impl FakeKernel {
         self.lock().troubles.push_back(trouble);
     }
 
-    /// Somebody else changes the table, which nobody may own.
+    /// Another program changes the table, which must not have an owner.
     ///
     /// # Panics
     /// When an applier owns the table.

@@ -1,4 +1,4 @@
-//! What happens to the ruleset, as the kernel tells everybody who listens.
+//! Changes of the ruleset, from the notifications of the kernel.
 //!
 //! Every transaction of anybody is announced: first what it changed, then the generation that it made. The monitor notes
 //! which generations touched our table; the enforcer knows which of these were its own.

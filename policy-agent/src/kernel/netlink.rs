@@ -29,7 +29,7 @@ const NLMSG_DONE: u16 = 3;
 /// Bytes of a netfilter header.
 const HEADER: usize = 4;
 
-/// What the kernel says to a batch.
+/// The answer of the kernel to a batch.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// Somebody else changed the ruleset since the generation that the batch names.
@@ -66,7 +66,7 @@ pub(crate) struct Netlink {
     has_leftovers: bool,
 }
 
-/// Calls again while a signal interrupts. That says nothing about what is waited for, and a socket with a time-out is interrupted by
+/// Calls again while a signal interrupts. An interruption means nothing for what is waited for, and a socket with a time-out is interrupted by
 /// each signal, whatever its handler asks for, and by being stopped and continued.
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {

@@ -1,4 +1,4 @@
-//! What is in our table: whose it is, and what its counters say.
+//! The contents of our table: its owner and its counters.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,7 @@ const COUNTER_PACKETS: u16 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// No right to change the ruleset.
-    #[error("no right to change nftables in this network namespace: run as root, or with the capability CAP_NET_ADMIN")]
+    #[error("permission denied: managing nftables requires root or the capability CAP_NET_ADMIN")]
     NotPermitted,
     /// No nf_tables.
     #[error("this kernel has no nf_tables ({0}): load the module `nf_tables`, or use a kernel with CONFIG_NF_TABLES_INET")]
@@ -36,7 +36,7 @@ pub enum Unusable {
     Owned(&'static str),
     /// The table is there, and netpol did not make it.
     #[error(
-        "there is a table `inet {0}` that netpol did not make (it has no chain `{MARKER}`); rename or delete it: `nft delete table inet {0}`"
+        "there is a table `inet {0}` that netpol did not create (it has no chain `{MARKER}`); rename or delete it: `nft delete table inet {0}`"
     )]
     Foreign(&'static str),
     /// Something else.
@@ -61,7 +61,7 @@ impl Reader {
     /// The generation of the ruleset.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn generation(&mut self) -> io::Result<u32> {
         self.netlink.generation()
     }
@@ -69,7 +69,7 @@ impl Reader {
     /// Checks that the agent may, and can, own its table.
     ///
     /// # Errors
-    /// When it cannot; says why, and what to do.
+    /// If it cannot, with the reason and the remedy.
     pub fn check(&mut self) -> Result<(), Unusable> {
         self.netlink.generation().map_err(why_unusable)?;
         for table in [TABLE, GUARD] {
@@ -86,7 +86,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Everything of a kind that `take` wants.
+    /// Everything of a kind that `take` accepts.
     fn list<T>(&mut self, message: NfTablesMessage, mut take: impl FnMut(NfTablesMessage) -> Option<T>) -> io::Result<Vec<T>> {
         self.netlink.list(NetfilterProtoFamily::Inet, message, |NetfilterMessage { inner, .. }| match inner {
             NetfilterMessageInner::NfTables(inner) => take(inner),
@@ -111,7 +111,7 @@ impl Reader {
     /// Whether our table is there.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn is_present(&mut self) -> io::Result<bool> {
         Ok(self.table_flags(TABLE)?.is_some())
     }
@@ -119,7 +119,7 @@ impl Reader {
     /// Whether the guard is there.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn is_guard_present(&mut self) -> io::Result<bool> {
         Ok(self.table_flags(GUARD)?.is_some())
     }
@@ -127,7 +127,7 @@ impl Reader {
     /// The names of the chains in our table.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn chains(&mut self) -> io::Result<Vec<String>> {
         self.chains_of(TABLE)
     }
@@ -146,7 +146,7 @@ impl Reader {
     /// Whether there are rules of ours in our table: in the chain that every ruleset has.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn has_rules(&mut self) -> io::Result<bool> {
         Ok(!self.rules(MARKER, |_| Some(()))?.is_empty())
     }
@@ -154,7 +154,7 @@ impl Reader {
     /// Whether there is something in our table of a kind that netpol does not make: a stateful object or a flow table.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn has_strangers(&mut self) -> io::Result<bool> {
         for request in [NfTablesMessage::GetObject(Vec::new()), NfTablesMessage::GetFlowTable(Vec::new())] {
             let found = self.list(request, |message| match message {
@@ -177,7 +177,7 @@ impl Reader {
     /// Elements in the named sets of our table; `None` when the kernel does not count them (before Linux 6.16).
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn elements(&mut self) -> io::Result<Option<u64>> {
         let counts = self.named_sets(|_, attributes| {
             let count = attributes.iter().find_map(|a| match a {
@@ -192,7 +192,7 @@ impl Reader {
     /// The names of the sets in our table, but for those that rules hold within.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not answer.
     pub fn sets(&mut self) -> io::Result<Vec<String>> {
         self.named_sets(|name, _| Some(name.to_owned()))
     }
@@ -213,7 +213,7 @@ impl Reader {
     /// Packets counted in each chain of our table, since the chain was last replaced.
     ///
     /// # Errors
-    /// When the kernel does not say. Cost: linear in rules.
+    /// If the kernel does not answer. Cost: linear in rules.
     pub fn packets(&mut self) -> io::Result<BTreeMap<String, u64>> {
         let mut out = BTreeMap::new();
         // One chain after the other: in each part of an answer, the kernel counts the rules of the parts before once more, so all
@@ -243,7 +243,7 @@ impl Reader {
     }
 }
 
-/// Whether an attribute of an object or a flow table says that it is in our table.
+/// Whether an object or a flow table is in our table, by its attribute.
 fn is_table_name(attribute: &DefaultNla) -> bool {
     let mut value = vec![0; attribute.value_len()];
     attribute.emit_value(&mut value);
@@ -258,7 +258,7 @@ fn without_table<T>(result: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
     }
 }
 
-/// What it means that the kernel does not tell its generation.
+/// The error for a kernel that does not report its generation.
 fn why_unusable(error: io::Error) -> Unusable {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM) => Unusable::NotPermitted,
@@ -268,7 +268,7 @@ fn why_unusable(error: io::Error) -> Unusable {
     }
 }
 
-/// What the counters of a rule say.
+/// The counters of a rule.
 fn counted(expressions: &[ListAttribute<ExpressionAttribute>]) -> Option<u64> {
     let parts = expressions.iter().filter_map(|item| match item {
         ListAttribute::Element(parts) => Some(parts),

@@ -37,10 +37,10 @@ impl Records {
                 match read_record(&path) {
                     Ok(sandbox) if sandbox.attachment.record_name() == name => sandboxes.push(sandbox),
                     Ok(_) => {
-                        tracing::error!(path = %path.display(), "a record of a sandbox has another one's name, and is left out")
+                        tracing::error!(path = %path.display(), "ignoring the record of a sandbox: its name belongs to another sandbox")
                     }
                     Err(error) => {
-                        tracing::error!(path = %path.display(), %error, "a record of a sandbox cannot be read, and is left out")
+                        tracing::error!(path = %path.display(), %error, "ignoring the record of a sandbox: it cannot be read")
                     }
                 }
             }
@@ -63,7 +63,7 @@ impl Records {
         let path = self.0.join(attachment.record_name());
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::error!(path = %path.display(), %error, "the record of a sandbox that is gone cannot be removed");
+                tracing::error!(path = %path.display(), %error, "cannot remove the record of a deleted sandbox");
             }
             _ => {}
         }

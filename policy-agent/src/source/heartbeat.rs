@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::KindHealth;
 
-/// Why nothing is heard of a source whose thread has ended.
+/// The trouble of a source whose thread has ended.
 pub(super) const ENDED: &str = "the source ended; restart the agent";
 
 struct State {

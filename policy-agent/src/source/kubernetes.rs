@@ -1,7 +1,7 @@
 //! The Kubernetes API as source: one watch for each kind that decides about traffic, and nothing else asked of the API server.
 //!
 //! `policy_input::cluster` has the table of kinds, and watches them. What is about this node is here: which pods are in quarantine, what
-//! changes for the compiler, and when everything is known. What was known stays in force while a watch cannot go on.
+//! changes for the compiler, and when everything is known. The last known objects stay in force while a watch cannot be resumed.
 //!
 //! - `store`: what is known, and what an event changes about it.
 
@@ -22,7 +22,7 @@ use self::store::Store;
 use super::heartbeat::ENDED;
 use super::{HealthCheck, Source, SourceUpdate, SyncState};
 
-/// This many changes are told at once at most.
+/// The maximum number of changes in one update.
 const BATCH: usize = 1024;
 /// A connection that cannot even be described is tried again this often.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ impl Kubernetes {
                 Ok(client) => break client,
                 Err(error) => {
                     self.health.unreachable(error.to_string());
-                    tracing::error!(%error, "cannot tell how to reach the API server");
+                    tracing::error!(%error, "cannot find the API server");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -91,7 +91,7 @@ fn wanted(kind: &'static Kind, node: &str) -> Wanted {
     Wanted { kind, field_selector }
 }
 
-/// The watches that run, and what they have reported.
+/// The running watches, and their events.
 struct Session {
     watches: Watches,
     store: Store,
@@ -105,7 +105,7 @@ impl Session {
         Self { watches, store: Store::new(node.to_owned()), extent: SyncState::Listing }
     }
 
-    /// Waits until something is reported, and takes it with what else there is.
+    /// Waits for an event, and takes it with all that are queued.
     async fn next(&mut self) {
         let (kind, event) = self.watches.next().await;
         self.take(kind, event);
@@ -124,23 +124,26 @@ impl Session {
             WatchEvent::Removed(key) => self.store.remove(kind, &key),
             WatchEvent::ListEnded => self.store.end(kind),
             WatchEvent::KindRemoved => {
-                tracing::warn!(kind = plural, "the API server has not served this kind for a minute; its objects are gone");
+                tracing::warn!(kind = plural, "the API server has not served this kind for a minute; removed its objects");
                 self.store.remove_all(kind);
             }
             WatchEvent::Failed(what) => {
-                tracing::warn!(kind = plural, what, "the watch of the API server failed, and is tried again");
+                tracing::warn!(kind = plural, what, "watch failed; retrying");
             }
             WatchEvent::Lost(what) => {
-                tracing::warn!(kind = plural, what, "the watch of the API server cannot go on, and lists again");
+                tracing::warn!(kind = plural, what, "watch cannot be resumed; listing again");
             }
             WatchEvent::CannotStream => {
-                tracing::info!(kind = plural, "the API server cannot list by watching; a list is asked for");
+                tracing::info!(kind = plural, "the API server does not support streaming lists; falling back to a list request");
             }
             WatchEvent::Stuck => {
-                tracing::warn!(kind = plural, "the API server does not end a list by watching; a list is asked for");
+                tracing::warn!(
+                    kind = plural,
+                    "the API server does not complete a streaming list; falling back to a list request"
+                );
             }
             WatchEvent::Unavailable(what) => {
-                tracing::info!(kind = plural, what, "the API server does not serve this optional kind; it is tried again");
+                tracing::info!(kind = plural, what, "the API server does not serve this optional kind; retrying");
             }
         }
         if self.store.must_list_pods() {
@@ -158,7 +161,7 @@ impl Session {
         self.watches.progress().map(of).min().unwrap_or_default()
     }
 
-    /// What there is to tell.
+    /// The update to send.
     fn news(&mut self) -> Option<SourceUpdate> {
         let extent = self.extent.max(self.listed());
         let is_more = extent > std::mem::replace(&mut self.extent, extent);

@@ -1,12 +1,12 @@
 //! A folder of manifests as source: the agent without an API server.
 //!
-//! The folder is looked at again and again. What disappears without somebody having meant it must open no pod, so:
+//! The folder is looked at again and again. A file that disappears by accident must open no pod, so:
 //! - a file counts as changed, or as gone, when two looks in a row see it so: nothing half written is read;
 //! - a file is gone only if the folder that it was in was listed whole both times, is the same folder, and holds other manifests:
 //!   one that is not mounted, or was emptied, says nothing about its files;
-//! - a file that is broken, blank or no regular file keeps what it said when it was last good.
+//! - a file that is broken, blank or not a regular file keeps its last good contents.
 //!
-//! - `file`: what is known of one file, and what it says.
+//! - `file`: the state and the contents of one file.
 //! - `stamp`: how a file is recognised without being read.
 
 mod file;
@@ -54,7 +54,7 @@ pub struct Manifests {
     troubles: BTreeSet<String>,
     /// Why files that are not there any more still count.
     kept: BTreeSet<String>,
-    /// What was told of problems.
+    /// The problems of the last update.
     told: BTreeSet<String>,
     snapshot: Snapshot,
     has_told: bool,
@@ -72,7 +72,7 @@ struct Look {
 struct Moving {
     /// In how many looks in a row.
     looks: u32,
-    /// What it said when it was last read.
+    /// Its contents when it was last read.
     hash: Option<u64>,
 }
 
@@ -101,7 +101,7 @@ impl Look {
         self.stamps.range(folder.to_owned()..).next().is_some_and(|(path, _)| path.starts_with(folder))
     }
 
-    /// The folder that says whether a file is gone: its own, or the nearest above it that is there.
+    /// The folder that decides whether a file is deleted: its own, or the nearest above it that is there.
     fn witness<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         path.ancestors().skip(1).find(|folder| self.scan.folders.contains_key(*folder))
     }
@@ -126,7 +126,7 @@ impl Manifests {
         }
     }
 
-    /// Looks at the folder; `None` when there is nothing to tell.
+    /// Scans the folder; `None` if nothing changed.
     fn look(&mut self) -> Option<SourceUpdate> {
         self.looks = self.looks.saturating_add(1);
         let now = Look::new(policy_input::files::scan(&self.folder));
@@ -238,7 +238,7 @@ impl Manifests {
         is_news
     }
 
-    /// The difference to what was told before.
+    /// The difference from the last update.
     fn news(&mut self) -> SourceUpdate {
         self.has_told = true;
         // Objects that an old API server took are still there, so they are read as it did (S1.19).
@@ -268,31 +268,31 @@ impl Manifests {
 fn why_kept(path: &Path, before: &Look, now: &Look) -> Option<String> {
     let shown = path.display();
     if now.scan.folders.contains_key(path) {
-        return Some(format!("{shown}: there is a folder in place of the file; what the file said stays in force"));
+        return Some(format!("{shown}: a directory has replaced the file; the last good contents stay in force"));
     }
     if let Some(link) = path.ancestors().skip(1).find(|above| now.scan.broken_links.contains(*above)) {
-        return Some(format!("{}: the link leads nowhere; what was below it stays in force", link.display()));
+        return Some(format!("{}: the link is broken; the last good contents below it stay in force", link.display()));
     }
     let Some(folder) = now.witness(path) else {
-        return Some(format!("{shown}: its folder is not there; what the file said stays in force"));
+        return Some(format!("{shown}: its directory is missing; the last good contents stay in force"));
     };
     if before.scan.folders.get(folder) != now.scan.folders.get(folder) {
         return Some(format!(
-            "{}: another folder took its place; what was there before stays in force until it has settled",
+            "{}: another directory has replaced it; the earlier contents stay in force until two scans agree",
             folder.display()
         ));
     }
     (!now.has_manifests(folder)).then(|| {
         format!(
-            "{}: there are no manifests any more, which may be a missing mount; what they said stays in force. To remove it, leave a \
-             file there that says {}",
+            "{}: it no longer has manifests, possibly because a mount is missing; the last good contents stay in force. To remove \
+             them, create a file that holds {}",
             folder.display(),
             file::NOTHING
         )
     })
 }
 
-/// What one file says alone.
+/// The objects of one file alone.
 fn read_alone(path: &Path, bytes: &[u8]) -> Snapshot {
     let mut loader = Loader::new(Syntax::Legacy);
     loader.read(&path.display().to_string(), bytes);

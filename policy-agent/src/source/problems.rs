@@ -48,14 +48,14 @@ impl Problems {
             tracing::error!(problem, "invalid object");
         }
         for problem in solved.iter().take(MOST_LOGGED) {
-            tracing::info!(problem, "solved");
+            tracing::info!(problem, "resolved");
         }
         let more = |all: &[String]| all.len().saturating_sub(MOST_LOGGED);
         if more(&found) > 0 {
             tracing::error!(more = more(&found), all = self.len(), "more invalid objects");
         }
         if more(&solved) > 0 {
-            tracing::info!(more = more(&solved), all = self.len(), "more are solved");
+            tracing::info!(more = more(&solved), all = self.len(), "more invalid objects resolved");
         }
     }
 
@@ -105,7 +105,7 @@ impl Problems {
         self.counts.keys().next().map(String::as_str)
     }
 
-    /// The first of them, and how many more there are, for people.
+    /// The first of them, and the number of further ones.
     #[must_use]
     pub fn shown(&self) -> Vec<String> {
         let mut out: Vec<String> = self.counts.keys().take(MOST_SHOWN).cloned().collect();

@@ -40,11 +40,11 @@ struct Hop {
 
 fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: ListFormat) -> Result<()> {
     let End::Workload { namespace, owner } = from else {
-        bail!("`--hops` starts at a workload, and {} is none", from.name());
+        bail!("`--hops` requires a workload as FROM, and {} is not a workload", from.name());
     };
     let (keys, units): (Vec<_>, Vec<WorkloadPods>) = evaluation.units().into_iter().unzip();
     let Some(start) = keys.iter().position(|(ns, o)| ns == namespace && o == owner) else {
-        bail!("{} has no traffic", from.name());
+        bail!("{} has no pod on the pod network", from.name());
     };
     let matrix = ConnectivityMatrix::new(&evaluation.graph, units);
     let connections = Connections::new(&matrix);
@@ -80,6 +80,6 @@ fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: Li
             }
             print(&out)
         }
-        _ => bail!("`--hops` prints text or json"),
+        _ => bail!("`--hops` supports only `-o text` and `-o json`"),
     }
 }

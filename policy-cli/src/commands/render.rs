@@ -1,4 +1,4 @@
-//! `netpol render`: the ruleset that the agent of a node would put in force.
+//! `netpol render`: the ruleset that the agent of a node would apply.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,11 @@ pub(crate) fn run(args: &RenderArgs) -> Result<Outcome> {
     let known = nodes(&snapshot);
     if !known.contains(args.node.as_str()) {
         let list = known.into_iter().collect::<Vec<_>>().join(", ");
-        let nodes = if list.is_empty() { "no pod runs anywhere".to_owned() } else { format!("nodes are {list}") };
+        let nodes = if list.is_empty() {
+            "the input has no nodes and no running pods".to_owned()
+        } else {
+            format!("the nodes are {list}")
+        };
         bail!("there is no node `{}` in the input: {nodes}", args.node);
     }
     let mut compiler = Compiler::new(Options { node: Some(args.node.clone()), own_node_egress });

@@ -1,4 +1,4 @@
-//! `netpol snapshot`: everything that decides in a live cluster, as a file for later.
+//! `netpol snapshot`: the policy-relevant objects of a live cluster, as a file for offline use.
 
 use std::io::{IsTerminal, Write};
 
@@ -11,11 +11,11 @@ use crate::input::cluster;
 use crate::output::diagnostics::text::print_notes;
 use crate::output::progress::progress;
 
-/// `netpol snapshot`: everything that decides, compressed, to standard output.
+/// Writes the objects, compressed, to standard output.
 pub(crate) fn run(args: &ClusterArgs) -> Result<Outcome> {
     let out = std::io::stdout();
     if out.is_terminal() {
-        bail!("a snapshot is compressed; send it to a file: netpol snapshot > cluster.yaml.gz");
+        bail!("a snapshot is compressed; redirect it to a file: netpol snapshot > cluster.yaml.gz");
     }
     let progress = progress(1);
     progress.set_message("the cluster");
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<Outcome> {
     encoder.write_all(&live.text)?;
     encoder.finish()?.flush()?;
     anstream::eprintln!(
-        "saved {} objects, {} KiB before compression; no Secrets are among them",
+        "saved {} objects, {} KiB before compression; Secrets are not included",
         live.objects,
         live.text.len() >> 10
     );

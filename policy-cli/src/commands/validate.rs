@@ -1,4 +1,4 @@
-//! `netpol validate`: every fault of the input, with its place.
+//! `netpol validate`: every error in the input, with file and line.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
 use crate::output::{GREEN, RED, json, print};
 
-/// The findings, as `-o json` prints them. Fields are only ever added.
+/// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
 #[derive(Serialize)]
 struct Findings<'a> {
     valid: bool,
@@ -23,7 +23,7 @@ struct Findings<'a> {
     diagnostics: Vec<Finding<'a>>,
     /// Objects that were read, by kind.
     read: BTreeMap<&'static str, usize>,
-    /// Objects that do not matter, by kind.
+    /// Objects that do not affect connections, by kind.
     skipped: &'a BTreeMap<String, usize>,
     /// Policies of other engines and tiers, which are not evaluated.
     not_evaluated: Vec<String>,
@@ -93,7 +93,7 @@ fn summary(findings: &Findings<'_>, files: usize) -> String {
     ));
     if !findings.skipped.is_empty() {
         let list: Vec<String> = findings.skipped.iter().map(|(kind, n)| format!("{n} × {kind}")).collect();
-        out.push_str(&format!("skipped, because they do not matter: {}\n", list.join(", ")));
+        out.push_str(&format!("ignored: {}\n", list.join(", ")));
     }
     if !findings.not_evaluated.is_empty() {
         out.push_str(&format!("not evaluated: {}\n", findings.not_evaluated.join(", ")));

@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use crate::args::ClusterArgs;
 
-/// In place of a file, where it is said where something stands.
+/// The name that a place in the live cluster has instead of a file.
 pub(crate) const PLACE: &str = "the live cluster";
 
 /// What a cluster holds.
 pub(crate) struct Live {
-    /// A `List` of everything that decides, an object in a line.
+    /// A `List` of all policy-relevant objects, one in each line.
     pub text: Vec<u8>,
     /// How many objects these are.
     pub objects: usize,
@@ -31,8 +31,7 @@ pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = access.config().await.map_err(|error| {
-            anyhow!(full_text(&error))
-                .context("cannot tell how to reach the cluster; give `--kubeconfig PATH` or `--context NAME`")
+            anyhow!(full_text(&error)).context("no usable kubeconfig; use `--kubeconfig PATH` or `--context NAME`")
         })?;
         let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
         let read = async { anyhow::Ok(read::read(&kube::Client::try_from(config)?, &is_foreign_policy).await?) };
@@ -52,14 +51,14 @@ pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
 #[cfg(not(feature = "cluster"))]
 pub(crate) fn read(_: &ClusterArgs) -> Result<Live> {
     anyhow::bail!(
-        "this netpol was built without the feature `cluster`, and cannot read one; build it with `--features cluster`, or pipe a \
-         dump into it: kubectl get ns,no,po,netpol -A -o yaml | netpol … -f -"
+        "this netpol cannot read clusters, because it was built without the feature `cluster`; build it with `--features cluster`, \
+         or pipe a dump: kubectl get ns,no,po,netpol -A -o yaml | netpol … -f -"
     )
 }
 
 impl Live {
-    /// What is missing, in sentences.
+    /// Which kinds are missing, in sentences.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
-        self.left_out.iter().map(|missing| format!("could not read {missing}; what depends on it may be judged wrongly"))
+        self.left_out.iter().map(|missing| format!("cannot read {missing}; answers that depend on it may be wrong"))
     }
 }

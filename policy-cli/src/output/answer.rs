@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use policy_core::sets::{PortSet, ProtocolPorts};
-use policy_core::verdict::RuleExplanation;
+use policy_core::verdict::{Reason, RuleExplanation};
 
 use super::{BOLD, DIM, GREEN, RED, YELLOW};
 use crate::questions::answer::{Answer, Side, Verdict};
@@ -28,7 +28,7 @@ pub(crate) fn text(answer: &Answer, is_verbose: bool, is_everything: bool) -> St
         let _ = writeln!(out, "  {:<8} {ports}", "allowed");
     }
     if !answer.partly.is_empty() {
-        let _ = writeln!(out, "  {:<8} {} (for some pods or addresses only)", "partly", port_text(&answer.partly));
+        let _ = writeln!(out, "  {:<8} {} (only for some pods or addresses)", "partly", port_text(&answer.partly));
     }
     for part in &answer.outside {
         if part.allowed.is_empty() {
@@ -47,45 +47,51 @@ pub(crate) fn text(answer: &Answer, is_verbose: bool, is_everything: bool) -> St
                 Some(rule) => rule.to_string(),
                 None => miss.policy.clone(),
             };
-            let _ = writeln!(out, "  {BOLD}nearest miss{BOLD:#} for {}: in {place}, {}", side.explained.direction, miss.edit);
+            let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {}: in {place}, {}", side.explained.direction, miss.edit);
         }
     }
     for caveat in &answer.caveats {
-        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {caveat}");
+        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {}", cited(caveat, is_verbose));
     }
     out
+}
+
+/// A reason, with its section of the semantics in a verbose answer.
+fn cited(reason: &Reason, is_verbose: bool) -> String {
+    if is_verbose { format!("{reason:#}") } else { reason.to_string() }
 }
 
 fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
     let style = style(side.verdict);
     let direction = side.explained.direction.to_string();
-    let _ = writeln!(out, "  {direction:<8} {style}{}{style:#}: {}", side.verdict.text(), side.reason);
-    // The rules that decide: those that allow something, or, when none does, those that could have.
+    let section = if is_verbose { format!(" ({})", side.section) } else { String::new() };
+    let _ = writeln!(out, "  {direction:<8} {style}{}{style:#}: {}{section}", side.verdict.text(), side.reason);
+    // The rules that decide: those that allow something, or, if none does, all of them.
     let is_allowing = side.explained.rules.iter().any(|r| !r.allows.is_empty());
     let decides = |r: &&RuleExplanation| is_verbose || r.allows.is_empty() != is_allowing;
     let rules: Vec<&RuleExplanation> = side.explained.rules.iter().filter(decides).collect();
     let most = if is_verbose { usize::MAX } else { 5 };
     if is_verbose || side.verdict != Verdict::Allowed {
         if let Some(rule) = side.rule.as_ref().filter(|_| !is_allowing) {
-            let _ = writeln!(out, "           {DIM}{rule}{DIM:#}: allows it for a part");
+            let _ = writeln!(out, "           {DIM}{rule}{DIM:#}: allows it for some pods or addresses");
         }
         for rule in rules.iter().take(most) {
             let allows = if rule.allows.is_empty() { String::new() } else { format!(": allows {}", rule.allows) };
             let _ = writeln!(out, "           {DIM}{}{DIM:#}{allows}", rule.rule);
             let misses = if is_verbose || rule.allows.is_empty() { rule.misses.as_slice() } else { &[] };
             for miss in misses.iter().take(most) {
-                let _ = writeln!(out, "             {miss}");
+                let _ = writeln!(out, "             {}", cited(miss, is_verbose));
             }
         }
         if rules.len() > most {
-            let _ = writeln!(out, "           … and {} more rules (-v shows all)", rules.len() - most);
+            let _ = writeln!(out, "           … and {} more rules (use -v to show all)", rules.len() - most);
         }
         for policy in &side.explained.policies {
             let name = format!("{}/{}", policy.namespace, policy.name);
             let has_rules = side.explained.rules.iter().any(|r| r.rule.policy == name);
             if !has_rules && (is_verbose || !is_allowing) {
                 let place = policy.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
-                let _ = writeln!(out, "           {DIM}{name}{place}{DIM:#}: isolates, and has no {direction} rule");
+                let _ = writeln!(out, "           {DIM}{name}{place}{DIM:#}: isolates the pod and has no {direction} rules");
             }
         }
         for (policy, reason) in side.others.iter().filter(|_| is_verbose) {

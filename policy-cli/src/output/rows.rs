@@ -12,7 +12,7 @@ use crate::questions::caveats::foreign_caveats;
 use crate::questions::evaluation::Evaluation;
 use crate::questions::rows::{Peer, Row};
 
-/// `TCP 80; UDP 53`, with what only some pods may in brackets.
+/// `TCP 80; UDP 53`, with the ports of only some pods in parentheses.
 fn ports(row: &Row) -> String {
     let partly = if row.partly.is_empty() { String::new() } else { format!("some pods: {}", row.partly) };
     match (row.allowed.is_empty(), partly.is_empty()) {
@@ -178,7 +178,7 @@ fn edges<'a>(rows: &'a [Row], ids: &'a [(&'a Peer, String)]) -> impl Iterator<It
     rows.iter().filter_map(move |row| Some((row, *index.get(&row.src)?, *index.get(&row.dst)?)))
 }
 
-/// Prints rows in a format, and on standard error what they do not say.
+/// Prints rows in a format, and their caveats on standard error.
 pub(crate) fn show(evaluation: &Evaluation, rows: &[Row], format: ListFormat) -> Result<()> {
     let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
     for caveat in foreign_caveats(evaluation, &namespaces) {

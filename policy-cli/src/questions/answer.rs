@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use policy_core::model::Direction;
 use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
-use policy_core::verdict::{Cause, NearMiss, PolicyRef, RuleRef, SideExplanation};
-use serde::Serialize;
+use policy_core::verdict::{Cause, NearMiss, PolicyRef, Reason, RuleRef, SideExplanation};
+use serde::{Serialize, Serializer};
 
 use super::caveats::caveats;
 use super::connections::{Connection, connections};
@@ -12,25 +12,29 @@ use super::ends::End;
 use super::evaluation::Evaluation;
 use crate::output::cidr_texts;
 
-/// The answer, as `-o json` prints it. Fields are only ever added.
+/// Where the sections of the semantics are defined, as a path in the repository.
+const SEMANTICS: &str = "conformance/SEMANTICS.md";
+
+/// The answer, as `-o json` prints it. Fields are added, never renamed or removed.
 #[derive(Serialize, Debug)]
 pub(crate) struct Answer {
     pub from: String,
     pub to: String,
-    /// What was asked; every protocol and port when no port was given.
+    /// The ports of the question; every protocol and port if none was given.
     pub asked: Vec<ProtocolPorts>,
     pub verdict: Verdict,
-    /// What is allowed of it, for all pods and addresses of both ends.
+    /// The ports that are allowed for all pods and addresses of both ends.
     pub allowed: Vec<ProtocolPorts>,
-    /// What is allowed for some of them only.
+    /// The ports that are allowed only for some of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub partly: Vec<ProtocolPorts>,
     pub egress: Side,
     pub ingress: Side,
-    /// The outside, split where policies distinguish it.
+    /// The external addresses, split where policies distinguish them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<Outside>,
-    pub caveats: Vec<String>,
+    #[serde(serialize_with = "cited")]
+    pub caveats: Vec<Reason>,
 }
 
 #[derive(Serialize, Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,25 +66,29 @@ impl Verdict {
     }
 }
 
-/// What one side says.
+/// The answer of one side.
 #[derive(Serialize, Debug)]
 pub(crate) struct Side {
     pub verdict: Verdict,
     pub isolated: bool,
     /// The policies that isolate the end in this direction, as `namespace/name`.
     pub policies: Vec<String>,
-    /// The same policies with the places where they are written.
+    /// The same policies with file and line.
     pub isolated_by: Vec<PolicyRef>,
-    /// The first rule that allows something of what was asked.
+    /// The first rule that allows a part of the question.
     pub rule: Option<RuleRef>,
     pub reason: String,
-    /// Every rule that was considered, and why it does not allow all of it.
+    /// The section of the semantics that the reason rests on.
+    pub section: &'static str,
+    /// Where the section is defined.
+    pub section_link: String,
+    /// Every rule that was considered, and why it does not allow the rest.
     pub rules: Vec<RuleLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_miss: Option<NearMiss>,
     #[serde(skip)]
     pub explained: SideExplanation,
-    /// Policies of the namespace that have no say, and why.
+    /// Policies of the namespace that do not apply, and why.
     #[serde(skip)]
     pub others: Vec<(PolicyRef, String)>,
 }
@@ -90,7 +98,13 @@ pub(crate) struct RuleLine {
     #[serde(flatten)]
     pub rule: RuleRef,
     pub allows: Vec<ProtocolPorts>,
-    pub misses: Vec<String>,
+    #[serde(serialize_with = "cited")]
+    pub misses: Vec<Reason>,
+}
+
+/// Serialises reasons as texts that end with their section.
+fn cited<S: Serializer>(reasons: &[Reason], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(reasons.iter().map(|reason| format!("{reason:#}")))
 }
 
 #[derive(Serialize, Debug)]
@@ -111,14 +125,14 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         all = all.intersection(&ports);
         some = some.union(&ports);
     }
-    // The case to explain: one that denies as much as any.
+    // Explain the case that denies most.
     let refused = |c: &&Connection| asked.difference(&c.ports()) != PortSet::none();
     let nothing = |c: &&Connection| c.ports().intersection(&asked).is_empty();
     let shown = found.iter().find(nothing).or_else(|| found.iter().find(refused)).unwrap_or(first);
     let names = [name_of(evaluation, from, shown, true), name_of(evaluation, to, shown, false)];
     let [egress, ingress] =
         evaluation.graph.explain(&shown.source, &shown.destination, shown.is_same, &asked, names.each_ref().map(String::as_str));
-    // Of a partial answer, also a case in which something is allowed.
+    // For a partial answer, explain also a case in which something is allowed.
     let something = |c: &&Connection| !c.ports().intersection(&asked).is_empty();
     let granted =
         found.iter().find(something).filter(|_| nothing(&shown)).map(|c| {
@@ -156,7 +170,7 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
     })
 }
 
-/// The end as the reasons call it: the pod or address that stands for it.
+/// The name of the end in reasons: the pod or address that represents it.
 fn name_of(evaluation: &Evaluation, end: &End, shown: &Connection, is_source: bool) -> String {
     let endpoint = if is_source { &shown.source } else { &shown.destination };
     match (end, endpoint.address(), endpoint.pods()) {
@@ -166,12 +180,13 @@ fn name_of(evaluation: &Evaluation, end: &End, shown: &Connection, is_source: bo
             format!("{address} ({namespace}/{name})")
         }
         (_, Some(address), []) => match &shown.outside {
-            Some(_) if matches!(end, End::External) => "an external address".to_owned(),
             Some(addresses) if AddressSet::single(address) != *addresses => {
                 let cidrs = cidr_texts(addresses);
                 let more = if cidrs.len() > 1 { ", …" } else { "" };
-                format!("{}{more}", cidrs.first().cloned().unwrap_or_default())
+                let kind = if matches!(end, End::External) { "external " } else { "" };
+                format!("{kind}{}{more}", cidrs.first().cloned().unwrap_or_default())
             }
+            None if matches!(end, End::External) => end.name(),
             _ => address.to_string(),
         },
     }
@@ -181,27 +196,28 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: V
     let policies: Vec<String> = explained.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
     let direction = explained.direction;
     let reason = match explained.cause {
-        Cause::NotAnEndpoint => format!("{end} is no pod of the cluster network, so no policy applies to it (S3.4)"),
-        Cause::SamePod => "a pod always reaches itself (S2.14)".to_owned(),
+        Cause::NotAnEndpoint => format!("policies do not apply to {end}: it is not on the pod network"),
+        Cause::SamePod => "a pod can always reach itself".to_owned(),
         Cause::OwnNode if direction == Direction::Egress => {
-            format!("{end} always reaches its own node, as `--own-node-egress allow` says (S2.13)")
+            format!("{end} can always reach its own node with `--own-node-egress allow`")
         }
-        Cause::OwnNode => format!("a node always reaches its own pods, and {end} runs there (S2.11)"),
-        Cause::OtherNode => format!("{end} is on another node, which judges its {direction} (S2.7)"),
-        Cause::Quarantined => format!("it is not known yet whose address {end} has (S3.11)"),
-        Cause::NotIsolated => format!("no policy isolates {end} for {direction} (S3.1)"),
+        Cause::OwnNode => format!("a node can always reach its own pods, and {end} runs on this node"),
+        Cause::OtherNode => format!("{end} is on another node, which evaluates its {direction}"),
+        Cause::Quarantined => format!("the pod at the address of {end} is not known yet"),
+        Cause::NotIsolated => format!("no policy isolates {end} for {direction}"),
         Cause::Denied if verdict == Verdict::Partial => {
-            format!(
-                "{} and rules allow it for some pods or addresses only (S3.3)",
-                isolated_by(end, direction, &explained.policies)
-            )
+            format!("{} and rules allow it only for some pods or addresses", isolated_by(end, direction, &explained.policies))
         }
-        Cause::Denied => format!("{} and no rule allows it (S3.3)", isolated_by(end, direction, &explained.policies)),
+        Cause::Denied => format!("{} and no rule allows it", isolated_by(end, direction, &explained.policies)),
         Cause::Allowed if verdict == Verdict::Allowed => match explained.rules.iter().find(|r| !r.allows.is_empty()) {
-            Some(rule) => format!("a rule allows it: {} (S3.3)", rule.rule),
-            None => "rules allow it (S3.3)".to_owned(),
+            Some(rule) => format!("rule {} allows it", rule.rule),
+            None => "rules allow it".to_owned(),
         },
-        Cause::Allowed => format!("{} and rules allow only a part (S3.3)", isolated_by(end, direction, &explained.policies)),
+        Cause::Allowed => format!("{} and rules allow only a part of it", isolated_by(end, direction, &explained.policies)),
+    };
+    let section = match explained.cause {
+        Cause::OwnNode if direction == Direction::Egress => "S2.13",
+        cause => cause.rule(),
     };
     let rules = explained.rules.iter().map(|r| RuleLine {
         rule: r.rule.clone(),
@@ -215,6 +231,8 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: V
         isolated_by: explained.policies.clone(),
         rule: explained.rules.iter().find(|r| !r.allows.is_empty()).map(|r| r.rule.clone()),
         reason,
+        section,
+        section_link: format!("{SEMANTICS}#{section}"),
         rules: rules.collect(),
         nearest_miss: explained.nearest_miss.clone(),
         explained,

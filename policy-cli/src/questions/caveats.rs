@@ -1,37 +1,40 @@
-//! What could make an answer differ from what the cluster does.
+//! Caveats: what could make the cluster behave differently from an answer.
 
 use std::collections::BTreeMap;
 
 use policy_core::model::Direction;
 use policy_core::sets::{Family, PortSet};
+use policy_core::verdict::Reason;
 
 use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
 
-/// What could make the answer differ from what the cluster does.
+/// The caveats of an answer.
 pub(crate) fn caveats(
     evaluation: &Evaluation,
     ends: [&End; 2],
     found: &[Connection],
     shown: &Connection,
     asked: &PortSet,
-) -> Vec<String> {
-    let mut out = foreign_caveats(evaluation, &ends.map(End::namespace));
+) -> Vec<Reason> {
+    let mut out: Vec<Reason> = foreign_caveats(evaluation, &ends.map(End::namespace)).into_iter().map(Reason::from).collect();
     let sides = [(&shown.source, Direction::Egress, &shown.destination), (&shown.destination, Direction::Ingress, &shown.source)];
     for ((subject, direction, other), end) in sides.into_iter().zip([ends[1], ends[0]]) {
         let ports = if direction == Direction::Egress { &shown.egress } else { &shown.ingress };
         let is_denied = !asked.difference(ports).is_empty();
         if is_denied && evaluation.graph.depends_on_unknown_address(subject, direction, other) {
             let name = end.name();
-            out.push(format!(
-                "the address of {name} is not known before it runs, so ipBlock rules for {direction} are taken not to match it"
-            ));
+            let text = format!(
+                "the address of {name} is not known until it runs, so ipBlock rules for {direction} are assumed not to match it"
+            );
+            out.push(text.into());
         }
     }
     for (end, endpoint) in ends.into_iter().zip([&shown.source, &shown.destination]) {
         if endpoint.is_node() && end.namespace().is_some() {
-            out.push(format!("{} uses the host network: policies see it as its node, never as a pod (S2.8, S2.9)", end.name()));
+            let text = format!("{} uses the host network: policies treat its traffic as that of its node", end.name());
+            out.push(Reason::with_section(text, "S2.8, S2.9"));
         }
     }
     let by_family = |family: Family| -> Option<PortSet> {
@@ -42,15 +45,16 @@ pub(crate) fn caveats(
         && v4 != v6
         && found.iter().all(|c| c.outside.is_none())
     {
-        out.push(format!("the address families differ: over IPv4 {v4} is allowed, over IPv6 {v6} (S2.2)"));
+        let text = format!("the address families differ: {v4} is allowed over IPv4, {v6} over IPv6");
+        out.push(Reason::with_section(text, "S2.2"));
     }
     if evaluation.has_errors {
-        out.push("the input has errors; what could not be read allows nothing here".to_owned());
+        out.push("the input has errors; objects that cannot be read allow nothing".to_owned().into());
     }
     out
 }
 
-/// Policies that were not evaluated and could concern these namespaces; `None` is an end outside of all of them.
+/// Policies that are not evaluated and could apply to these namespaces; `None` is an end without a namespace.
 pub(crate) fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
     let mut by_kind: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for foreign in &evaluation.snapshot.foreign {
@@ -71,7 +75,7 @@ pub(crate) fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str
         .map(|((kind, version), names)| {
             let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
             let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-            format!("not evaluated, and could change this answer: {kind} of {version}: {shown}{more}")
+            format!("not evaluated, but could change this answer: {kind} ({version}): {shown}{more}")
         })
         .collect()
 }

@@ -14,7 +14,7 @@ pub(crate) struct Connection {
     pub destination: Endpoint,
     /// Whether both are one pod.
     pub is_same: bool,
-    /// The addresses outside that one of the endpoints stands for.
+    /// The external addresses that one of the endpoints represents.
     pub outside: Option<AddressSet>,
     pub egress: PortSet,
     pub ingress: PortSet,

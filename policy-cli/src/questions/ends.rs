@@ -21,16 +21,16 @@ pub(crate) enum End {
     Pod(ObjectKey),
     /// Processes of a node.
     Node(String),
-    /// One address, whoever has it.
+    /// One address, whatever uses it.
     Address(IpAddr),
-    /// All addresses of a block, whoever has them.
+    /// All addresses of a block, whatever uses them.
     Block(IpNet),
-    /// Every address that is no pod's and no node's.
+    /// Every address that belongs to no pod and no node.
     External,
 }
 
 impl End {
-    /// What the end is called in text.
+    /// The name of the end in text.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Workload { namespace, owner } => format!("{namespace}/{}", owner.name),
@@ -93,7 +93,7 @@ fn kind(word: &str) -> Option<&'static str> {
 /// Reads one end.
 ///
 /// # Errors
-/// When nothing of this name is in the input, or more than one thing is; the message names what is near.
+/// If the input has no object with this name, or more than one. The message suggests similar names.
 pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation) -> Result<End> {
     if text == "external" {
         return Ok(End::External);
@@ -114,7 +114,7 @@ pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation
         },
         [namespace, word, name] => match kind(word) {
             Some("Node") | None => {
-                bail!("`{word}` in `{text}` is no kind of workload; expected pod, deploy, sts, ds, job, cronjob, rs or rc")
+                bail!("`{word}` in `{text}` is not a workload kind; expected pod, deploy, sts, ds, job, cronjob, rs or rc")
             }
             Some(kind) => find(evaluation, namespace, Some(kind), name),
         },
@@ -157,7 +157,7 @@ fn find(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str
                     _ => format!("{namespace}/pod/{name}"),
                 })
                 .collect();
-            bail!("`{namespace}/{name}` is more than one thing: {}; name one of them", kinds.join(", "))
+            bail!("`{namespace}/{name}` is ambiguous; specify one of {}", kinds.join(", "))
         }
     }
 }
@@ -179,7 +179,7 @@ fn ends_somewhere(evaluation: &Evaluation, end: &End) -> Result<()> {
         _ => Vec::new(),
     };
     let reason = pods.first().and_then(|key| evaluation.snapshot.pods.get(key)).and_then(|pod| pod.not_endpoint_because());
-    Err(anyhow!("`{}` has no traffic: its pod {}", end.name(), reason.unwrap_or("is not there")))
+    Err(anyhow!("`{}` has no traffic: its pod {}", end.name(), reason.unwrap_or("does not exist")))
 }
 
 fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> anyhow::Error {
@@ -200,8 +200,7 @@ fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &
         let known: BTreeSet<&str> = names.iter().map(|(ns, _)| *ns).collect();
         let near = nearest(namespace, known.iter().copied()).map(|n| format!("did you mean `{n}/{name}`?"));
         let list = || format!("the namespaces with pods are {}", known.iter().copied().collect::<Vec<_>>().join(", "));
-        let hint =
-            if known.is_empty() { "the input has no pods and no workloads at all".to_owned() } else { near.unwrap_or_else(list) };
+        let hint = if known.is_empty() { "the input has no pods and no workloads".to_owned() } else { near.unwrap_or_else(list) };
         return anyhow!("there is no {what}; {hint}");
     }
     let own: Vec<&str> = names.iter().filter(|(ns, _)| *ns == namespace).map(|(_, n)| *n).collect();
@@ -210,7 +209,7 @@ fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &
         None => {
             let shown: Vec<&str> = own.iter().take(12).copied().collect();
             let more = if own.len() > shown.len() { ", …" } else { "" };
-            anyhow!("there is no {what}; it has {}{more}", shown.join(", "))
+            anyhow!("there is no {what}; the namespace has {}{more}", shown.join(", "))
         }
     }
 }
@@ -235,8 +234,10 @@ fn port(text: &str, destination: Option<&End>, evaluation: &Evaluation) -> Resul
             let transport = Transport::from_name(&upper);
             (
                 port,
-                transport
-                    .ok_or_else(|| anyhow!("`{protocol}` in `{text}` is no protocol with ports; expected TCP, UDP or SCTP"))?,
+                transport.ok_or_else(|| match Transport::from_name(&port.to_ascii_uppercase()) {
+                    Some(first) => anyhow!("write the port before the protocol: `{protocol}/{first}` instead of `{text}`"),
+                    None => anyhow!("`{protocol}` in `{text}` is not a protocol with ports; expected TCP, UDP or SCTP"),
+                })?,
             )
         }
         None => (text, Transport::Tcp),
@@ -253,7 +254,7 @@ fn port(text: &str, destination: Option<&End>, evaluation: &Evaluation) -> Resul
         return Ok(PortSet::range(protocol, low, high));
     }
     if port.is_empty() || port.chars().all(|c| c.is_ascii_digit() || c == '-') {
-        bail!("`{text}` is no port; {expected}, from 1 to 65535");
+        bail!("`{text}` is not a port; {expected}, from 1 to 65535");
     }
     named_port(port, protocol, destination, evaluation).ok_or_else(|| {
         let end = destination.map_or_else(|| "the destination".to_owned(), End::name);

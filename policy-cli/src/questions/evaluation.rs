@@ -1,4 +1,4 @@
-//! What the files describe, compiled.
+//! The objects of the input, compiled.
 
 use std::collections::BTreeMap;
 
@@ -33,14 +33,14 @@ pub(crate) fn own_node_egress(args: &InputArgs) -> OwnNodeEgress {
     }
 }
 
-/// What was read, and what there is to report about it.
+/// The input, and the findings about it.
 pub(crate) struct Loaded<T> {
-    /// `None` if the input has errors, and answers from such input are not asked for.
+    /// `None` if the input has errors and `--keep-going` is not set.
     pub value: Option<T>,
     pub report: Report,
 }
 
-/// What there is to report about the input. Nothing of it has been printed.
+/// Findings about the input, which have not been printed.
 pub(crate) struct Report {
     /// What could not be read of a live cluster.
     pub notes: Vec<String>,
@@ -51,7 +51,7 @@ pub(crate) struct Report {
     pub excerpts: Excerpts,
 }
 
-/// Everything read.
+/// The input.
 fn read(args: &InputArgs) -> Result<Loaded<Input>> {
     let mut input = input::read(args, None)?;
     let has_errors = input.snapshot.has_errors();
@@ -70,7 +70,7 @@ pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
     Ok(Loaded { value: value.map(|input| input.snapshot), report })
 }
 
-/// Everything read and compiled.
+/// The input, compiled.
 pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     let Loaded { value, mut report } = read(args)?;
     let Some(Input { snapshot, namespace, .. }) = value else { return Ok(Loaded { value: None, report }) };
@@ -89,7 +89,7 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
 }
 
 impl Evaluation {
-    /// What a command that lists things answers: that it could not, when the input has errors.
+    /// The outcome of a command that lists: bad input if the input has errors.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.has_errors { Outcome::BadInput } else { Outcome::Yes }
     }

@@ -28,7 +28,7 @@ const LISTED: usize = 16;
 const ELEMENTS: usize = 8;
 const FEW_PODS: u32 = 64;
 
-/// What tells sides apart: the policies that isolate, sorted, and, where they name ports, the ports that names are looked up in.
+/// What distinguishes sides: the policies that isolate, sorted, and, where they name ports, the ports that names are looked up in.
 pub(super) type Side = (Vec<PolicyId>, Direction, Option<PortsId>);
 
 /// Pairs of ports and peers that the rules of one policy and direction make by themselves.

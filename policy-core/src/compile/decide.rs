@@ -126,7 +126,7 @@ impl Compiler {
         }
     }
 
-    /// The policies that isolate a group, and what else tells decisions apart.
+    /// The policies that isolate a group, and what else distinguishes decisions.
     fn side(&self, group: GroupId, direction: Direction) -> Side {
         let terms = &self.graph.groups.data(group).terms;
         let policies = terms.iter().flat_map(|term| self.graph.terms.data(*term).policies.iter().copied());

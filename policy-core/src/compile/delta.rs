@@ -28,7 +28,7 @@ pub struct GraphDelta {
     /// Pod addresses and numbers that named ports in neither list lead to, or led to.
     pub named_members: Vec<NamedMemberChange>,
     /// Whether anything else that a node plan shows may be different: pods in scope, their decisions or their policies. If
-    /// not, the lists of members say everything.
+    /// not, the lists of members are complete.
     pub is_structural: bool,
 }
 

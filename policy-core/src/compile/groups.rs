@@ -1,6 +1,6 @@
 //! Templates and groups: pods that were made alike, and pods that behave alike.
 //!
-//! A group is told apart by the labels that a selector over pods of its namespace asks for, and by nothing else: a thousand Jobs
+//! A group is distinguished by the labels that a selector over pods of its namespace asks for, and by nothing else: a thousand Jobs
 //! with names of their own are a thousand templates and one group. When a policy asks for a key that no other asks for, the
 //! templates that have it go to groups of their own; when the last such policy is gone, they come together again in the next flush.
 //! So the groups follow from the objects alone, and a change of keys costs what has the key.
@@ -212,7 +212,7 @@ impl Compiler {
         }
     }
 
-    /// Groups that only a forgotten key told apart become one.
+    /// Groups that differ only in an unused key become one.
     pub(super) fn forget_unasked(&mut self) {
         for (scope, key) in std::mem::take(&mut self.unasked) {
             if self.asked_mut(scope).forget(key) {
@@ -221,7 +221,7 @@ impl Compiler {
         }
     }
 
-    /// One more policy has this term as its target, or one less. Node plans tell pods apart by the keys of targets.
+    /// One more policy has this term as its target, or one less. Node plans distinguish pods by the keys of targets.
     pub(super) fn count_target(&mut self, term: TermId, by: i32) {
         let key = *self.graph.terms.key(term);
         let Scope::Namespace(namespace) = key.scope else { return };

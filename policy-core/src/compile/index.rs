@@ -41,7 +41,7 @@ impl<I: Id> LabelIndex<I> {
         }
     }
 
-    /// Enters a thing; nothing happens unless somebody looks for the key.
+    /// Enters a thing; nothing happens unless a selector uses the key.
     pub(super) fn insert(&mut self, (key, value): (Symbol, Symbol), id: I) {
         if let Some(by_value) = self.keys.get_mut(&key) {
             by_value.ids.entry(value).or_default().insert(id);

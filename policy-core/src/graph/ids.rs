@@ -58,7 +58,7 @@ impl PeerSetId {
     pub(crate) const NOBODY: Self = Self(NonZeroU32::MIN);
 }
 
-/// The number under which a namespace stands in bitmaps.
+/// The number of a namespace in bitmaps.
 pub(crate) fn index_of(id: NamespaceId) -> u32 {
     id.index()
 }

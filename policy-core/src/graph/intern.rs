@@ -206,7 +206,7 @@ impl<I: Id, K: Hash + Eq, D> Interner<I, K, D> {
         Self { entries: Store::new(), table: HashTable::new(), unused: Vec::new() }
     }
 
-    /// One more use of `key`; the second value says whether it is new.
+    /// One more use of `key`; the second value is whether it is new.
     pub(crate) fn acquire(&mut self, key: K) -> (I, bool)
     where
         D: Default,

@@ -52,7 +52,7 @@ impl AskedKeys {
         self.0.binary_search_by_key(&key, |asked| asked.key)
     }
 
-    /// Whether groups are told apart by this key.
+    /// Whether this key distinguishes groups.
     pub(crate) fn contains(&self, key: Symbol) -> bool {
         self.at(key).is_ok()
     }
@@ -466,7 +466,7 @@ pub(crate) struct RuleRecord {
     pub line: u32,
     /// The union of `peers`.
     pub peer_set: PeerSetId,
-    /// `None` for everyone.
+    /// `None` for every peer.
     pub peers: Option<Box<[PeerRecord]>>,
     pub ports: crate::model::Ports,
 }

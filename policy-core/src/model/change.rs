@@ -24,7 +24,7 @@ impl Namespace {
     }
 }
 
-/// Addresses on the compiler's node that somebody has, and of which it is not known whose they are (S3.11): all their traffic is
+/// Addresses on the compiler's node that are in use, but whose pod is not known (S3.11): all their traffic is
 /// denied, except what their own node opens towards them (S2.11).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Quarantine {
@@ -54,7 +54,7 @@ pub enum Change {
     Policy(Policy),
     /// A NetworkPolicy is gone.
     PolicyRemoved(ObjectKey),
-    /// Addresses are in quarantine, whoever claims them.
+    /// Addresses are in quarantine, whatever claims them.
     Quarantine(Quarantine),
     /// What this holder has is no longer in quarantine.
     QuarantineRemoved(String),

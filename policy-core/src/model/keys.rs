@@ -41,7 +41,7 @@ pub struct WorkloadKey {
 pub struct Origin {
     /// The file as the user named it, `-` for standard input.
     pub file: String,
-    /// Line, 1-based; 0 when it stands in no file.
+    /// Line, 1-based; 0 if it is not in a file.
     pub line: u32,
 }
 

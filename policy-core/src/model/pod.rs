@@ -8,7 +8,7 @@ use crate::sets::Transport;
 /// A Pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pod {
-    /// What tells it from its predecessors of the same name, where that is known. Nothing is decided by it.
+    /// What distinguishes it from its predecessors of the same name, where that is known. Nothing is decided by it.
     pub uid: Option<String>,
     /// Namespace and name.
     pub key: ObjectKey,
@@ -59,15 +59,15 @@ impl Pod {
     #[must_use]
     pub fn not_endpoint_because(&self) -> Option<&'static str> {
         if self.is_host_network {
-            Some("uses the host network, so its traffic is its node's (S2.8)")
+            Some("uses the host network, so its traffic is that of its node")
         } else if self.phase == Phase::Finished {
-            Some("is finished (phase Succeeded or Failed, S2.3)")
+            Some("is finished (phase Succeeded or Failed)")
         } else if self.placement == Placement::Unscheduled {
-            Some("is not scheduled (no `spec.nodeName`, S2.1)")
+            Some("is not scheduled (no `spec.nodeName`)")
         } else if self.is_unknown {
-            Some("cannot be read: its labels, an address, its node, its phase or its network is unclear (S2.25)")
+            Some("cannot be read: a label, an address, `spec.nodeName`, `status.phase` or `spec.hostNetwork` is invalid")
         } else if self.addresses == Addresses::Known(Vec::new()) {
-            Some("has no address yet (no `status.podIP`, S2.6)")
+            Some("has no address yet (no `status.podIP`)")
         } else {
             None
         }
@@ -81,16 +81,16 @@ pub enum Placement {
     Unscheduled,
     /// On this node.
     Node(String),
-    /// On some node: the pod stands for those that a manifest will make.
+    /// On some node: the pod represents those that a manifest would create.
     Somewhere,
 }
 
 /// The addresses of a pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Addresses {
-    /// As its status says; possibly none.
+    /// Those of its status; possibly none.
     Known(Vec<IpAddr>),
-    /// It will have one that a manifest cannot tell. It is taken to be IPv4, and in a block only if the block is all of
+    /// It will have one that is not known from a manifest. It is assumed to be IPv4, and in a block only if the block is all of
     /// IPv4.
     Unknown,
 }

@@ -68,7 +68,7 @@ impl fmt::Display for Protocol {
 /// A set of (protocol, destination port).
 ///
 /// Shape: canonical port ranges (1 to 65535, inclusive) for each of TCP, UDP and SCTP, and one bit for all other protocols
-/// together, because no policy can tell those apart.
+/// together, because no policy can distinguish those.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct PortSet {
     tcp: RangeSet<u16>,

@@ -3,12 +3,13 @@
 use super::judge::Cause;
 use super::miss::{NearMiss, nearest_miss};
 use super::question::Question;
-use super::reference::{NamespaceFailure, PolicyRef, RuleRef, TermFailure, slip};
+use super::reason::Reason;
+use super::reference::{NamespaceFailure, PolicyRef, RuleRef, TermFailure, mistyped};
 use crate::graph::{AllowGraph, BlockMiss, Endpoint, PeerRecord, PodId, PolicyId, RuleRecord, TermId};
 use crate::model::{Direction, PortEntry, Ports, Requirement};
 use crate::sets::PortSet;
 
-/// What one rule does for one question.
+/// The effect of one rule on one question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleExplanation {
     /// The rule.
@@ -16,10 +17,10 @@ pub struct RuleExplanation {
     /// What it allows of what was asked.
     pub allows: PortSet,
     /// Why it does not allow everything that was asked; empty when it does.
-    pub misses: Vec<String>,
+    pub misses: Vec<Reason>,
 }
 
-/// What one side says to a question.
+/// The answer of one side to a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SideExplanation {
     /// The direction.
@@ -111,11 +112,11 @@ impl AllowGraph {
         if let Some(why) = self.too_large.get(&(group, direction)) {
             for rule in &mut side.rules {
                 rule.allows = PortSet::default();
-                rule.misses = vec![format!("not applied, like every rule of this direction: {why}")];
+                rule.misses = vec![format!("no rule of this direction is applied: {why}").into()];
             }
             return side;
         }
-        // Who asks for everything and gets something does not miss the rest.
+        // A question without ports that is partly allowed has no suggestion for the rest.
         let is_missed = side.allows != *asked && (side.allows.is_empty() || !asked.is_all());
         if matches!(side.cause, Cause::Allowed | Cause::Denied) && is_missed {
             side.nearest_miss = nearest_miss(&question, &policies, &asked.difference(&side.allows));
@@ -138,13 +139,10 @@ impl AllowGraph {
                 let is_selected = self.terms.data(policy.target).groups.contains(group);
                 let reason = if !is_selected {
                     let failed = self.term_failure(policy.target, pod).pods;
-                    let wants = failed.iter().map(|(r, value)| {
-                        let (found, slip) = found(value.as_deref(), r);
-                        format!("wants pod label `{r}`, {name} {found}{slip}")
-                    });
-                    format!("does not select it: {}", wants.collect::<Vec<_>>().join("; "))
+                    let failed = failed.iter().map(|(requirement, value)| mismatch("pod", requirement, value.as_deref(), name));
+                    format!("does not select it: {}", failed.collect::<Vec<_>>().join("; "))
                 } else if !policy.isolates(direction) {
-                    format!("selects it, and says nothing about {direction}")
+                    format!("selects it, but does not apply to {direction}")
                 } else {
                     return None;
                 };
@@ -179,13 +177,13 @@ impl Question<'_> {
         let mut misses = self.peer_misses(rule);
         let allows = if misses.is_empty() { ports.clone() } else { PortSet::none() };
         if ports != *self.asked {
-            misses.push(self.port_miss(rule, &ports));
+            misses.push(self.port_miss(rule));
         }
         RuleExplanation { rule: self.graph.rule_ref(policy, rule), allows, misses }
     }
 
-    /// Why the rule's peers do not hold the other end; empty when they do.
-    fn peer_misses(&self, rule: &RuleRecord) -> Vec<String> {
+    /// Why no peer of the rule matches the other end; empty if one does.
+    fn peer_misses(&self, rule: &RuleRecord) -> Vec<Reason> {
         let Some(peers) = &rule.peers else { return Vec::new() };
         if self.has_peer(rule) {
             return Vec::new();
@@ -194,85 +192,90 @@ impl Question<'_> {
             Direction::Ingress => "from",
             Direction::Egress => "to",
         };
-        peers.iter().enumerate().map(|(i, peer)| format!("{list}[{i}]: {}", self.peer_miss(peer))).collect()
+        let miss = |(index, peer)| {
+            let miss = self.peer_miss(peer);
+            Reason { text: format!("{list}[{index}]: {}", miss.text), ..miss }
+        };
+        peers.iter().enumerate().map(miss).collect()
     }
 
-    fn peer_miss(&self, peer: &PeerRecord) -> String {
+    fn peer_miss(&self, peer: &PeerRecord) -> Reason {
         let other = self.name;
         match peer {
-            PeerRecord::Unreadable => "could not be read, so it matches nothing (S1.20)".to_owned(),
-            PeerRecord::Block(block) => match BlockMiss::of(block, self.other) {
+            PeerRecord::Unreadable => Reason::with_section("cannot be read, so it matches nothing", "S1.20"),
+            PeerRecord::Block(block) => Reason::from(match BlockMiss::of(block, self.other) {
                 BlockMiss::UnknownAddress => {
-                    format!("ipBlock {block} may hold {other} or not: its address is not known before it runs")
+                    format!("ipBlock {block}: the address of {other} is not known until it runs")
                 }
-                BlockMiss::Outside(address) => format!("ipBlock {} does not hold {}", block.cidr, self.address_name(address)),
+                BlockMiss::Outside(address) => format!("ipBlock {} does not contain {}", block.cidr, self.address_name(address)),
                 BlockMiss::Excepted(address, except) => {
-                    format!("ipBlock {} leaves {} out (except {except})", block.cidr, self.address_name(address))
+                    format!("ipBlock {} excludes {} (except {except})", block.cidr, self.address_name(address))
                 }
-            },
+            }),
             PeerRecord::Pods(term) => match self.other.pods().first() {
                 None => {
-                    let what = if self.other.is_node() { "a node" } else { "no pod" };
-                    format!("selects pods, and {other} is {what} (S1.41)")
+                    let what = if self.other.is_node() { "is a node" } else { "is not a pod" };
+                    Reason::with_section(format!("selects pods, but {other} {what}"), "S1.41")
                 }
-                Some(pod) => self.term_miss(*term, *pod).join("; "),
+                Some(pod) => self.term_miss(*term, *pod),
             },
         }
     }
 
-    /// The requirements of a term that a pod does not meet, in words.
-    fn term_miss(&self, term: TermId, pod: PodId) -> Vec<String> {
+    /// The requirements of a term that a pod does not meet.
+    fn term_miss(&self, term: TermId, pod: PodId) -> Reason {
         let other = self.name;
         let TermFailure { namespace, pods } = self.graph.term_failure(term, pod);
         let mut out = Vec::new();
         match namespace {
             NamespaceFailure::None => {}
-            NamespaceFailure::Other(name) => out.push(format!("selects pods of namespace {name} only")),
+            NamespaceFailure::Other(name) => out.push(format!("selects only pods in namespace {name}")),
             NamespaceFailure::Labels(failed) => {
-                let namespace = self.graph.pod_name(pod).0;
-                out.extend(failed.iter().map(|(r, value)| {
-                    let (found, slip) = found(value.as_deref(), r);
-                    format!("wants namespace label `{r}`, namespace {namespace} {found}{slip}")
-                }));
+                let namespace = format!("namespace {}", self.graph.pod_name(pod).0);
+                let failed = failed.iter();
+                out.extend(failed.map(|(requirement, value)| mismatch("namespace", requirement, value.as_deref(), &namespace)));
             }
         }
-        out.extend(pods.iter().map(|(r, value)| {
-            let (found, slip) = found(value.as_deref(), r);
-            format!("wants pod label `{r}`, {other} {found}{slip}")
-        }));
+        out.extend(pods.iter().map(|(requirement, value)| mismatch("pod", requirement, value.as_deref(), other)));
         if out.is_empty() {
-            // S2.5: it matches this claimant of the address, and not another one.
-            out.push(format!("does not match every pod that claims the address of {other} (S2.5)"));
+            // It matches this pod, but not another one with the same address.
+            return Reason::with_section(format!("does not match every pod that has the address of {other}"), "S2.5");
         }
-        out
+        out.join("; ").into()
     }
 
-    fn port_miss(&self, rule: &RuleRecord, ports: &PortSet) -> String {
-        let Ports::Listed(entries) = &rule.ports else { return String::new() };
+    fn port_miss(&self, rule: &RuleRecord) -> Reason {
+        let Ports::Listed(entries) = &rule.ports else { return String::new().into() };
         let list: Vec<String> = entries
             .iter()
             .map(|entry| match entry {
                 PortEntry::Named { protocol, name } => {
                     let numbers: Vec<String> =
                         self.numbers(name).iter().filter(|(t, _)| t == protocol).map(|(_, number)| number.to_string()).collect();
-                    let meaning =
-                        if numbers.is_empty() { "which the destination does not have".to_owned() } else { numbers.join(", ") };
-                    format!("{entry} ({meaning})")
+                    let meaning = if numbers.is_empty() {
+                        format!("the destination has no {protocol} port with this name")
+                    } else {
+                        numbers.join(", ")
+                    };
+                    format!("{protocol} {name} ({meaning})")
                 }
-                other => other.to_string(),
+                // `TCP 80`, as in the rest of the answer.
+                other => other.to_string().replacen('/', " ", 1),
             })
             .collect();
-        let only = if ports.is_empty() { "does not allow any of it" } else { "allows only a part" };
-        format!("ports: {} {only}", list.join(", "))
+        format!("ports: allows only {}", list.join(", ")).into()
     }
 }
 
-/// What the object has instead, and whether the requirement looks mistyped.
-fn found(value: Option<&str>, requirement: &Requirement) -> (String, String) {
+/// A requirement on a label of a pod or namespace that the object does not meet, and the label that it has.
+fn mismatch(kind: &str, requirement: &Requirement, value: Option<&str>, object: &str) -> String {
     let found = match value {
-        None => format!("has no label `{}`", requirement.key),
-        Some(value) => format!("has `{}={value}`", requirement.key),
+        None => format!("{object} has no label `{}`", requirement.key),
+        Some(value) => format!("{object} has `{}={value}`", requirement.key),
     };
-    let slip = slip(requirement, value).map(|wanted| format!(" (is `{wanted}` a slip of the pen?)")).unwrap_or_default();
-    (found, slip)
+    let hint = match (mistyped(requirement, value), value) {
+        (Some(_), Some(value)) => format!(" (did you mean `{value}`?)"),
+        _ => String::new(),
+    };
+    format!("requires {kind} label `{requirement}`, but {found}{hint}")
 }

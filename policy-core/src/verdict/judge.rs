@@ -9,7 +9,7 @@ use crate::sets::{PortSet, Protocol, Transport};
 /// The first packet of a connection, after destination translation (S0.4).
 ///
 /// A source address that is a node's is taken for a process of that node: forwarded traffic that only carries a node's
-/// address gets no privilege from S2.11 in the kernel, and cannot be told apart here.
+/// address gets no privilege from S2.11 in the kernel, and cannot be distinguished here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Flow {
     /// The source address.
@@ -23,7 +23,7 @@ pub struct Flow {
 /// Why one side of a flow is as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cause {
-    /// The end is no endpoint, and so has no say (S3.4).
+    /// The end is not an endpoint, so no policy applies to it (S3.4).
     NotAnEndpoint,
     /// A pod and itself (S2.14).
     SamePod,
@@ -66,9 +66,9 @@ impl Cause {
 /// The verdict on one flow: both sides must allow it (S3.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Verdict {
-    /// What policies of the source say.
+    /// The verdict of the policies of the source.
     pub egress: Cause,
-    /// What policies of the destination say.
+    /// The verdict of the policies of the destination.
     pub ingress: Cause,
 }
 
@@ -96,7 +96,7 @@ impl AllowGraph {
         self.judge(&self.endpoint(flow.source), &self.endpoint(flow.destination), false, flow.protocol)
     }
 
-    /// The verdict between two ends. `is_same` says whether both are one pod; two replicas of one workload are not.
+    /// The verdict between two ends. `is_same` is whether both are one pod; two replicas of one workload are not.
     #[must_use]
     pub fn judge(&self, source: &Endpoint, destination: &Endpoint, is_same: bool, protocol: Protocol) -> Verdict {
         if is_same {
@@ -163,7 +163,7 @@ impl AllowGraph {
         is_held.then_some(if is_exempt { Cause::OwnNode } else { Cause::Quarantined })
     }
 
-    /// Whether the other end is the subject's own node, and policies have no say about it (S2.11, S2.13).
+    /// Whether the other end is the subject's own node, and policies do not apply to it (S2.11, S2.13).
     pub(crate) fn is_exempt(&self, subject: PodId, direction: Direction, other: &Endpoint) -> bool {
         let is_exempt = direction == Direction::Ingress || self.own_node_egress == OwnNodeEgress::Allow;
         is_exempt && self.pods.get(subject).node.is_some_and(|node| other.nodes.contains(&node))

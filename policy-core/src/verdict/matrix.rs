@@ -1,6 +1,6 @@
 //! Every connection between workloads, and with the address space outside of the cluster.
 //!
-//! Pods of one workload that no policy can tell apart are one *class*: one template, and addresses that lie in the same address
+//! Pods of one workload that no policy can distinguish are one *class*: one template, and addresses that lie in the same address
 //! blocks of all policies. All-pairs work is classes squared, and each (decision, class) is evaluated once.
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ use crate::sets::{AddressSet, Family, PortSet};
 pub struct WorkloadPods {
     /// Its pods.
     pub pods: Vec<PodId>,
-    /// Whether each of them stands for more than one, so that it has peers of its own kind.
+    /// Whether each of them represents more than one, so that it has peers of its own kind.
     pub has_replicas: bool,
 }
 
@@ -119,7 +119,7 @@ impl Memo {
 pub struct ConnectivityMatrix<'g> {
     graph: &'g AllowGraph,
     classes: Vec<Vec<EquivalenceClass>>,
-    /// Cells that are also told apart by node, for traffic from nodes (S2.11).
+    /// Cells that are also distinguished by node, for traffic from nodes (S2.11).
     classes_by_node: Vec<Vec<EquivalenceClass>>,
     units: Vec<WorkloadPods>,
     memo: RefCell<Memo>,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::question::Question;
-use super::reference::{NamespaceFailure, RuleRef, TermFailure, slip};
+use super::reference::{NamespaceFailure, RuleRef, TermFailure, mistyped};
 use crate::graph::{PeerRecord, PolicyId, RuleRecord};
 use crate::model::{Direction, Operator, Ports, Requirement};
 use crate::sets::PortSet;
@@ -16,13 +16,13 @@ pub struct NearMiss {
     /// The rule to edit; `None` when the policy has no rule in this direction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleRef>,
-    /// What to change, in words.
+    /// The edit, as an instruction.
     pub edit: String,
 }
 
-/// How much an edit changes; smaller is nearer. A slip of the pen, an added port, an added label, a peer copied for another
+/// How much an edit changes; smaller is nearer. A corrected typo, an added port, an added label, a peer copied for another
 /// namespace, a new peer, a new rule.
-const SLIP: u32 = 5;
+const TYPO: u32 = 5;
 const PORT: u32 = 10;
 const LABEL: u32 = 12;
 const NAMESPACE: u32 = 25;
@@ -47,7 +47,7 @@ pub(crate) fn nearest_miss(question: &Question<'_>, policies: &[PolicyId], missi
         }
         let (namespace, name) = question.graph.policy_name(*policy);
         let (list, end) = ends(question.direction);
-        let edit = format!("add a rule to `{list}` with {end} {} and {}", question.name, ports_text(missing));
+        let edit = format!("add a rule to `{list}` with {} in {end} and {}", question.name, ports_text(missing));
         offer(RULE, NearMiss { policy: format!("{namespace}/{name}"), rule: None, edit });
     }
     best.map(|(_, miss)| miss)
@@ -61,7 +61,7 @@ fn ends(direction: Direction) -> (&'static str, &'static str) {
 }
 
 fn ports_text(missing: &PortSet) -> String {
-    if missing.is_all() { "no `ports`".to_owned() } else { format!("`ports` {missing}") }
+    if missing.is_all() { "without `ports`".to_owned() } else { format!("{missing} in `ports`") }
 }
 
 fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
@@ -77,12 +77,12 @@ fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> O
 fn port_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
     let ports = question.rule_ports(rule);
     let lacking = missing.difference(&ports);
-    // Who asks for everything is content with the ports that the rule has.
+    // A question without ports needs no more than the ports that the rule has.
     if lacking.is_empty() || (question.asked.is_all() && !ports.is_empty()) {
         return None;
     }
     if lacking.has_other_protocols() {
-        return Some((PORT, "remove `ports`: only a rule without them allows every protocol".to_owned()));
+        return Some((PORT, "remove `ports`: only a rule without `ports` allows every protocol".to_owned()));
     }
     let is_named = match &rule.ports {
         Ports::Listed(entries) => entries.iter().find_map(|entry| match entry {
@@ -92,12 +92,12 @@ fn port_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> O
         Ports::All => None,
     };
     if let Some(name) = is_named {
-        return Some((PORT, format!("give the destination's container port the name `{name}`, or add {lacking} to `ports`")));
+        return Some((PORT, format!("name the container port of the destination `{name}`, or add {lacking} to `ports`")));
     }
     Some((PORT, format!("add {lacking} to `ports`")))
 }
 
-/// The cheapest way to make the rule's peers hold the other end.
+/// The smallest edit after which a peer of the rule matches the other end.
 fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)> {
     let peers = rule.peers.as_ref()?;
     let (_, end) = ends(question.direction);
@@ -110,10 +110,10 @@ fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)
     });
     let added = match (question.other.pods().first(), question.other.address()) {
         (None, Some(address)) if question.address_name(address) == address.to_string() => {
-            format!("add `ipBlock` {address}/{} to {end}", if address.is_ipv4() { 32 } else { 128 })
+            format!("add the `ipBlock` {address}/{} to {end}", if address.is_ipv4() { 32 } else { 128 })
         }
         _ if question.other.is_node() => format!("add `ipBlock` peers with the addresses of the node to {end}"),
-        _ => format!("add a peer for {} to {end}", question.name),
+        _ => format!("add a peer that matches {} to {end}", question.name),
     };
     listed.chain([(PEER, added)]).min_by_key(|(cost, _)| *cost)
 }
@@ -129,7 +129,7 @@ fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Opt
             let namespace = question.graph.pod_name(*question.other.pods().first()?).0;
             cost += NAMESPACE;
             edits.push(format!(
-                "add a peer with the `podSelector` of {list}[{index}] and `namespaceSelector` kubernetes.io/metadata.name={namespace}"
+                "add a peer with the `podSelector` of {list}[{index}] and the `namespaceSelector` `kubernetes.io/metadata.name: {namespace}`"
             ));
         }
         NamespaceFailure::Labels(failed) => {
@@ -155,23 +155,22 @@ fn label_edit(
     edits: &mut Vec<String>,
 ) -> u32 {
     let key = &requirement.key;
-    if let (Some(wanted), Some(value)) = (slip(requirement, value), value) {
-        edits.push(format!("write `{value}` for `{wanted}` as `{key}` in the `{selector}` of {list}[{index}]"));
-        return SLIP;
+    let place = format!("{list}[{index}].{selector}");
+    if let (Some(wanted), Some(value)) = (mistyped(requirement, value), value) {
+        edits.push(format!("change `{key}: {wanted}` to `{key}: {value}` in {place}"));
+        return TYPO;
     }
     edits.push(match &requirement.operator {
         Operator::In(wanted) => match (wanted.first(), value) {
             (Some(wanted), Some(value)) => {
-                format!(
-                    "let the `{selector}` of {list}[{index}] accept `{key}={value}` (or give {object} the label `{key}={wanted}`)"
-                )
+                format!("match `{key}={value}` in {place} (or set the label `{key}={wanted}` on {object})")
             }
-            (Some(wanted), None) => format!("give {object} the label `{key}={wanted}`"),
-            (None, _) => format!("change the `{selector}` of {list}[{index}]: its requirements on `{key}` contradict each other"),
+            (Some(wanted), None) => format!("add the label `{key}={wanted}` to {object}"),
+            (None, _) => format!("change {place}: its requirements on `{key}` contradict each other"),
         },
-        Operator::Exists => format!("give {object} a label `{key}`"),
+        Operator::Exists => format!("add the label `{key}` to {object}"),
         Operator::NotIn(_) | Operator::DoesNotExist => {
-            format!("take the label `{key}` from {object}, or drop `{requirement}` from the `{selector}` of {list}[{index}]")
+            format!("remove the label `{key}` from {object}, or remove `{requirement}` from {place}")
         }
     });
     LABEL

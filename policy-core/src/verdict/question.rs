@@ -57,7 +57,7 @@ impl Question<'_> {
         self.graph.holds(rule.peer_set, self.other)
     }
 
-    /// An address that only stands for a larger part of the outside goes by the name of that part.
+    /// The name of the external block that the address represents, or else the address.
     pub(crate) fn address_name(&self, address: IpAddr) -> String {
         if self.other.is_external() && self.name != address.to_string() { self.name.to_owned() } else { address.to_string() }
     }

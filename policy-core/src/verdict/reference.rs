@@ -5,28 +5,28 @@ use serde::Serialize;
 use crate::graph::{AllowGraph, LabelsId, PodId, PolicyId, RuleRecord, Scope, SelectorId, TermId};
 use crate::model::{Direction, Operator, Origin, Requirement};
 
-/// A policy, for people.
+/// A policy, named for a report.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct PolicyRef {
     /// Namespace of the policy.
     pub namespace: String,
     /// Name of the policy.
     pub name: String,
-    /// Where it is written, when it came from a file.
+    /// Where it is defined, if it was read from a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
 }
 
-/// A rule of a policy, for people.
+/// A rule of a policy, named for a report.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RuleRef {
     /// `namespace/name` of the policy.
     pub policy: String,
-    /// The list that it stands in.
+    /// The list that contains it.
     pub direction: Direction,
-    /// Its place in the list, 0-based as in field paths.
+    /// Its index in the list, 0-based as in field paths.
     pub index: u32,
-    /// The file, when the policy came from one.
+    /// The file, if the policy was read from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The line, 1-based.
@@ -45,14 +45,14 @@ impl std::fmt::Display for RuleRef {
     }
 }
 
-/// What a pod lacks to match a term.
+/// The requirements of a term that a pod does not meet.
 pub(crate) struct TermFailure {
     pub namespace: NamespaceFailure,
     /// Requirements on pod labels, with the pod's value.
     pub pods: Vec<(Requirement, Option<String>)>,
 }
 
-/// What a pod's namespace lacks to match a term.
+/// The requirements of a term that the namespace of a pod does not meet.
 pub(crate) enum NamespaceFailure {
     None,
     /// The term is over this namespace, and the pod's is another one.
@@ -61,8 +61,8 @@ pub(crate) enum NamespaceFailure {
     Labels(Vec<(Requirement, Option<String>)>),
 }
 
-/// The value that a requirement probably meant, when the object's value is one or two letters away.
-pub(crate) fn slip(requirement: &Requirement, value: Option<&str>) -> Option<String> {
+/// The value of a requirement that is probably mistyped, because the value of the object differs by one or two letters.
+pub(crate) fn mistyped(requirement: &Requirement, value: Option<&str>) -> Option<String> {
     let Operator::In(wanted) = &requirement.operator else { return None };
     let value = value.filter(|v| v.len() >= 4)?;
     wanted.iter().find(|w| w.len() >= 4 && strsim::damerau_levenshtein(w, value) <= 1 + value.len() / 8).cloned()
@@ -87,7 +87,7 @@ impl AllowGraph {
         }
     }
 
-    /// What a pod lacks to match a term.
+    /// The requirements of a term that a pod does not meet.
     pub(crate) fn term_failure(&self, term: TermId, pod: PodId) -> TermFailure {
         let key = self.terms.key(term);
         let Some(template) = self.pods.get(pod).template.map(|template| self.templates.key(template)) else {

@@ -22,7 +22,7 @@ pub enum AccessError {
 /// Where the API server is, and who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// A kubeconfig; without one, the service account of the pod, or what `KUBECONFIG` says.
+    /// A kubeconfig; without one, the service account of the pod, or `KUBECONFIG`.
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; without one, its current one.
     pub context: Option<String>,

@@ -25,7 +25,7 @@ const QUIET: Duration = Duration::from_secs(150);
 pub struct KindHealth {
     /// The kind, in the plural: `pods`.
     pub kind: &'static str,
-    /// How long no data arrived although it should have; `None` while the watch is current.
+    /// Time since a stale watch last received data; `None` if it is current.
     pub stale_for: Option<Duration>,
     /// The last failure, while it lasts.
     pub trouble: Option<String>,
@@ -43,7 +43,7 @@ struct LastContact {
     unavailable: Option<String>,
 }
 
-/// When each kind was last in contact with the API server. Clones share their state.
+/// When each kind last received data. Clones share their state.
 #[derive(Clone)]
 pub struct WatchHealth {
     contacts: Arc<Mutex<Vec<LastContact>>>,

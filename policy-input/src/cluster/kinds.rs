@@ -35,7 +35,7 @@ pub struct Kind {
 pub enum Need {
     /// There is no answer, and no ruleset.
     Required,
-    /// An answer reports what it lacks. Watches of other kinds go on, and a kind that the API server does not serve, such as a
+    /// The answer is incomplete, and states it. Watches of other kinds go on, and a kind that the API server does not serve, such as a
     /// custom resource that is not installed, has no objects.
     Optional,
 }

@@ -43,7 +43,7 @@ pub enum ReadError {
     Forbidden {
         /// The kind, in the plural.
         kinds: String,
-        /// What the API server says.
+        /// The error of the API server.
         message: String,
     },
     /// The API server does not answer, or not as it should.
@@ -62,10 +62,10 @@ impl Resource {
     }
 }
 
-/// Reads everything there is. `is_foreign` says whether a kind of this apiVersion holds policies of another engine, and is asked
+/// Reads everything. `is_foreign` decides whether a kind of this apiVersion holds policies of another engine, and is asked
 /// about the group with an empty kind first.
 ///
-/// Kinds are listed one after the other, so what changes meanwhile may be seen by halves.
+/// Kinds are listed one after the other, so a change meanwhile may be seen in part.
 ///
 /// # Errors
 /// When namespaces, pods or policies cannot be listed.

@@ -2,7 +2,7 @@
 //!
 //! Required kinds are listed one after the other, in the order given, so that pods come when their namespaces and the policies are
 //! there. Optional kinds start at once and delay no other. A watch that breaks goes on where it was, after a pause with jitter; one that
-//! cannot go on lists again. A kind that is optional and not served is tried again with back-off.
+//! cannot be resumed lists again. A kind that is optional and not served is tried again with back-off.
 //!
 //! Nothing of the objects is kept here: what an event changes is for the caller to find out.
 
@@ -28,7 +28,7 @@ pub use super::object::Typed;
 const WATCH: Duration = Duration::from_secs(290);
 /// Nothing read from a connection for this long means that it is dead: bookmarks come every 60 to 75 seconds.
 const SILENCE: Duration = Duration::from_secs(100);
-/// A list by watching that says nothing for this long, or does not end for that long, is asked for as a list: its objects come from
+/// A streaming list without progress for this long, or that does not end for that long, is requested as a list: its objects come from
 /// the API server's memory, and some API servers never send what ends it.
 const STUCK: Duration = Duration::from_secs(20);
 const ENDLESS: Duration = Duration::from_secs(120);
@@ -76,13 +76,13 @@ pub enum WatchEvent {
     ListEnded,
     /// The API server has not served the kind for a minute: its objects are gone.
     KindRemoved,
-    /// The watch failed, and is tried again.
+    /// The watch failed, and is retried.
     Failed(String),
-    /// The watch cannot go on, and lists again.
+    /// The watch cannot be resumed, and lists again.
     Lost(String),
-    /// The API server cannot list by watching; a list is asked for.
+    /// The API server does not support streaming lists; a list is requested.
     CannotStream,
-    /// A list by watching does not end; a list is asked for.
+    /// A streaming list does not end; a list is requested.
     Stuck,
     /// The API server does not serve the kind, which is optional, or not to this client. It is tried again.
     Unavailable(String),
@@ -174,9 +174,9 @@ fn raw<K: Typed>(event: Result<Event<Object<K>>, watcher::Error>) -> Raw {
 /// When a list by watching is given up.
 #[derive(Clone, Copy)]
 struct Listing {
-    /// Unless something is said before.
+    /// Unless an event arrives before.
     quiet: Instant,
-    /// Whatever is said.
+    /// However many events arrive.
     endless: Instant,
 }
 

@@ -46,7 +46,7 @@ fn must_be_regular(metadata: &Metadata) -> Result<()> {
     } else if kind.is_socket() {
         "a socket"
     } else if kind.is_dir() {
-        "a folder"
+        "a directory"
     } else {
         "a device"
     };
@@ -116,7 +116,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         std::fs::create_dir(at("folder")).unwrap();
         let rows =
-            [("fifo", "named pipe"), ("link", "named pipe"), ("zero", "device"), ("socket", "socket"), ("folder", "folder")];
+            [("fifo", "named pipe"), ("link", "named pipe"), ("zero", "device"), ("socket", "socket"), ("folder", "directory")];
         for (name, what) in rows {
             let error = regular_content(&at(name), 1 << 20).unwrap_err().to_string();
             assert!(error.contains(what), "{name}: {error}");

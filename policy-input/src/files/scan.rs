@@ -10,7 +10,7 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// Entries that are looked at below one folder; a link may lead to the root of the file system.
 const MOST_ENTRIES: usize = 2_000_000;
 
-/// What tells a folder from another one that takes its place, such as the mount point below a mount.
+/// What distinguishes a folder from another one that takes its place, such as the mount point below a mount.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FolderId {
     device: u64,
@@ -63,7 +63,7 @@ impl Walk {
     /// Adds what is in one folder, and the folders in it to those that are yet to be listed.
     fn list(&mut self, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<()> {
         let named = |verb: &str| {
-            let text = format!("cannot {verb} the folder `{}`", folder.display());
+            let text = format!("cannot {verb} the directory `{}`", folder.display());
             move |error: Error| Error::new(error.kind(), format!("{text}: {error}"))
         };
         let id = identity(folder).map_err(named("open"))?;
@@ -75,7 +75,7 @@ impl Walk {
             let entry = entry.map_err(named("list"))?;
             self.entries += 1;
             if self.entries > MOST_ENTRIES {
-                let error = Error::new(ErrorKind::QuotaExceeded, format!("there are more than {MOST_ENTRIES} entries below it"));
+                let error = Error::new(ErrorKind::QuotaExceeded, format!("it has more than {MOST_ENTRIES} entries"));
                 return Err(named("list")(error));
             }
             if !entry.file_name().to_string_lossy().starts_with('.') {
@@ -84,7 +84,7 @@ impl Walk {
         }
         // Another folder may have come in its place meanwhile, and then it is not known which one was listed.
         if identity(folder).map_err(named("open"))? != id {
-            return Err(named("list")(Error::other("another folder took its place")));
+            return Err(named("list")(Error::other("another directory has replaced it")));
         }
         self.scan.folders.insert(folder.to_owned(), id);
         // Of two links to one folder, the first by name counts.

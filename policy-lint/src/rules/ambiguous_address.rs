@@ -22,7 +22,7 @@ pub static AMBIGUOUS_ADDRESS: Rule = Rule {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: old, namespace: shop}\nspec: {nodeName: n1}\nstatus: {podIP: 10.0.0.1}\n---\n\
              apiVersion: v1\nkind: Pod\nmetadata: {name: new, namespace: shop}\nspec: {nodeName: n1}\nstatus: {podIP: 10.0.0.1}\n",
         ),
-        fix: "Take a new dump: one of the pods is probably gone.",
+        fix: "Save the input again: one of the pods has probably been deleted.",
     },
 };
 
@@ -41,14 +41,14 @@ pub(crate) fn findings(graph: &AllowGraph, snapshot: &Snapshot) -> Vec<Diagnosti
         let Some((object, path, place)) = claims.next() else { continue };
         let related =
             claims.map(|(object, _, place)| Related { message: "has the same address".to_owned(), object: Some(object), place });
-        let message = format!("{address} is the address of {names}; selectors match it only if they match all of them");
+        let message = format!("{names} have the same address {address}; selectors match it only if they match all of them");
         out.push(Diagnostic {
             place,
             related: related.collect(),
             ..Diagnostic::new(&AMBIGUOUS_ADDRESS, message)
                 .about(object)
                 .at(path)
-                .help("take a new dump: one of the pods is probably gone")
+                .help("save the input again: one of the pods has probably been deleted")
         });
     }
     out

@@ -21,24 +21,24 @@ const MOST_ADDRESSES: usize = 16;
 pub enum Invalid {
     /// A container's name.
     #[error(
-        "found `{}` as a container's name, expected a letter or digit, then letters, digits, `_`, `.`, `-`, {LONGEST_CONTAINER} at most",
+        "invalid container ID `{}`: expected a letter or digit, then letters, digits, `_`, `.`, `-`, {LONGEST_CONTAINER} at most",
         .0.escape_debug()
     )]
     Container(String),
     /// An interface's name.
     #[error(
-        "found `{}` as an interface's name, expected 1 to {LONGEST_INTERFACE} printable ASCII characters without `/` and `:`",
+        "invalid interface name `{}`: expected 1 to {LONGEST_INTERFACE} printable ASCII characters without `/` and `:`",
         .0.escape_debug()
     )]
     Interface(String),
     /// There is no address.
-    #[error("found no address of the pod; a plugin earlier in the chain must give the pod an address")]
+    #[error("no address of the pod; a plugin earlier in the chain must assign one")]
     NoAddress,
     /// There are more addresses than a pod has.
-    #[error("found {0} addresses of the pod, expected {MOST_ADDRESSES} at most")]
+    #[error("the pod has {0} addresses; the limit is {MOST_ADDRESSES}")]
     TooManyAddresses(usize),
     /// No packet of a pod has this address.
-    #[error("found the {kind} address `{address}`, expected a unicast address of the pod's own")]
+    #[error("`{address}` is a {kind} address; expected a unicast address of the pod")]
     Address {
         /// What kind of address it is.
         kind: &'static str,

@@ -72,7 +72,7 @@ impl Evidence {
         self.owner.clone()
     }
 
-    /// The pod belongs to this DaemonSet, or to none: what was known of another one says nothing.
+    /// The pod belongs to this DaemonSet, or to none: what was known of another one does not apply.
     pub(super) fn belong_to(&mut self, owner: Option<Owner>) {
         if self.owner != owner {
             *self = Self { owner, ..Self::default() };

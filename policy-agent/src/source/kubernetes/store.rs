@@ -26,7 +26,7 @@ pub(crate) struct Store {
     /// How problems became different since the last news, and whose.
     delta: ProblemsDelta,
     faulty: BTreeSet<ObjectKey>,
-    /// With keys of its own: nobody can look for two contents that have one hash.
+    /// With random keys: nobody can search for two contents with one hash.
     hasher: RandomState,
     must_list_pods: bool,
 }
@@ -93,7 +93,7 @@ impl Store {
         let changes = snapshot.into_changes_of(&kind.api_version(), kind.name);
         if changes.is_empty() {
             let effect = self.take_unreadable(kind, object_key(key));
-            problems.extend(effect.map(|effect| format!("{} {key} cannot be read at all; {effect}", kind.name)));
+            problems.extend(effect.map(|effect| format!("{} {key} is invalid; {effect}", kind.name)));
         }
         for change in changes {
             self.take(change, value);
@@ -182,7 +182,7 @@ impl Store {
         }
     }
 
-    /// How many changes nobody has been told of yet.
+    /// The number of changes that have not been sent yet.
     pub(crate) fn waiting(&self) -> usize {
         self.changes.len()
     }
@@ -192,7 +192,7 @@ impl Store {
         std::mem::take(&mut self.must_list_pods)
     }
 
-    /// What there is to tell; `None` for nothing.
+    /// The update to send; `None` for nothing.
     pub(crate) fn news(&mut self) -> Option<SourceUpdate> {
         let faulty = std::mem::take(&mut self.faulty).into_iter().map(|key| {
             let place = (&NETWORK_POLICY, key.to_string());

@@ -1,4 +1,4 @@
-//! What is known of one file, and what it says.
+//! The state and the contents of one file.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -11,14 +11,14 @@ use policy_core::diagnostic::rules::objects::WRONG_NAME_LABEL;
 use super::stamp::Stamp;
 use super::{describe, read_alone};
 
-/// A file that says on purpose that there is nothing.
+/// A file that is empty on purpose.
 pub(super) const NOTHING: &str = "`{apiVersion: v1, kind: List, items: []}`";
 
 /// Errors that come back as long as the file stays the same: reading a large one again and again would only cost time.
 const FINAL: [ErrorKind; 5] =
     [ErrorKind::FileTooLarge, ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::UnexpectedEof, ErrorKind::Unsupported];
 
-/// Only contents of one run are compared, and nobody can look for two that are equal.
+/// Only contents of one run are compared, and nobody can search for a collision.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What was found where a file is.
@@ -27,7 +27,7 @@ pub(super) enum Content {
     Bytes(Vec<u8>, u64),
     /// Why there are none, and whether that is as long as the file stays the same.
     Nothing { why: String, is_final: bool },
-    /// It never says the same twice.
+    /// Its contents never settle.
     Moving,
 }
 
@@ -41,8 +41,8 @@ impl Content {
             Err(error) => {
                 let what = match error.kind() {
                     ErrorKind::FileTooLarge => "split it",
-                    ErrorKind::Unsupported => "remove it, or give it another name",
-                    _ => "mend or remove it",
+                    ErrorKind::Unsupported => "remove or rename it",
+                    _ => "fix or remove it",
                 };
                 let is_final = FINAL.contains(&error.kind());
                 Self::Nothing { why: format!("cannot read the file: {error}; {what}"), is_final }
@@ -71,13 +71,13 @@ pub(super) struct File {
     hash: Option<u64>,
     /// The look in which it is to be read again, though it looks the same.
     again: Option<u32>,
-    /// What it said when it was last good, or what it says if it never was.
+    /// Its last good contents, or its current contents if it never was good.
     bytes: Vec<u8>,
     /// How many objects stand in these bytes.
     objects: usize,
-    /// Why what it says is not used.
+    /// Why its contents are not used.
     problems: Vec<String>,
-    /// Whether it never was good, and says something that could not be read as any object.
+    /// Whether it never was good, and has contents that cannot be read as an object.
     is_lost: bool,
     moves: bool,
 }
@@ -100,7 +100,7 @@ impl File {
             Content::Nothing { why, .. } => file.set_aside(path, &why),
             Content::Moving => {
                 file.moves = true;
-                file.set_aside(path, "it is written all the time, and never says the same twice; let it settle");
+                file.set_aside(path, "it changes all the time");
             }
         }
         if !file.problems.is_empty()
@@ -120,17 +120,17 @@ impl File {
         self.objects = snapshot.objects;
         self.bytes = bytes;
         if snapshot.is_blank() {
-            self.set_aside(path, &format!("it says nothing; if that is meant, delete it, or write {NOTHING}"));
+            self.set_aside(path, &format!("it is empty; if this is intended, delete it, or write {NOTHING}"));
         } else if self.objects == 0 && objects_before > 0 && errors.is_empty() {
             self.set_aside(
                 path,
-                &format!("it holds no Kubernetes object any more; if that is meant, delete it, or write {NOTHING}"),
+                &format!("it no longer holds a Kubernetes object; if this is intended, delete it, or write {NOTHING}"),
             );
         }
     }
 
     fn set_aside(&mut self, path: &Path, why: &str) {
-        self.problems.push(format!("{}: {why}; what it said before stays in force", path.display()));
+        self.problems.push(format!("{}: {why}; the last good contents stay in force", path.display()));
         self.is_lost = true;
     }
 
@@ -139,7 +139,7 @@ impl File {
         self.again.is_some_and(|again| look >= again)
     }
 
-    /// Whether it was given up because it never says the same twice.
+    /// Whether it was abandoned because its contents never settle.
     pub(super) fn moves(&self) -> bool {
         self.moves
     }

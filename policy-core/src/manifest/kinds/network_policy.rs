@@ -158,6 +158,6 @@ impl Compiled for Policies {
     fn unreadable(key: ObjectKey) -> Option<(Change, &'static str)> {
         let policy =
             Policy { key, origin: None, target: Selector::everything(), ingress: Some(Vec::new()), egress: Some(Vec::new()) };
-        Some((Change::Policy(policy), "it isolates every pod of its namespace, and allows nothing"))
+        Some((Change::Policy(policy), "it isolates every pod of its namespace and allows nothing"))
     }
 }

@@ -1,0 +1,168 @@
+//! The sections after the options of a command: examples, ends and exit codes.
+//!
+//! One source for `--help`, the manual pages and the reference. Lines are printed as they are, so they have at most 80 columns.
+
+/// A section of verbatim lines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Section {
+    pub title: &'static str,
+    pub lines: &'static str,
+}
+
+const fn examples(lines: &'static str) -> Section {
+    Section { title: "Examples", lines }
+}
+
+const fn exit_codes(lines: &'static str) -> Section {
+    Section { title: "Exit codes", lines }
+}
+
+const NETPOL: &[Section] = &[
+    examples(
+        "\
+netpol can shop/web shop/db -p 5432      is this connection allowed, and why?
+netpol list -f manifests/                every allowed connection
+netpol validate -f manifests/            errors and warnings in manifests
+netpol COMMAND --help                    the options of a command",
+    ),
+    exit_codes(
+        "\
+0  allowed; the input is valid; the output was printed
+1  denied, or only partly allowed
+2  usage error or invalid input",
+    ),
+    Section {
+        title: "Environment",
+        lines: "\
+KUBECONFIG  the kubeconfig for live clusters
+NO_COLOR    disables colours, which are used only on terminals",
+    },
+];
+
+const CAN: &[Section] = &[
+    examples(
+        "\
+netpol can shop/web shop/db -p 5432             TCP port 5432
+netpol can shop/deploy/web external -p 443      HTTPS to external addresses
+netpol can 203.0.113.9 shop/ingress -p 80,443   from one external address
+netpol can shop/web kube-system/dns -p 53/UDP -p 53/TCP
+netpol can shop/web shop/db                     all ports: what is allowed?
+netpol --context prod can shop/web shop/db -p 5432
+                                                in a live cluster
+kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db",
+    ),
+    Section {
+        title: "FROM and TO",
+        lines: "\
+ns/name, kind/name,    a pod or a workload; kinds are pod, deploy, sts, ds,
+ns/kind/name, name     job, cronjob, rs and rc
+node/name              processes and hostNetwork pods of a node
+10.0.0.1, 10.0.0.0/8   an address, or every address of a block
+external               every address that belongs to no pod and no node",
+    },
+    exit_codes(
+        "\
+0  allowed
+1  denied, or only partly allowed
+2  usage error or invalid input",
+    ),
+];
+
+const LIST: &[Section] = &[examples(
+    "\
+netpol list -f manifests/                every allowed connection
+netpol list --from shop/web              connections from one workload
+netpol list --to external -o csv         connections to external addresses
+netpol list -o dot | dot -Tsvg > connections.svg
+netpol list -o mermaid                   a diagram for a pull request",
+)];
+
+const WHO: &[Section] = &[examples(
+    "\
+netpol who shop/db                       what can reach it, and on which ports
+netpol who shop/db -p 5432               what can reach it on TCP port 5432",
+)];
+
+const REACH: &[Section] = &[examples(
+    "\
+netpol reach shop/web                    what it can reach, and on which ports
+netpol reach shop/web -p 443             what it can reach on TCP port 443
+netpol reach shop/web --hops             what it can reach through others",
+)];
+
+const VALIDATE: &[Section] = &[
+    examples(
+        "\
+netpol validate -f manifests/
+kubectl get netpol -A -o yaml | netpol validate -f -
+netpol validate -o json",
+    ),
+    exit_codes(
+        "\
+0  valid, possibly with warnings
+2  at least one error, or a usage error",
+    ),
+];
+
+const RENDER: &[Section] = &[examples(
+    "\
+netpol render --node n1 -f cluster.yaml.gz
+netpol render --node n1 -o json | nft -j -c -f -
+                                         check it with this machine's kernel
+diff <(netpol render --node n1 -f old/) <(netpol render --node n1 -f new/)",
+)];
+
+const SNAPSHOT: &[Section] = &[
+    examples(
+        "\
+netpol snapshot > cluster.yaml.gz        the cluster of the current context
+netpol --context prod snapshot > prod.yaml.gz
+netpol can -f prod.yaml.gz shop/web shop/db",
+    ),
+    Section {
+        title: "Contents",
+        lines: "\
+Namespaces, nodes, pods, workloads, policies, Services and Ingresses, each
+reduced to the fields that affect policies. No Secrets, images, commands,
+environment variables, volumes or annotations.",
+    },
+    exit_codes(
+        "\
+0  saved
+2  the cluster cannot be read, or a usage error",
+    ),
+];
+
+const COMPLETIONS: &[Section] = &[examples("netpol completions bash > /etc/bash_completion.d/netpol")];
+
+const MAN: &[Section] = &[examples(
+    "\
+netpol man | man -l -                    the page of netpol(1)
+netpol man --out /usr/local/share/man/man1",
+)];
+
+/// The sections of a command; `netpol` for the program itself.
+pub(crate) fn sections(command: &str) -> &'static [Section] {
+    match command {
+        "netpol" => NETPOL,
+        "can" => CAN,
+        "list" => LIST,
+        "who" => WHO,
+        "reach" => REACH,
+        "validate" => VALIDATE,
+        "render" => RENDER,
+        "snapshot" => SNAPSHOT,
+        "completions" => COMPLETIONS,
+        "man" => MAN,
+        _ => &[],
+    }
+}
+
+/// The sections of a command as `--help` shows them.
+pub(crate) fn text(command: &str) -> String {
+    let section = |section: &Section| {
+        let lines: Vec<String> = section.lines.lines().map(|line| format!("  {line}")).collect();
+        format!("{}:\n{}", section.title, lines.join("\n"))
+    };
+    sections(command).iter().map(section).collect::<Vec<_>>().join("\n\n")
+}
