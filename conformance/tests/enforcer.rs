@@ -598,7 +598,7 @@ fn statement() -> impl Strategy<Value = Statement> {
     let entries = 0..4usize;
     let map = prop_oneof![
         (side.clone(), addresses(4), name()).prop_map(|(side, addresses, chain)| {
-            let field = AddressField { family: Family::of(addresses[0]), side };
+            let field = AddressField { family: Family::of(*addresses.first().expect("an address")), side };
             VerdictMap::Addresses { field, chains: addresses.into_iter().map(|address| (address, chain.clone())).collect() }
         }),
         prop::collection::vec((transport(), any::<u16>(), name()), entries.clone()).prop_map(VerdictMap::Ports),
