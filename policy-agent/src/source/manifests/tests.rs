@@ -174,7 +174,7 @@ fn an_emptied_file_keeps_what_it_said_until_it_says_that_there_is_nothing() {
     for nothing in ["", "# nothing\n", " \n\n", "---\n---\n# a\n", "null\n"] {
         let mut lab = Lab::new(&[("a.yaml", GOOD), ("b.yaml", &policy("b"))]);
         lab.write("a.yaml", nothing);
-        lab.is_kept("a.yaml: it says nothing");
+        lab.is_kept("a.yaml: it is empty");
         assert_eq!(lab.restart(), SyncState::Partial, "a new agent does not know what it said");
     }
     let mut lab = Lab::new(&[("a.yaml", GOOD)]);
@@ -213,7 +213,7 @@ fn a_folder_that_goes_away_or_is_replaced_takes_nothing_with_it() {
     let mut lab = Lab::new(&[("a.yaml", GOOD), ("b.yaml", &policy("b"))]);
     let (folder, away) = (lab.source.folder.clone(), lab.parent.path().join("away"));
     std::fs::rename(&folder, &away).unwrap();
-    lab.is_kept("cannot open the folder");
+    lab.is_kept("cannot open the directory");
     let freshness = lab.source.beat.freshness(Instant::now());
     assert!(freshness.stale_for.is_some() && freshness.trouble.is_some(), "{freshness:?}");
     // An empty mount point.
@@ -242,12 +242,12 @@ fn a_folder_below_is_a_mount_too() {
     std::os::unix::fs::symlink(&elsewhere, lab.at("three")).unwrap();
     assert_eq!(lab.changes().len(), 3);
     std::fs::remove_file(lab.at("one/p.yaml")).unwrap();
-    lab.is_kept("one: no longer has manifests");
+    lab.is_kept("one: it no longer has manifests");
     lab.write("one/p.yaml", &policy("one"));
     assert!(lab.changes().is_empty() && lab.problems.is_empty());
     // The link leads nowhere for a while.
     std::fs::rename(&elsewhere, lab.parent.path().join("moved")).unwrap();
-    lab.is_kept("three: the link leads nowhere");
+    lab.is_kept("three: the link is broken");
     std::fs::rename(lab.parent.path().join("moved"), &elsewhere).unwrap();
     assert!(lab.changes().is_empty() && lab.problems.is_empty());
     // A folder that is removed with what is in it is meant to be.

@@ -44,7 +44,7 @@ pub static INVALID_SYNTAX: Rule = Rule {
     summary: "a document is not valid YAML or JSON",
     documentation: Documentation {
         what: "A document that is not valid YAML or JSON. The other documents of the file are read.",
-        why: "The document may be a policy, and nothing is known of it.",
+        why: "The document may be a policy, and its content is unknown.",
         example: Some("kind: NetworkPolicy\nmetadata: {name: [web}\n"),
         fix: "Correct the syntax. Render templates first, for example with `helm template`.",
     },

@@ -12,7 +12,7 @@ pub static INVALID_LIST: Rule = Rule {
     summary: "the items of a list are not objects",
     documentation: Documentation {
         what: "A `List` whose `items` is not a list of objects, or lists that are nested too deep.",
-        why: "The items may be policies, and nothing is known of them.",
+        why: "The items may be policies, and their content is unknown.",
         example: Some("apiVersion: v1\nkind: List\nitems: none\n"),
         fix: "Write a list of objects as `items`.",
     },

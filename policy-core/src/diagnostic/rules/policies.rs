@@ -124,7 +124,7 @@ pub static EMPTY_PEER: Rule = Rule {
     summary: "a peer has no field",
     documentation: Documentation {
         what: "A peer without `podSelector`, `namespaceSelector` and `ipBlock`.",
-        why: "The API server refuses the policy. An empty peer does not stand for all peers.",
+        why: "The API server refuses the policy. An empty peer does not mean all peers.",
         example: Some(policy!("  podSelector: {}\n  ingress: [{from: [{}]}]\n")),
         fix: "Add a selector or an `ipBlock`. To allow all peers, remove the whole list.",
     },
@@ -189,7 +189,7 @@ pub static AMBIGUOUS_CIDR: Rule = Rule {
     documentation: Documentation {
         what: "A CIDR that API servers with strict CIDR validation refuse: one with leading zeros, of an IPv4-mapped IPv6 address, or \
                with bits set beyond the prefix.",
-        why: "Programs differ in how they read such a CIDR, and the block may not be the one that was meant.",
+        why: "Programs interpret such a CIDR differently, and the block may not be the intended one.",
         example: Some(policy!("  podSelector: {}\n  ingress: [{from: [{ipBlock: {cidr: 10.0.0.1/8}}]}]\n")),
         fix: "Write the canonical CIDR. `--legacy-cidrs` accepts the old form.",
     },
