@@ -24,6 +24,17 @@ pub enum Payload {
     Unknown,
 }
 
+impl Payload {
+    /// The destination port, if the protocol has ports.
+    #[must_use]
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Self::Tcp { port, .. } | Self::Udp(port) | Self::Sctp(port) => Some(port),
+            Self::Ping | Self::Neighbour | Self::Unknown => None,
+        }
+    }
+}
+
 /// TCP flag SYN.
 pub const SYN: u8 = 0x02;
 /// TCP flag ACK.

@@ -121,14 +121,22 @@ pub fn send(packets: Packets) {
 /// Sends each probe from the namespace that has its source address, and returns those that arrived at their destination.
 ///
 /// `expected` only says which are worth further chances when they do not arrive; it never makes one arrive. Each round uses a
-/// source port of its own, so that no packet belongs to a connection of an earlier round.
+/// source port of its own, so that no packet belongs to a connection of an earlier round. It is none of the destination ports: a packet of
+/// the opposite direction would be a reply.
 #[must_use]
 pub fn arrived(network: &Network, probes: &[Probe], round: &mut u16, expected: impl Fn(&Probe) -> bool) -> BTreeSet<Probe> {
     let mut found = BTreeSet::new();
     let mut pending: Vec<(usize, Probe)> = probes.iter().copied().enumerate().collect();
+    let taken: BTreeSet<u16> = probes.iter().filter_map(|probe| probe.payload.port()).collect();
     for chance in 0..=CHANCES {
-        *round = round.wrapping_add(1);
-        found.extend(once(network, &pending, 20_000 + *round % 40_000, QUIET * u32::try_from(chance + 1).unwrap_or(1)));
+        let source_port = loop {
+            *round = round.wrapping_add(1);
+            let port = 20_000 + *round % 40_000;
+            if !taken.contains(&port) {
+                break port;
+            }
+        };
+        found.extend(once(network, &pending, source_port, QUIET * u32::try_from(chance + 1).unwrap_or(1)));
         pending.retain(|(_, probe)| expected(probe) && !found.contains(probe));
         if pending.is_empty() {
             break;
