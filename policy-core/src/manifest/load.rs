@@ -197,7 +197,8 @@ impl<'t> Reader<'_, 't, '_> {
             "" => "add `apiVersion: v1`".to_owned(),
             group => format!("add `apiVersion: {group}/v1`"),
         });
-        let fault = Fault::new(&objects::MISSING_TYPE, &missing, format!("the document has no `{missing}`")).at(node);
+        let fault =
+            Fault::new(&objects::MISSING_API_VERSION_OR_KIND, &missing, format!("the document has no `{missing}`")).at(node);
         self.fault(node, &meta.kind, Fault { help, ..fault });
         // A policy without apiVersion is read all the same, to find its other faults.
         known.is_some_and(kinds::Kind::is_policy)

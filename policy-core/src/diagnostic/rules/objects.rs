@@ -19,8 +19,8 @@ pub static INVALID_LIST: Rule = Rule {
 };
 
 /// A document without `apiVersion` or `kind`.
-pub static MISSING_TYPE: Rule = Rule {
-    name: "missing-type",
+pub static MISSING_API_VERSION_OR_KIND: Rule = Rule {
+    name: "missing-api-version-or-kind",
     severity: Severity::Error,
     kind: Kind::Required,
     section: "S1.1",

@@ -35,8 +35,8 @@ pub static NONCANONICAL_ADDRESS: Rule = Rule {
 };
 
 /// A pod with more than one address of a family.
-pub static SURPLUS_ADDRESSES: Rule = Rule {
-    name: "surplus-addresses",
+pub static TOO_MANY_ADDRESSES: Rule = Rule {
+    name: "too-many-addresses",
     severity: Severity::Error,
     kind: Kind::Invalid,
     section: "S2.2",

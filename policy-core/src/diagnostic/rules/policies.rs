@@ -83,8 +83,8 @@ pub static RULES_WITHOUT_TYPE: Rule = Rule {
 };
 
 /// More than two policy types.
-pub static SURPLUS_POLICY_TYPES: Rule = Rule {
-    name: "surplus-policy-types",
+pub static TOO_MANY_POLICY_TYPES: Rule = Rule {
+    name: "too-many-policy-types",
     severity: Severity::Error,
     kind: Kind::Invalid,
     section: "S1.17",

@@ -111,7 +111,7 @@ fn addresses(status: &wire::PodStatus, syntax: Syntax, report: &mut Report<'_>) 
     let v4 = out.iter().filter(|address: &&IpAddr| address.is_ipv4()).count();
     if v4 > 1 || out.len() - v4 > 1 {
         let message = format!("found {} addresses, expected at most one of each family", out.len());
-        report.error(Fault::new(&pods::SURPLUS_ADDRESSES, &list, message));
+        report.error(Fault::new(&pods::TOO_MANY_ADDRESSES, &list, message));
     }
     (out, are_readable)
 }

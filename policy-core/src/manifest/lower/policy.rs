@@ -106,7 +106,7 @@ fn types(wire: &NetworkPolicy, report: &mut Report<'_>) -> Vec<Direction> {
     let is_too_long = words.len() > 2;
     if is_too_long {
         let message = format!("found {} entries, expected at most 2", words.len());
-        report.error(Fault::new(&policies::SURPLUS_POLICY_TYPES, &path, message));
+        report.error(Fault::new(&policies::TOO_MANY_POLICY_TYPES, &path, message));
     }
     for (i, word) in words.iter().enumerate() {
         match word.as_deref() {
