@@ -11,7 +11,7 @@ pub mod kubernetes;
 pub mod manifests;
 mod problems;
 
-pub use policy_input::cluster::health::KindHealth;
+pub use policy_input::health::KindHealth;
 pub use problems::{Problems, ProblemsDelta};
 
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ fn evaluation(args: &InputArgs) -> Result<Option<Evaluation>> {
     Ok(reported(evaluation::load(args)?))
 }
 
-/// The objects alone; otherwise as [`evaluation`].
+/// The objects alone; otherwise as [`evaluation()`].
 fn objects(args: &InputArgs) -> Result<Option<Snapshot>> {
     Ok(reported(evaluation::snapshot(args)?))
 }

@@ -2,10 +2,12 @@
 //!
 //! Nothing is decided here: files are bytes and objects of clusters are JSON until `policy-core` reads them.
 //!
-//! - [`files`]: which files below a folder are manifests, and their bytes.
+//! - [`files`]: which files below a directory are manifests, and their bytes.
+//! - [`health`]: how current what a source has read is.
 //! - `cluster`: how to reach an API server, and which parts of its objects decide. It is behind the feature of that name, because
 //!   the API client takes minutes to build.
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod files;
+pub mod health;

@@ -16,22 +16,10 @@ use kube::client::Body;
 use tower::{BoxError, Layer, Service};
 
 use super::kinds::Kind;
+use crate::health::KindHealth;
 
 /// Bookmarks come every 60 to 75 seconds. Without any for this long, something is wrong.
 const QUIET: Duration = Duration::from_secs(150);
-
-/// How current what is known of one kind of objects is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KindHealth {
-    /// The kind, in the plural: `pods`.
-    pub kind: &'static str,
-    /// Time since a stale watch last received data; `None` if it is current.
-    pub stale_for: Option<Duration>,
-    /// The last failure, while it lasts.
-    pub trouble: Option<String>,
-    /// Why the API server does not serve an optional kind, while it does not.
-    pub unavailable: Option<String>,
-}
 
 struct LastContact {
     path: String,
