@@ -47,6 +47,7 @@ docs: ##    10 s | Build the manual as a website and check its links (target/doc
 	@.ci/links
 
 reference: ## ~2 min | Write the pages of the manual that describe the commands (the tests compare them)
+	@mkdir -p $(TARGET)
 	$(CARGO) run --quiet --locked --package policy-cli -- reference > $(TARGET)/reference.md
 	mv $(TARGET)/reference.md docs/src/reference/netpol.md
 	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test readme the_reference

@@ -319,7 +319,7 @@ fn errors_are_bounded_for_each_workload() {
         // It costs another workload none of its own.
         let one = lab.crossing(stranger, &third, vec![error(&third, stranger, outside, 77)]);
         assert_eq!(marks(&one), BTreeSet::from([77]), "an error that {third} needs");
-        // Description no connection, none passes.
+        // About no connection: none passes.
         let about = packets::packet(ip(victim), 1, ip(outside), Payload::Udp(2), 78);
         let stray = vec![(ip(victim), packets::error(ip(stranger), ip(victim), &about))];
         assert_eq!(lab.crossing(stranger, victim, stray), BTreeMap::new());

@@ -20,7 +20,7 @@ use crate::denials::nflog::Sample;
 use crate::interfaces::Interface;
 use crate::source::SourceUpdate;
 
-/// SourceUpdate that may wait; a source with more waits itself.
+/// Updates that may wait; a source with more of them waits.
 const MOST_NEWS: usize = 1024;
 /// Generations that may wait; more count as lost announcements. Each part of a large transaction of ours is one.
 const MOST_GENERATIONS: usize = 4096;

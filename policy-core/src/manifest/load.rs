@@ -82,6 +82,9 @@ impl Loader {
             match document {
                 Ok(tree) => {
                     let root = tree.root();
+                    if let Some(places) = &mut self.places {
+                        places.make_room(&tree);
+                    }
                     Reader { loader: self, tree: &tree, file, text }.object(root, None, 0);
                 }
                 Err(error) => {

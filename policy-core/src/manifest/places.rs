@@ -46,8 +46,9 @@ const FIELDS: [&str; 27] = [
 
 /// Fields of fields are kept down to this depth; NetworkPolicies end before.
 const DEEPEST: usize = 16;
-/// Fields and list elements that are kept of one object, aliases expanded.
-const MOST_NODES: usize = 1_000_000;
+/// Fields and list elements that are kept, aliases expanded, for each one that is written: so that a few aliases of aliases do not take the
+/// memory of a large input.
+const KEPT_FOR_EACH: usize = 2;
 
 /// Nodes are kept in pieces of this size, so that none has to grow.
 const PIECE: usize = 64 << 10;
@@ -60,6 +61,8 @@ pub struct Places {
     records: Vec<Record>,
     /// For each object the number of its file and its root node.
     pieces: Vec<Vec<u8>>,
+    /// Fields and list elements that may still be kept.
+    rest: usize,
 }
 
 /// An object, and where its nodes begin.
@@ -72,6 +75,11 @@ struct Record {
 }
 
 impl Places {
+    /// Makes room for the objects of a document.
+    pub(crate) fn make_room(&mut self, tree: &Tree<'_>) {
+        self.rest = self.rest.saturating_add(KEPT_FOR_EACH * tree.len());
+    }
+
     /// Keeps what findings can point at in the object at `node`. Cost: linear in what is kept.
     pub(crate) fn keep(&mut self, object: &ObjectRef, file: &str, tree: &Tree<'_>, node: NodeId) {
         let Some((_, fields)) = KEPT.iter().find(|(kind, _)| *kind == object.kind) else { return };
@@ -80,8 +88,9 @@ impl Places {
         }
         let mut bytes = Vec::new();
         write_number(&mut bytes, self.files.len() - 1);
-        let mut writer = Writer { tree, rest: MOST_NODES };
+        let mut writer = Writer { tree, rest: self.rest };
         writer.node(&mut bytes, node, &Position::default(), &Wanted::Only(fields), 0);
+        self.rest = writer.rest;
         if self.pieces.last().is_none_or(|last| last.capacity() - last.len() < bytes.len()) {
             self.pieces.push(Vec::with_capacity(PIECE.max(bytes.len())));
         }
@@ -331,6 +340,7 @@ mod tests {
         let mut places = Places::default();
         for tree in Documents::new(text) {
             let tree = tree.unwrap();
+            places.make_room(&tree);
             places.keep(&object(), "a.yaml", &tree, tree.root());
         }
         places.finish();
@@ -404,8 +414,10 @@ spec:
         for i in 1..12 {
             text.push_str(&format!("- &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", ")));
         }
+        // Ten times over: what is kept grows with what is written.
+        let text = vec![text; 10].join("---\n");
         let places = kept(&text);
-        assert!(places.pieces.iter().map(Vec::len).sum::<usize>() < 32 << 20);
+        assert!(places.pieces.iter().map(Vec::len).sum::<usize>() < 16 * text.len());
         let itself = kept("spec: &s {a: *s}\n");
         assert!(itself.exact(&object(), "spec.a.a.a").is_some());
     }

@@ -221,6 +221,11 @@ impl<'s> Tree<'s> {
         }
     }
 
+    /// How many nodes there are; each alias is one.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Whether the node is an alias.
     pub(crate) fn is_alias(&self, id: NodeId) -> bool {
         matches!(self.node(id).value, Value::Alias(_))

@@ -215,6 +215,7 @@ impl KindWatch {
 
     /// It failed, and not because it is not served.
     fn fail(&mut self) {
+        self.missing = None;
         if self.how.need == Need::Optional && self.progress != Progress::Listed {
             self.progress = Progress::Failing;
         }
