@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use conformance::lab::packets::{Payload, packet};
 use conformance::lab::{
-    self, AgentProcess, Announcements, Clients, Fabric, Manner, Network, Place, StandIn, Tally, binary, send,
+    self, AgentProcess, Announcements, Clients, Fabric, FakeApi, Manner, Network, Place, Tally, binary, send,
 };
 use conformance::measure::percentile;
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ impl Pace {
 
 /// What is changed, and what there is to see of it.
 struct Bench<'a> {
-    api: &'a StandIn,
+    api: &'a FakeApi,
     kernel: &'a Announcements,
     /// Changes of policies so far.
     changes: u32,
@@ -157,7 +157,7 @@ fn main() {
     places.extend([place(OUTSIDE, Place::Outside)]);
     network.settle(&places);
     let folder = tempfile::tempdir().expect("a folder");
-    let api = StandIn::start(network.node(NODE), folder.path());
+    let api = FakeApi::start(network.node(NODE), folder.path());
     let name = json!({"name": "x", "labels": {"kubernetes.io/metadata.name": "x"}});
     api.set(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": name}));
     let addresses = json!([{"type": "InternalIP", "address": address}]);

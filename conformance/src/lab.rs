@@ -10,32 +10,32 @@
 //! - `agents`: an agent for each node, as threads of the test.
 //! - `control_plane`: a real kube-apiserver with its etcd, outside of the nodes.
 //! - `api`: makes the cluster in it hold what a test wants, as a kubelet and controllers would.
-//! - `stand_in`: what an agent needs of an API server, from memory.
+//! - `fake_api`: what an agent needs of an API server, from memory.
 //! - `clients`: many HTTP clients at once.
 //! - `trickle`: first packets, by which is seen since when a pod is closed.
 //! - `announcements`: when the kernel announces a change.
-//! - `fire`: packets all the time, while something is disturbed.
+//! - `flood`: packets all the time, while something is disturbed.
 //! - `process`: the agent's binary, run on a node.
 //! - `runtime`: sandboxes, and the chain of CNI plugins.
-//! - `truth`: verdicts beside what happens to packets.
+//! - `comparison`: verdicts beside what happens to packets.
 
 mod agents;
 mod announcements;
 #[cfg(feature = "cluster")]
 mod api;
 mod clients;
+pub mod comparison;
 mod control_plane;
-pub mod fire;
+mod fake_api;
 pub mod fixture;
+pub mod flood;
 mod namespace;
 mod network;
 pub mod packets;
 mod probe;
 mod process;
 mod runtime;
-mod stand_in;
 mod trickle;
-pub mod truth;
 
 pub use agents::Agents;
 pub use announcements::Announcements;
@@ -43,12 +43,12 @@ pub use announcements::Announcements;
 pub use api::{Api, Refusal};
 pub use clients::{Clients, Manner, Tally};
 pub use control_plane::{ADDRESS, ControlPlane, VERSIONS, tool};
+pub use fake_api::FakeApi;
 pub use namespace::Namespace;
 pub use network::{Fabric, Network, Place, link_name};
 pub use probe::{Ears, Packets, Probe, arrived, send};
 pub use process::{AgentProcess, binary};
 pub use runtime::{PluginError, Runtime, Sandbox};
-pub use stand_in::StandIn;
 pub use trickle::Trickle;
 
 /// Whether this machine can run the tests that need a kernel of their own. Says why not, and fails where that is no excuse.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use conformance::lab::fire::{self, under_fire};
+use conformance::lab::flood::{self, under_flood};
 use conformance::lab::{self, AgentProcess, Fabric, Namespace, binary, fixture};
 use nix::sys::signal::Signal;
 
@@ -277,17 +277,17 @@ fn nothing_ever_opens_a_pod() {
     agent.wait_in_sync();
 
     // C160: a policy is replaced in place by one that allows others; what neither allows never passes.
-    let heard = under_fire(&network, WHO, || {
+    let heard = under_flood(&network, WHO, || {
         for i in 0..8u64 {
             files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b"] }));
             agent.wait(|status| status["news_in_force"].as_u64() >= Some(i + 2));
         }
     });
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while a policy was replaced");
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed while a policy was replaced");
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
 
     // C159: killed at any moment, and started again while policies change.
-    let heard = under_fire(&network, WHO, || {
+    let heard = under_flood(&network, WHO, || {
         for i in 0..6u64 {
             files.write("guard.yaml", &allowing(if i % 2 == 0 { &["c"] } else { &["b", "c"] }));
             std::thread::sleep(Duration::from_millis(37 * i));
@@ -301,19 +301,19 @@ fn nothing_ever_opens_a_pod() {
         agent = start();
         agent.wait_in_sync();
     });
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while the agent was killed and started");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed while the agent was killed and started");
     // A table that was made without protection is made anew behind a guard, and only such a one.
     let tables = network.node("n1").command("nft", &["list", "tables"]);
     assert_eq!(tables.trim(), "table inet netpol");
 
     // Somebody flushes everything, and somebody deletes a chain.
-    let heard = under_fire(&network, WHO, || {
+    let heard = under_flood(&network, WHO, || {
         for _ in 0..10 {
             network.node("n1").command("nft", &["flush", "ruleset"]);
             std::thread::sleep(Duration::from_millis(30));
         }
     });
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
 }
 
 /// The sets and chains of a listing. In which order they stand depends on when they were made.
@@ -369,7 +369,7 @@ fn denials_are_explained_at_a_bounded_rate() {
     let mut agent = files.start(network.node("n1"), &arguments);
     agent.wait_in_sync();
     let start = Instant::now();
-    let heard = under_fire(&network, WHO, || std::thread::sleep(Duration::from_millis(1200)));
+    let heard = under_flood(&network, WHO, || std::thread::sleep(Duration::from_millis(1200)));
     assert!(heard.is_empty(), "x/a is closed to both");
     // Whatever is still on its way has come when the agent answers.
     let _ = agent.ask(&["status"]);

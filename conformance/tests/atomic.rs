@@ -6,7 +6,7 @@
 #![expect(clippy::expect_used, reason = "a failing check panics")]
 
 use conformance::engine;
-use conformance::lab::fire::{self, under_fire};
+use conformance::lab::flood::{self, under_flood};
 use conformance::lab::{self, Fabric, Network, fixture};
 use policy_agent::enforcer::{Enforcer, Kind};
 use policy_agent::kernel::RealKernel;
@@ -55,8 +55,8 @@ fn is_seen(network: &Network) -> bool {
     let changes = format!("flush chain inet bad forward; {rule}\n").repeat(CHANGES);
     let mut is_heard = false;
     for _ in 0..ATTEMPTS {
-        let heard = under_fire(network, WHO, || drop(node.command_with("nft", &["-i"], &changes)));
-        is_heard = heard.contains(&fire::FORBIDDEN);
+        let heard = under_flood(network, WHO, || drop(node.command_with("nft", &["-i"], &changes)));
+        is_heard = heard.contains(&flood::FORBIDDEN);
         if is_heard {
             break;
         }
@@ -79,7 +79,7 @@ fn flooded(network: &Network, work: impl Fn(&mut Enforcer) + Send + Clone + 'sta
         enforcer.flush().expect("in force");
         enforcer
     });
-    under_fire(network, WHO, || work(&mut enforcer))
+    under_flood(network, WHO, || work(&mut enforcer))
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn no_packet_passes_while_another_pod_is_isolated_and_let_go() {
             assert_eq!(done.kind, Kind::Update);
         }
     });
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while rules were changed");
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed while rules were changed");
 }
 
 #[test]
@@ -121,6 +121,6 @@ fn no_packet_passes_while_the_table_is_replaced() {
             assert_eq!(done.kind, Kind::Repair);
         }
     });
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while the table was replaced");
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed while the table was replaced");
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use conformance::case::{folder, is_verdicts, latest, manifests, read_all, to_json};
 use conformance::engine;
-use conformance::lab::fire::{self, under_fire};
+use conformance::lab::flood::{self, under_flood};
 use conformance::lab::packets::{Payload, SYN, packet};
 use conformance::lab::{
-    self, AgentProcess, Api, ControlPlane, Fabric, Network, Runtime, Sandbox, VERSIONS, binary, fixture, send, truth,
+    self, AgentProcess, Api, ControlPlane, Fabric, Network, Runtime, Sandbox, VERSIONS, binary, comparison, fixture, send,
 };
 use conformance::oracle::{Oracle, Protocol};
 use http::Method;
@@ -43,11 +43,11 @@ fn agree(
 ) -> Result<usize, String> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let snapshot = engine::load_text(objects, Syntax::Legacy);
-    let addresses = truth::addresses(&snapshot, extra);
+    let addresses = comparison::addresses(&snapshot, extra);
     loop {
-        let truth = truth::measure(network, &snapshot, &addresses, protocols, round);
-        match truth.check(&Oracle::new(latest(to_json(objects)))) {
-            Ok(()) => return Ok(truth.verdicts.len()),
+        let comparison = comparison::measure(network, &snapshot, &addresses, protocols, round);
+        match comparison.check(&Oracle::new(latest(to_json(objects)))) {
+            Ok(()) => return Ok(comparison.verdicts.len()),
             Err(difference) if Instant::now() > deadline => return Err(difference),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
@@ -255,7 +255,7 @@ fn killed_in_any_order_nothing_is_lost_and_nothing_opens() {
         let Cluster { network, plane, api, agents, folder, .. } = &mut cluster;
         let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &sandboxes);
         runtime.install(agents[0].socket());
-        let heard = under_fire(network, WHO, || {
+        let heard = under_flood(network, WHO, || {
             // Three things in one of six orders, and a plugin at one of four moments; what was killed comes back at once or after
             // the others.
             let mut order = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]][round % 6].to_vec();
@@ -293,8 +293,8 @@ fn killed_in_any_order_nothing_is_lost_and_nothing_opens() {
                 *agents = network.nodes().map(start).collect();
             }
         });
-        assert!(!heard.contains(&fire::FORBIDDEN), "round {round}: a forbidden packet passed");
-        assert!(heard.contains(&fire::ALLOWED), "round {round}: nothing passed at all");
+        assert!(!heard.contains(&flood::FORBIDDEN), "round {round}: a forbidden packet passed");
+        assert!(heard.contains(&flood::ALLOWED), "round {round}: nothing passed at all");
         agents[0].wait_for(Duration::from_secs(60), |status| status["is_in_sync"] == true);
         let sandbox = runtime.add("x", "unknown", "0").expect("pods start again");
         runtime.remove(&sandbox).expect("DEL succeeds");
@@ -343,12 +343,12 @@ fn thousands_of_objects_come_change_and_go_under_fire() {
         vec![[calm.clone(), crowd(5000, 2000, 0)].concat(), [calm.clone(), crowd(5000, 2000, 1)].concat(), calm.clone()];
     for stage in stages {
         let Cluster { network, api, .. } = &mut cluster;
-        let heard = under_fire(network, WHO, || {
+        let heard = under_flood(network, WHO, || {
             let refused = api.hold(&stage);
             assert!(refused.is_empty(), "{refused:?}");
         });
-        assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed");
-        assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+        assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed");
+        assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
         cluster.agents.iter().for_each(AgentProcess::wait_in_sync);
         let count = |kind: &str| stage.iter().filter(|object| object["kind"] == kind).count();
         for agent in &cluster.agents {
@@ -394,7 +394,7 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
     let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &folder.path().join("runtime"));
     runtime.install(&socket);
     let stop = Arc::new(AtomicBool::new(false));
-    let listeners = [fire::listen(network, closed, &stop), fire::listen(network, open, &stop)];
+    let listeners = [flood::listen(network, closed, &stop), flood::listen(network, open, &stop)];
     let mut alive: VecDeque<(String, Sandbox)> = VecDeque::new();
     let mut killed = 0;
     for start in 0..STARTS {
@@ -423,7 +423,7 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
         let sandbox = first_try.or_else(|_| runtime.add("x", &name, uid)).expect("the agent is there");
         let own = sandbox.addresses[0];
         let port = 1024 + u16::try_from(start % 60_000).expect("small");
-        let first = [(closed, fire::FORBIDDEN), (open, fire::ALLOWED)].map(|(to, mark)| {
+        let first = [(closed, flood::FORBIDDEN), (open, flood::ALLOWED)].map(|(to, mark)| {
             let payload = if start % 2 == 0 { Payload::Udp(80) } else { Payload::Tcp { port: 80, flags: SYN } };
             (to, packet(own, port, to, payload, mark))
         });
@@ -436,8 +436,8 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
     std::thread::sleep(Duration::from_millis(100));
     stop.store(true, Ordering::Relaxed);
     let [at_closed, at_open] = listeners.map(|listener| listener.join().expect("it ends"));
-    assert!(!at_closed.contains(&fire::FORBIDDEN), "a pod sent a packet that its policy forbids");
-    assert!(at_open.contains(&fire::ALLOWED), "no pod sent what its policy allows");
+    assert!(!at_closed.contains(&flood::FORBIDDEN), "a pod sent a packet that its policy forbids");
+    assert!(at_open.contains(&flood::ALLOWED), "no pod sent what its policy allows");
 
     assert!(killed > 0, "no plugin was killed in time");
     let records = socket.with_file_name("sandboxes");
@@ -601,7 +601,7 @@ fn reported(cluster: &Cluster) -> Vec<[String; 3]> {
 }
 
 #[test]
-fn what_cannot_be_honoured_is_told_once() {
+fn one_event_for_each_policy_that_cannot_be_enforced_as_written() {
     if !lab::is_available(&TOOLS) {
         return;
     }

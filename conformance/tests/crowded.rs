@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use conformance::engine;
 use conformance::generate::{Cluster, crowded, mostly_as_before};
-use conformance::lab::{self, Agents, Fabric, Namespace, Network, truth};
+use conformance::lab::{self, Agents, Fabric, Namespace, Network, comparison};
 use conformance::oracle::{Oracle, Protocol};
 use policy_agent::enforcer::Enforcer;
 use policy_agent::kernel::applier::{Applier, NetlinkApplier, NftApplier};
@@ -428,8 +428,8 @@ fn random_crowded_clusters_are_true_in_the_kernel() {
         agents.tell(engine::load(&cluster.objects, Syntax::Legacy));
         let mut addresses: BTreeSet<IpAddr> = cluster.addresses().into_iter().collect();
         addresses.extend(["198.51.100.4", "198.51.100.9"].map(|a| a.parse::<IpAddr>().expect("an address")));
-        let truth = truth::measure(network, &snapshot, &addresses, &cluster.protocols(), round);
-        if let Err(difference) = truth.check(&Oracle::new(cluster.objects)) {
+        let comparison = comparison::measure(network, &snapshot, &addresses, &cluster.protocols(), round);
+        if let Err(difference) = comparison.check(&Oracle::new(cluster.objects)) {
             prop_assert!(false, "{}", difference);
         }
         Ok(())
@@ -455,13 +455,13 @@ fn three_thousand_pairs_are_true_in_the_kernel() {
         // The sources of pairs 7, 8 and 2,999, by both edits.
         let outside = ["11.0.28.0", "11.0.28.1", "11.0.32.1", "11.46.220.0", "11.46.220.1", "203.0.113.9"];
         let outside: Vec<IpAddr> = outside.iter().map(|a| a.parse().expect("an address")).collect();
-        let addresses = truth::addresses(&snapshot, &outside);
+        let addresses = comparison::addresses(&snapshot, &outside);
         let ports = [7, 8, 9, 10, 11, 12, 22, 23, 24, 25, 26, 2_999, 3_000, 3_001, 8_998, 8_999, 9_000];
         let mut protocols: Vec<Protocol> = ports.into_iter().map(|port| Protocol::Port("TCP", port)).collect();
         protocols.push(Protocol::Port("UDP", 8));
-        let truth = truth::measure(&mut network, &snapshot, &addresses, &protocols, &mut round);
-        truth.check(&Oracle::new(objects)).unwrap_or_else(|difference| panic!("{kind} {edit}: {difference}"));
-        let to_tenant = truth.verdicts.iter().filter(|(probe, _)| probe.destination.to_string() == "10.244.0.1");
+        let comparison = comparison::measure(&mut network, &snapshot, &addresses, &protocols, &mut round);
+        comparison.check(&Oracle::new(objects)).unwrap_or_else(|difference| panic!("{kind} {edit}: {difference}"));
+        let to_tenant = comparison.verdicts.iter().filter(|(probe, _)| probe.destination.to_string() == "10.244.0.1");
         let allowed = to_tenant.filter(|(_, is_allowed)| **is_allowed).count();
         assert!(allowed > 0, "{kind} {edit}: nothing is allowed, so nothing is shown");
     }

@@ -8,7 +8,7 @@ use conformance::engine;
 use conformance::generate::{Cluster, cluster, mostly_as_before};
 use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::NetfilterMessage;
-use policy_agent::enforcer::saved::{Saver, Store};
+use policy_agent::enforcer::ruleset_file::{Saver, Store};
 use policy_agent::enforcer::{Enforcer, Held, Kind};
 use policy_agent::kernel::fake::{FakeKernel, Table, Trouble};
 use policy_core::compile;

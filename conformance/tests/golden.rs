@@ -1,4 +1,5 @@
-//! The rulesets of the examples stand beside them, so that a review shows what a change does to the kernel's rules.
+//! The rulesets of the examples stand beside them, those of sides with many peers and of quarantine in `golden/`, so that a review shows
+//! what a change does to the kernel's rules.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p conformance --test golden` writes them anew.
 
@@ -10,12 +11,17 @@ use std::path::{Path, PathBuf};
 use conformance::engine;
 use policy_core::compile::{Compiler, Options};
 use policy_core::manifest::{Snapshot, Syntax};
-use policy_core::model::{Addresses, Placement};
+use policy_core::model::{Addresses, Change, Placement, Quarantine};
 use policy_core::plan::InterfaceName;
 use policy_ruleset::{DenyLog, render};
 
 /// Where the pods of an example run. Manifests do not say, and neither which addresses they get.
 const NODES: [&str; 2] = ["node-a", "node-b"];
+
+/// Rulesets that no example has.
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("examples")
@@ -29,11 +35,16 @@ fn manifests(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What is in these files, with the pods on some nodes in turn, each with an address of both families.
-fn placed(files: &[PathBuf], nodes: &[&str]) -> Snapshot {
+/// The documents of these files.
+fn text(files: &[PathBuf]) -> String {
     let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect();
-    let mut snapshot = engine::load_text(&texts.join("\n---\n"), Syntax::Strict);
-    assert!(!snapshot.has_errors(), "{files:?}: {:?}", snapshot.diagnostics);
+    texts.join("\n---\n")
+}
+
+/// What is in this text, with the pods on some nodes in turn, each with an address of both families.
+fn placed(text: &str, nodes: &[&str]) -> Snapshot {
+    let mut snapshot = engine::load_text(text, Syntax::Strict);
+    assert!(!snapshot.has_errors(), "{text}: {:?}", snapshot.diagnostics);
     let pods = snapshot.pods.values_mut().filter(|pod| !pod.is_host_network);
     for ((number, pod), (node, name)) in pods.enumerate().zip(nodes.iter().enumerate().cycle()) {
         let host = number + 2;
@@ -45,9 +56,9 @@ fn placed(files: &[PathBuf], nodes: &[&str]) -> Snapshot {
 }
 
 /// The ruleset that the agent of a node puts in force unless it is configured, with an interface for each pod.
-fn rendered(snapshot: &Snapshot, node: &str) -> String {
+fn rendered(snapshot: &Snapshot, quarantine: Option<Quarantine>, node: &str) -> String {
     let mut compiler = Compiler::new(Options { node: Some(node.to_owned()), ..Options::default() });
-    snapshot.changes().for_each(|change| compiler.apply(change));
+    snapshot.changes().chain(quarantine.map(Change::Quarantine)).for_each(|change| compiler.apply(change));
     compiler.flush();
     let graph = compiler.graph();
     let mut plan = graph.node_plan();
@@ -64,16 +75,51 @@ fn all() -> BTreeMap<PathBuf, String> {
     let mut out = BTreeMap::new();
     for name in ["shop", "tenants"] {
         let folder = examples().join(name);
-        let snapshot = placed(&manifests(&folder), &NODES);
-        out.extend(NODES.map(|node| (folder.join(format!("ruleset/{node}.nft")), rendered(&snapshot, node))));
+        let snapshot = placed(&text(&manifests(&folder)), &NODES);
+        out.extend(NODES.map(|node| (folder.join(format!("ruleset/{node}.nft")), rendered(&snapshot, None, node))));
     }
     let folder = examples().join("recipes");
     for file in manifests(&folder) {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        let snapshot = placed(&[file], &NODES[..1]);
-        out.insert(folder.join(format!("ruleset/{name}.nft")), rendered(&snapshot, NODES[0]));
+        let snapshot = placed(&text(&[file]), &NODES[..1]);
+        out.insert(folder.join(format!("ruleset/{name}.nft")), rendered(&snapshot, None, NODES[0]));
     }
+    let name = golden().join("many-peers-and-quarantine.nft");
+    out.insert(name, rendered(&many_peers(), Some(quarantine()), NODES[0]));
     out
+}
+
+/// A policy with more peers than get a set each: pods by label and by name of the port, single addresses, blocks, a range of ports.
+fn many_peers() -> Snapshot {
+    let pod = |name: &str, labels: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: x, labels: {{{labels}}}}}, \
+             spec: {{containers: [{{name: c, image: i, ports: [{{name: web, containerPort: 8080}}]}}]}}, status: {{phase: Running}}}}"
+        )
+    };
+    let mut rules: Vec<String> = (0..18)
+        .map(|number| {
+            format!("{{from: [{{podSelector: {{matchLabels: {{app: a{number}}}}}}}], ports: [{{port: {}}}]}}", 9000 + number)
+        })
+        .collect();
+    rules.push("{from: [{ipBlock: {cidr: 198.51.100.0/24, except: [198.51.100.7/32]}}], ports: [{port: 443}]}".to_owned());
+    rules.push("{from: [{ipBlock: {cidr: 2001:db8::/32}}], ports: [{port: 30000, endPort: 32767, protocol: UDP}]}".to_owned());
+    rules.push("{from: [{podSelector: {matchLabels: {app: a1}}}], ports: [{port: web}]}".to_owned());
+    let policy = format!(
+        "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: many, namespace: x}}, \
+         spec: {{podSelector: {{matchLabels: {{role: server}}}}, ingress: [{}]}}}}",
+        rules.join(", ")
+    );
+    let mut objects =
+        vec!["{apiVersion: v1, kind: Namespace, metadata: {name: x}}".to_owned(), policy, pod("server", "role: server")];
+    objects.extend((0..4).map(|number| pod(&format!("client-{number}"), &format!("app: a{number}"))));
+    placed(&objects.join("\n---\n"), &NODES)
+}
+
+/// A sandbox whose pod is not known.
+fn quarantine() -> Quarantine {
+    let addresses = ["10.244.0.99", "fd00:244::99"].map(|address| address.parse().expect("an address"));
+    Quarantine { holder: "sandbox".to_owned(), addresses: addresses.to_vec() }
 }
 
 /// The first lines that are not the same.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use conformance::case::{folder, is_verdicts, latest, manifests, read_all, to_json};
 use conformance::engine;
 use conformance::generate::cluster;
-use conformance::lab::{self, Agents, Fabric, Network, fixture, truth};
+use conformance::lab::{self, Agents, Fabric, Network, comparison, fixture};
 use conformance::oracle::{Oracle, Protocol};
 use policy_core::manifest::Syntax;
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ fn corpus(fabric: Fabric, is_wanted: impl Fn(usize) -> bool) {
             let mut extra: Vec<&str> = literal.collect();
             extra.extend(["203.0.113.9", "2001:db8::9"]);
             let extra: Vec<IpAddr> = extra.iter().map(|a| a.parse().expect("an address")).collect();
-            let addresses = truth::addresses(&snapshot, &extra);
+            let addresses = comparison::addresses(&snapshot, &extra);
             let mut ports: BTreeSet<(&'static str, u16)> = [("TCP", 80), ("TCP", 81), ("UDP", 80), ("SCTP", 81)].into();
             for row in rows {
                 if let Some((name, port)) = row[2].split_once('/') {
@@ -55,9 +55,9 @@ fn corpus(fabric: Fabric, is_wanted: impl Fn(usize) -> bool) {
             protocols.push(Protocol::Other);
             agents.tell(engine::load_text(&text, Syntax::Legacy));
             let place = format!("{} [{}]", case.path.display(), section.name);
-            let truth = truth::measure(&mut network, &snapshot, &addresses, &protocols, &mut round);
-            truth.check(&Oracle::new(objects)).unwrap_or_else(|difference| panic!("{place}: {difference}"));
-            packets += truth.verdicts.len();
+            let comparison = comparison::measure(&mut network, &snapshot, &addresses, &protocols, &mut round);
+            comparison.check(&Oracle::new(objects)).unwrap_or_else(|difference| panic!("{place}: {difference}"));
+            packets += comparison.verdicts.len();
             sections += 1;
         }
     }
@@ -97,11 +97,11 @@ fn random_clusters_are_true_in_the_kernel() {
         let snapshot = engine::load(&cluster.objects, Syntax::Legacy);
         agents.tell(engine::load(&cluster.objects, Syntax::Legacy));
         let addresses = cluster.addresses().into_iter().collect();
-        let truth = truth::measure(network, &snapshot, &addresses, &cluster.protocols(), round);
-        if let Err(difference) = truth.check(&Oracle::new(cluster.objects)) {
+        let comparison = comparison::measure(network, &snapshot, &addresses, &cluster.protocols(), round);
+        if let Err(difference) = comparison.check(&Oracle::new(cluster.objects)) {
             prop_assert!(false, "{}", difference);
         }
-        *packets += truth.verdicts.len();
+        *packets += comparison.verdicts.len();
         Ok(())
     });
     println!("{} packets", state.borrow().3);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use conformance::lab::{self, Namespace, StandIn, binary};
+use conformance::lab::{self, FakeApi, Namespace, binary};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,9 +83,9 @@ fn objects() -> [serde_json::Value; 3] {
 }
 
 impl Machine {
-    fn new(folder: &Path) -> (Self, StandIn) {
+    fn new(folder: &Path) -> (Self, FakeApi) {
         let node = Namespace::new("n1");
-        let api = StandIn::start(&node, folder);
+        let api = FakeApi::start(&node, folder);
         let manifests = folder.join("shop.json");
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects()});
         std::fs::write(&manifests, list.to_string()).expect("writable");

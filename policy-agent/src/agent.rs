@@ -4,18 +4,18 @@
 //! share: answers to the CNI plugin, tracked connections to judge, one question, and explanations of denied packets within a
 //! budget. Whatever floods the agent, the next round comes, and with it the next change.
 //!
-//! - `earlier`: the rules of an earlier agent, until the source has listed everything.
+//! - `takeover`: the rules of an earlier agent, until the source has listed everything.
 //! - `queue`: what comes in, with a bound for each kind.
-//! - `plugins`: requests of the CNI plugin that wait for the kernel.
+//! - `plugins`: requests of the CNI plugin, and those that wait for the kernel.
 //! - `published`: what is shown without asking the loop: heartbeat, readiness, names of groups.
-//! - `report`: status and gauges.
+//! - `health`: status, readiness and gauges.
 
-mod earlier;
 mod explanations;
+mod health;
 mod plugins;
 mod published;
 mod queue;
-mod report;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use netpol_cni::protocol::{Answer, Task, code};
 use policy_core::model::Quarantine;
 
 use crate::admin::metrics::{Metrics, seconds};
@@ -254,7 +253,7 @@ impl Agent {
                     return false;
                 }
                 let what = generation.map_or("announcements of changes were lost".to_owned(), |g| format!("generation {g}"));
-                tracing::warn!(what, "another program changed the table; replacing it");
+                tracing::warn!(change = what, "another program changed the table; replacing it");
                 self.must_hold = !self.has_all;
                 return true;
             }
@@ -268,7 +267,7 @@ impl Agent {
             Event::Chain(state) => {
                 self.unchained = state.err();
                 if let Some(trouble) = &self.unchained {
-                    tracing::warn!(%trouble, "pods start without isolation");
+                    tracing::warn!(error = %trouble, "pods start without isolation");
                 }
                 self.metrics.cni_unchained.set(i64::from(self.unchained.is_some()));
             }
@@ -295,55 +294,6 @@ impl Agent {
         self.enforcer.take(changes);
         self.is_behind |= has_changes || is_first;
         has_changes || is_first
-    }
-
-    /// Does what the plugin asks; whether that makes a flush necessary.
-    fn handle_sandbox(&mut self, task: Task, asker: Asker) -> bool {
-        let is_ready = self.is_in_force && self.enforcer.generation().is_some();
-        let (reply, changes) = match task {
-            Task::Add(sandbox) if !asker.is_there() => {
-                tracing::info!(attachment = %sandbox.attachment, "the CNI plugin no longer waits for the answer to its ADD; dropping it");
-                return false;
-            }
-            // Nothing is known yet, or nothing can be put in force: the runtime tries again.
-            Task::Add(_) if !is_ready => (Answer::refused(code::TRY_AGAIN, self.not_ready().to_string()), Vec::new()),
-            Task::Add(sandbox) => {
-                let addresses: BTreeSet<_> = sandbox.addresses.iter().copied().collect();
-                match self.sandboxes.add(sandbox) {
-                    Ok(changes) => {
-                        self.plugins.wait(addresses, asker, (self.clock)());
-                        self.is_behind = true;
-                        self.enforcer.take(changes);
-                        self.enforcer.hear_of_interfaces(self.sandboxes.interfaces());
-                        return true;
-                    }
-                    Err(error) => (Answer::refused(error.code(), error.to_string()), Vec::new()),
-                }
-            }
-            Task::Del(attachment) => (Answer::done(), self.sandboxes.remove(&attachment)),
-            Task::Gc(listed) => (Answer::done(), self.sandboxes.keep(&listed)),
-            Task::Check(attachment) if is_ready && self.sandboxes.contains(&attachment) => (Answer::done(), Vec::new()),
-            Task::Check(attachment) => (Answer::refused(code::RULES_MISSING, format!("{attachment} has no rules")), Vec::new()),
-            Task::Status if is_ready => (Answer::done(), Vec::new()),
-            Task::Status => (Answer::refused(code::NOT_AVAILABLE, self.not_ready().to_string()), Vec::new()),
-        };
-        asker.answer(reply);
-        let must_flush = !changes.is_empty();
-        self.is_behind |= must_flush;
-        self.enforcer.take(changes);
-        self.enforcer.hear_of_interfaces(self.sandboxes.interfaces());
-        must_flush
-    }
-
-    /// Answers plugins whose pods are isolated: the kernel has their rules, and no old connection of their addresses is left.
-    fn answer_plugins(&mut self) {
-        if !self.is_behind && self.enforcer.generation().is_some() {
-            self.plugins.in_force(&self.orders);
-        } else {
-            let why = self.errors.back().map_or("the kernel does not have the rules", |(_, error)| error.as_str());
-            self.plugins.not_in_force(why);
-        }
-        self.plugins.expire((self.clock)());
     }
 
     /// What the clock asks for; whether that is a flush.

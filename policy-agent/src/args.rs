@@ -39,7 +39,7 @@ Examples:
   policy-agent cleanup                               remove the table: no pod is isolated any more
   policy-agent install-cni                           isolate pods before their containers start
   policy-agent uninstall-cni                         stop doing so
-  policy-agent report                                write Events on policies that cannot be fully honoured
+  policy-agent report                                write Events on policies that cannot be enforced as written
 
 Precedence: flags, environment (NETPOL_NODE, NETPOL_MANIFESTS, …), the file of --config (TOML; the keys are the flags, with \
 `_` for `-`), defaults.
@@ -98,7 +98,7 @@ pub(crate) enum Command {
         stay: bool,
     },
     #[cfg(feature = "kubernetes")]
-    /// Write Events on NetworkPolicies that cannot be fully honoured; one is enough for a cluster
+    /// Write Events on NetworkPolicies that cannot be enforced as written; one is enough for a cluster
     ///
     /// Reports policies that are invalid, that select only hostNetwork pods, or that name a port which no pod has. Requires no
     /// privileges on a node.

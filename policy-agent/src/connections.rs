@@ -5,17 +5,17 @@
 //! no connection. All of it happens in a thread of its own: the enforcement thread only answers which connections are not
 //! allowed, a few thousand at a time, and puts what keeps them cut into the kernel before it answers.
 //!
-//! - `agenda`: what to look at, and when.
-//! - `cutter`: the thread.
-//! - `kernel`: the kernel's table of connections.
+//! - `schedule`: what to look at, and when.
+//! - `terminator`: the thread.
+//! - `conntrack`: the kernel's table of connections.
 //! - `node`: the addresses of the node itself, whose connections are left alone.
 //! - `records`: a bounded number of lines about what was terminated.
 
-mod agenda;
-mod cutter;
-mod kernel;
+mod conntrack;
 mod node;
 mod records;
+mod schedule;
+mod terminator;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -33,9 +33,9 @@ use policy_ruleset::Element;
 use crate::admin::metrics::Metrics;
 use crate::agent::{Event, Mailbox};
 
-pub use cutter::Cutter;
-pub use kernel::Conntrack;
+pub use conntrack::Conntrack;
 pub use node::{KnownAddresses, addresses};
+pub use terminator::Terminator;
 
 /// Connections that are judged at once.
 pub const BATCH: usize = 4096;
@@ -222,8 +222,8 @@ pub enum LookError {
     /// The kernel does not list connections.
     #[error("cannot list established connections: {0}")]
     List(#[source] io::Error),
-    /// The enforcement thread does not judge now.
-    #[error("established connections cannot be judged while the rules are not in force")]
+    /// The enforcement thread gives no verdicts now.
+    #[error("established connections cannot be evaluated while the rules are not in force")]
     Judge,
     /// The kernel does not delete a connection.
     #[error("cannot delete an established connection: {0}")]
@@ -290,8 +290,8 @@ impl Enforcement for Queue {
 /// When the thread cannot be started.
 pub fn start(conntrack: Conntrack, orders: Receiver<Order>, mailbox: Mailbox, metrics: Metrics) -> io::Result<()> {
     let node = KnownAddresses::new(addresses);
-    let cutter = Cutter::new(conntrack, Queue(mailbox), SystemClock, node, metrics);
-    std::thread::Builder::new().name("connections".to_owned()).spawn(move || cutter.run(&orders))?;
+    let terminator = Terminator::new(conntrack, Queue(mailbox), SystemClock, node, metrics);
+    std::thread::Builder::new().name("connections".to_owned()).spawn(move || terminator.run(&orders))?;
     Ok(())
 }
 

@@ -4,16 +4,16 @@
 //! step, which is always right: the whole table is written again, and no packet passes meanwhile.
 //!
 //! - `apply`: the way of a transaction into the kernel.
-//! - `earlier`: the state of an earlier agent in the kernel or on disk, until the sources have listed everything.
-//! - `cut`: what the kernel remembers of connections that were cut.
-//! - `saved`: the last ruleset on disk, for an agent that finds the table gone.
-//! - `saving`: when what is in force is kept on disk.
+//! - `takeover`: the state of an earlier agent in the kernel or on disk, until the sources have listed everything.
+//! - `terminated`: what the kernel remembers of connections that were cut.
+//! - `ruleset_file`: the last ruleset on disk, for an agent that finds the table gone.
+//! - `autosave`: when what is in force is kept on disk.
 
 mod apply;
-mod cut;
-mod earlier;
-pub mod saved;
-mod saving;
+mod autosave;
+pub mod ruleset_file;
+mod takeover;
+mod terminated;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,14 +25,14 @@ use policy_core::model::Change;
 use policy_core::plan::InterfaceName;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
-pub use self::earlier::Held;
+pub use self::takeover::Held;
 use crate::connections::{Order, Scope};
-use crate::enforcer::saved::Saver;
+use crate::enforcer::ruleset_file::Saver;
 use crate::interfaces::{Interface, Interfaces};
 use crate::kernel::Kernel;
 use crate::kernel::applier::{Applier, ApplyError};
 use apply::Failure;
-use saving::{SAVE_LATER, SAVE_SOON};
+use autosave::{SAVE_LATER, SAVE_SOON};
 
 /// Why the table is written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -79,13 +79,13 @@ pub struct Done {
     pub lost: Scope,
 }
 
-pub use cut::Judged;
+pub use terminated::Judged;
 
 impl Done {
     /// What to look at; `None` for nothing.
     #[must_use]
     pub fn order(&self) -> Option<Order> {
-        let has_gains = self.kind != Kind::Update || cut::has_gains(&self.delta);
+        let has_gains = self.kind != Kind::Update || terminated::has_gains(&self.delta);
         let order = Order { scope: self.lost.clone(), token: None, has_gains };
         (has_gains || !order.scope.is_empty()).then_some(order)
     }
@@ -115,7 +115,7 @@ pub struct Enforcer {
     /// Why the table will be replaced, when it is next.
     next_kind: Kind,
     /// To whom the addresses on this node belong.
-    claims: cut::Claims,
+    claims: terminated::Claims,
     /// Whether the table is owned by our applier: then no other program can change it, whatever is announced.
     is_owned: bool,
     /// Whether the guard is in the kernel, or may be.
@@ -151,7 +151,7 @@ impl Enforcer {
             interfaces: Interfaces::default(),
             has_new_interfaces: false,
             next_kind: Kind::Start,
-            claims: cut::Claims::default(),
+            claims: terminated::Claims::default(),
             is_owned: false,
             has_guard: false,
             is_disturbed: false,
@@ -261,7 +261,7 @@ impl Enforcer {
         let must_render = std::mem::take(&mut self.has_new_interfaces) || delta.is_structural;
         let before = must_render.then(|| std::mem::take(&mut self.claims));
         let next = must_render.then(|| self.render());
-        let lost = before.map_or_else(|| cut::left(&delta).collect(), |before| self.claims.lost(&before, &delta));
+        let lost = before.map_or_else(|| terminated::left(&delta).collect(), |before| self.claims.lost(&before, &delta));
         let Some(generation) = self.generation else {
             // Without a ruleset in force there may be none rendered yet, either.
             self.ruleset = match next {
@@ -296,7 +296,7 @@ impl Enforcer {
         let mut plan = self.compiler.graph().node_plan();
         plan.interfaces = self.interfaces.of_pods(&plan);
         self.local_addresses = plan.addresses.len();
-        self.claims = cut::Claims::of(&plan, self.compiler.graph());
+        self.claims = terminated::Claims::of(&plan, self.compiler.graph());
         render(&plan, &self.options)
     }
 

@@ -8,7 +8,7 @@
 //! - `enforcer`: the compiler, what is in force, and the step from one to the other.
 //! - `interfaces`: which interfaces of the node lead to pods.
 //! - `kernel`: the table in the kernel, and the ways to change it.
-//! - `report`: Events on policies that cannot be fully honoured.
+//! - `report`: Events on policies that cannot be enforced as written.
 //! - `sandboxes`: pods of this node between the moment they have addresses and the moment the API shows these.
 //! - `small_file`: reading a small regular file, and nothing else in its place.
 //! - `source`: where objects come from.

@@ -1,4 +1,4 @@
-//! Tells users what cannot be honoured, with Events on their NetworkPolicies. One for a cluster is enough.
+//! Writes Events on NetworkPolicies that cannot be enforced as written. One for a cluster is enough.
 //!
 //! A notice is not repeated while it stays true, except after an hour, when Events are deleted. New findings wait
 //! until they have been true for a moment, and Events are written at a bounded rate; what has to wait is not lost.
@@ -111,7 +111,7 @@ impl Findings {
         self.is_complete |= news.extent == SyncState::Synced;
     }
 
-    /// What is true at the moment.
+    /// The findings about the objects as they are now.
     fn current(&self) -> BTreeMap<(ObjectKey, &'static str), String> {
         let effects = Effects::new(self.pods.values(), Knowledge::Whole);
         let mut notes: BTreeMap<(ObjectKey, &'static str), String> = BTreeMap::new();

@@ -19,7 +19,7 @@ use policy_agent::chain::removal::Removal;
 use policy_agent::connections::{self, Conntrack};
 use policy_agent::denials::nflog;
 use policy_agent::enforcer::Enforcer;
-use policy_agent::enforcer::saved::{Saver, Store};
+use policy_agent::enforcer::ruleset_file::{Saver, Store};
 use policy_agent::interfaces::Watch;
 use policy_agent::kernel::RealKernel;
 use policy_agent::kernel::applier::{Applier, ApplierKind, NetlinkApplier, NftApplier};
@@ -95,7 +95,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
     let monitor = Monitor::start(move |generation| {
         let _ = touched.send(Event::Touched(generation));
     })
-    .context("cannot listen to changes of the ruleset")?;
+    .context("cannot subscribe to changes of the ruleset")?;
     if let Some(deny_log) = config.deny_log {
         let samples = mailbox.clone();
         let result = nflog::start(deny_log.group, config.deny_log_lines, move |sample| {
@@ -194,7 +194,7 @@ pub(crate) fn report(access: Access, instance: Option<String>, logging: &Logging
     // One of them waits for news.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let config = runtime.block_on(access.config()).context(NO_CLUSTER)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "reporting policies that cannot be fully honoured");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "reporting policies that cannot be enforced as written");
     // No pod is on a node without a name.
     let source = Box::new(Kubernetes::new(access, String::new()));
     let is_over = runtime.block_on(async {

@@ -38,6 +38,18 @@ impl From<Outcome> for ExitCode {
     }
 }
 
+/// The commands without the hidden ones, which completions would offer too.
+fn visible_commands() -> clap::Command {
+    let all = Args::command();
+    let hidden = |command: &clap::Command| command.is_hide_set();
+    if !all.get_subcommands().any(hidden) {
+        return all;
+    }
+    let visible: Vec<clap::Command> = all.get_subcommands().filter(|command| !hidden(command)).cloned().collect();
+    let arguments: Vec<clap::Arg> = all.get_arguments().cloned().collect();
+    clap::Command::new("netpol").args(arguments).subcommands(visible)
+}
+
 fn run(args: &Args) -> anyhow::Result<Outcome> {
     match &args.command {
         Command::Can(can) => can::run(can),
@@ -49,7 +61,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Snapshot => snapshot::run(&args.cluster),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "netpol", &mut script);
+            clap_complete::generate(*shell, &mut visible_commands(), "netpol", &mut script);
             output::raw(&script)?;
             Ok(Outcome::Yes)
         }

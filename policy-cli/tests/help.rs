@@ -21,7 +21,10 @@ fn help_completions_and_manual_are_there() {
         assert!(output.status.success() && text(&output).contains("Examples:\n"), "{command} --help has no example");
     }
     for shell in ["bash", "zsh", "fish"] {
-        assert!(netpol().args(["completions", shell]).output().expect("netpol runs").stdout.len() > 500);
+        let script = netpol().args(["completions", shell]).output().expect("netpol runs").stdout;
+        let script = String::from_utf8(script).expect("UTF-8");
+        assert!(script.len() > 500 && script.contains("validate"), "{shell}");
+        assert!(!script.contains("reference"), "{shell}: hidden commands are not completed");
     }
     let main_page = text(&netpol().arg("man").output().expect("netpol runs"));
     assert!(main_page.contains("\n.TH \"netpol\" 1 \"\" \"netpol ") && main_page.contains("netpol\\-can(1)"), "{main_page}");

@@ -139,11 +139,11 @@ impl fmt::Display for PeersPlan {
     /// For people. Names are made of the contents, not of these words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.blocks == AddressSet::all() {
-            return f.write_str("everyone");
+            return f.write_str("any peer");
         }
         let mut parts: Vec<String> = self.pods.iter().map(PodSelection::to_string).collect();
         parts.extend(self.blocks.to_texts());
-        if parts.is_empty() { f.write_str("nobody") } else { f.write_str(&parts.join("; ")) }
+        if parts.is_empty() { f.write_str("no peer") } else { f.write_str(&parts.join("; ")) }
     }
 }
 

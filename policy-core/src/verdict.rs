@@ -1,9 +1,9 @@
 //! Allow or deny, and why. Nothing else in the project decides about traffic. Whether a peer set holds an end, and what a port name
 //! means there, is answered by [`graph`](crate::graph).
 //!
-//! - `judge`: one flow, and all ports of a pair (S3.15).
+//! - `evaluate`: one flow, and all ports of a pair (S3.15).
 //! - `explain`: the same with reasons: which policies isolate, which rule allows, why the others do not.
-//! - `miss`: the smallest edit that would allow what is denied.
+//! - `nearest_miss`: the smallest edit that would allow what is denied.
 //! - `question`: what a rule means for a question.
 //! - `reason`: a reason in words.
 //! - `reference`: policies, rules and requirements as explanations name them.
@@ -11,18 +11,18 @@
 //! - `connections`: the matrix as a petgraph, for paths.
 
 mod connections;
+mod evaluate;
 mod explain;
-mod judge;
 mod matrix;
-mod miss;
+mod nearest_miss;
 mod question;
 mod reason;
 mod reference;
 
 pub use connections::Connections;
+pub use evaluate::{Cause, Flow, Verdict};
 pub use explain::{RuleExplanation, SideExplanation};
-pub use judge::{Cause, Flow, Verdict};
 pub use matrix::{ConnectivityMatrix, ExternalPorts, PairPorts, WorkloadPods};
-pub use miss::NearMiss;
+pub use nearest_miss::NearMiss;
 pub use reason::Reason;
 pub use reference::{PolicyRef, RuleRef};

@@ -15,9 +15,9 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use policy_core::sets::Family;
 
 use crate::TABLE;
-use crate::cut;
 use crate::rule::{AddressRange, Header, IpProtocol};
 use crate::ruleset::{Element, Hook, SetKind};
+use crate::terminated;
 use crate::transaction::{Op, Transaction};
 
 impl Transaction {
@@ -101,8 +101,8 @@ fn set(name: &str, kind: SetKind) -> schema::Set<'_> {
         name: name.into(),
         set_type,
         flags,
-        timeout: dynamic(cut::SECONDS),
-        size: dynamic(cut::SIZE),
+        timeout: dynamic(terminated::SECONDS),
+        size: dynamic(terminated::SIZE),
         ..Default::default()
     }
 }

@@ -10,7 +10,7 @@
 //! - `names`: names that describe their contents, and are stable.
 //! - `port_peers`: the elements of a set that serves many pairs of ports and peers.
 //! - `transaction`: what to change, in an order that the kernel accepts.
-//! - `cut`: what keeps connections cut.
+//! - `terminated`: what keeps connections cut.
 //!
 //! Three printers write the same rules, and nothing that they write is read back:
 //!
@@ -18,7 +18,6 @@
 //! - `json`: for `nft -j -f -`, through the objects of the `nftables` crate.
 //! - `netlink`: for the kernel, as batches of netlink messages. It is behind the feature of that name.
 
-pub mod cut;
 mod identity;
 mod json;
 mod names;
@@ -28,6 +27,7 @@ mod port_peers;
 mod render;
 pub mod rule;
 mod ruleset;
+pub mod terminated;
 mod text;
 mod transaction;
 

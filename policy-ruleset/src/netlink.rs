@@ -25,7 +25,7 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
-use crate::{Hook, Op, SetKind, TABLE, Transaction, cut};
+use crate::{Hook, Op, SetKind, TABLE, Transaction, terminated};
 use attributes::be32;
 
 /// The subsystem number of nf_tables in batch headers.
@@ -195,8 +195,8 @@ impl Writer {
             SetAttribute::Id(u32::try_from(self.step).unwrap_or(u32::MAX) | elements::NAMED_SET_IDS),
         ];
         if kind.is_dynamic() {
-            attributes.push(SetAttribute::Description(vec![SetDescription::Size(cut::SIZE)]));
-            attributes.push(SetAttribute::Timeout(u64::from(cut::SECONDS) * 1000));
+            attributes.push(SetAttribute::Description(vec![SetDescription::Size(terminated::SIZE)]));
+            attributes.push(SetAttribute::Timeout(u64::from(terminated::SECONDS) * 1000));
         }
         attributes.push(SetAttribute::UserData(elements::named_set_userdata(kind)));
         SetMessage { attributes }

@@ -9,13 +9,13 @@
 
 mod base;
 mod crowded;
-mod cut;
 mod errors;
 mod group;
 mod layout;
 mod prefixes;
 mod sets;
 mod sources;
+mod terminated;
 
 pub(crate) use sets::isolated_name;
 
@@ -134,7 +134,7 @@ pub fn render(plan: &NodePlan, options: &Options) -> Ruleset {
         group::add(&node, (place, group), &mut out);
     }
     sources::add(plan, options, &mut out);
-    cut::add(&mut out);
+    terminated::add(&mut out);
     base::add(&node, &mut out);
     out
 }

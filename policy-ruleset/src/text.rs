@@ -5,11 +5,11 @@ use std::fmt::{Display, Write};
 use policy_core::sets::{Family, Transport};
 
 use crate::TABLE;
-use crate::cut;
 use crate::rule::{
     AddressField, AddressRange, Field, Header, Icmpv6Type, IpProtocol, Key, Rule, Side, Statement, VerdictMap, netmask,
 };
 use crate::ruleset::{Contents, Element, Hook, Ruleset, Set, SetKind};
+use crate::terminated;
 
 /// Between the elements of a list, one to a line: nft's errors show the whole line.
 const NEXT_LINE: &str = ",\n\t\t\t     ";
@@ -70,7 +70,7 @@ fn write_set(name: &str, set: &Set, out: &mut String) {
     let flags = match set.kind {
         SetKind::Ranges(_) => "\t\tflags interval\n".to_owned(),
         kind if kind.is_dynamic() => {
-            format!("\t\tsize {}\n\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", cut::SIZE, cut::SECONDS)
+            format!("\t\tsize {}\n\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", terminated::SIZE, terminated::SECONDS)
         }
         _ => String::new(),
     };

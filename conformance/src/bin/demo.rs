@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use conformance::lab::packets::Payload;
-use conformance::lab::{self, AgentProcess, Fabric, Network, Probe, binary, truth};
+use conformance::lab::{self, AgentProcess, Fabric, Network, Probe, binary, comparison};
 use conformance::oracle::Protocol;
 use conformance::shop::{self, cell, paint, read};
 use policy_core::manifest::{Snapshot, Syntax};
@@ -70,7 +70,7 @@ fn view(folder: &Path) -> View {
 }
 
 /// Prints who reaches what, predicted and measured, and returns in how many packets that differs from the prediction.
-fn show(view: &View, truth: &truth::Truth) -> usize {
+fn show(view: &View, comparison: &comparison::Comparison) -> usize {
     let letter = |n: usize| char::from(b'a' + u8::try_from(n).expect("few services"));
     let letters: String = (0..view.services.len()).map(|n| format!("{} ", letter(n))).collect();
     println!("  {:24}{:width$}   measured", "", "predicted", width = letters.len());
@@ -86,11 +86,11 @@ fn show(view: &View, truth: &truth::Truth) -> usize {
             let pairs = addresses.iter().flat_map(|a| view.ends[to].iter().map(move |b| (*a, *b)));
             let probes: Vec<Probe> = pairs
                 .map(|(source, destination)| Probe { source, destination, payload })
-                .filter(|p| truth.verdicts.contains_key(p))
+                .filter(|p| comparison.verdicts.contains_key(p))
                 .collect();
-            let predicted = probes.iter().filter(|p| truth.verdicts[p]).count();
-            let measured = probes.iter().filter(|p| truth.arrived.contains(p)).count();
-            let is_wrong = probes.iter().any(|p| truth.arrived.contains(p) != truth.verdicts[p]);
+            let predicted = probes.iter().filter(|p| comparison.verdicts[p]).count();
+            let measured = probes.iter().filter(|p| comparison.arrived.contains(p)).count();
+            let is_wrong = probes.iter().any(|p| comparison.arrived.contains(p) != comparison.verdicts[p]);
             lines[0] += &cell(predicted, probes.len());
             lines[1] += &if is_wrong { paint("! ", "31;1") } else { cell(measured, probes.len()) };
         }
@@ -103,19 +103,19 @@ fn show(view: &View, truth: &truth::Truth) -> usize {
         }
     }
     println!("\n  ● allowed   ◐ only between some of the pods   · denied   ! not as predicted\n");
-    let differences = truth.differences().count();
-    let verdict = format!("{} packets sent, {differences} differences between predicted and measured", truth.verdicts.len());
+    let differences = comparison.differences().count();
+    let verdict = format!("{} packets sent, {differences} differences between predicted and measured", comparison.verdicts.len());
     println!("{}\n", paint(&verdict, if differences == 0 { "32;1" } else { "31;1" }));
     differences
 }
 
-fn measure(network: &mut Network, view: &View, round: &mut u16) -> truth::Truth {
+fn measure(network: &mut Network, view: &View, round: &mut u16) -> comparison::Comparison {
     let outside: Vec<IpAddr> = OUTSIDE.iter().map(|a| a.parse().expect("an address")).collect();
-    let addresses = truth::addresses(&view.snapshot, &outside);
+    let addresses = comparison::addresses(&view.snapshot, &outside);
     let ports: BTreeSet<(Transport, u16)> = view.services.iter().map(|(_, transport, port)| (*transport, *port)).collect();
     let mut protocols: Vec<Protocol> = ports.iter().map(|(transport, port)| Protocol::Port(transport.name(), *port)).collect();
     protocols.extend([Protocol::Port("TCP", 22), Protocol::Other]);
-    truth::measure(network, &view.snapshot, &addresses, &protocols, round)
+    comparison::measure(network, &view.snapshot, &addresses, &protocols, round)
 }
 
 fn main() {
@@ -152,8 +152,8 @@ fn main() {
 
     println!("\n{}\n", paint("2. Connections, measured with real packets", "1"));
     let mut round = 0;
-    let truth = measure(&mut network, &seen, &mut round);
-    let mut differences = show(&seen, &truth);
+    let comparison = measure(&mut network, &seen, &mut round);
+    let mut differences = show(&seen, &comparison);
 
     println!("{}\n", paint("3. The nightly report cannot reach the database. The log of the agent explains why:", "1"));
     let (report, db) = (seen.ends["shop/report"][0], seen.ends["shop/db"][0]);
@@ -194,8 +194,8 @@ fn main() {
         agent.wait(|status| status["news_in_force"] == 2);
     }
     let seen = view(&manifests);
-    let truth = measure(&mut network, &seen, &mut round);
-    differences += show(&seen, &truth);
+    let comparison = measure(&mut network, &seen, &mut round);
+    differences += show(&seen, &comparison);
 
     println!("{}\n", paint("5. The rules for the database on its node: nft list table inet netpol", "1"));
     let node = seen.snapshot.pods.iter().find(|(key, _)| key.name == "db-0").map(|(_, pod)| pod.placement.clone());

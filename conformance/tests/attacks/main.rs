@@ -25,7 +25,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use conformance::lab::{self, AgentProcess, Fabric, Namespace, Network, Place, StandIn, Trickle, binary, link_name};
+use conformance::lab::{self, AgentProcess, Fabric, FakeApi, Namespace, Network, Place, Trickle, binary, link_name};
 use serde_json::{Value, json};
 
 const TOOLS: [&str; 4] = ["ip", "nft", "conntrack", "prlimit"];
@@ -84,7 +84,7 @@ fn start(node: &Namespace, config: &str, folder: &Path, arguments: &[&str]) -> A
 /// A node with pods `a` to `h`, somebody outside, a stand-in for the API server, and the agent's binary.
 struct Cluster {
     agent: AgentProcess,
-    api: StandIn,
+    api: FakeApi,
     network: Network,
     folder: tempfile::TempDir,
     config: String,
@@ -101,7 +101,7 @@ impl Cluster {
         places.insert(ip(OUTSIDE), Place::Outside);
         network.settle(&places);
         let folder = tempfile::tempdir().expect("a folder");
-        let api = StandIn::start(network.node(NODE), folder.path());
+        let api = FakeApi::start(network.node(NODE), folder.path());
         api.set(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x", "labels": {"kubernetes.io/metadata.name": "x"}}}));
         api.set(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE},
             "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}));

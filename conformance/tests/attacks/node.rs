@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use conformance::lab::fire::{self, under_fire};
-use conformance::lab::{self, AgentProcess, Namespace, StandIn, Trickle, binary};
+use conformance::lab::flood::{self, under_flood};
+use conformance::lab::{self, AgentProcess, FakeApi, Namespace, Trickle, binary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -102,7 +102,7 @@ fn what_others_commit_to_their_own_tables_is_no_change_of_ours() {
 }
 
 /// Allows pod `b` to reach pod `a`, and more or less else.
-fn guard(api: &StandIn, version: u16) {
+fn guard(api: &FakeApi, version: u16) {
     let rules = json!([{"from": [{"podSelector": {"matchLabels": {"app": "b"}}}]},
         {"from": [{"podSelector": {"matchLabels": {"app": format!("d{}", version % 3)}}}], "ports": [{"port": 1000 + version}]}]);
     let target = json!({"matchLabels": {"app": "a"}});
@@ -144,14 +144,14 @@ fn no_packet_passes_through_kills_churn_and_flushes() {
     // The detector: without protection, a flush opens the pod until it is repaired.
     let unprotected = guarded(&["--protect-table", "off"]);
     let is_seen = (0..10).any(|_| {
-        let heard = under_fire(&unprotected.network, WHO, || {
+        let heard = under_flood(&unprotected.network, WHO, || {
             for _ in 0..10 {
                 flush(unprotected.node());
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
         unprotected.agent.wait_for(PATIENCE, |status| status["is_in_sync"] == true);
-        heard.contains(&fire::FORBIDDEN)
+        heard.contains(&flood::FORBIDDEN)
     });
     assert!(is_seen, "an open pod would not be seen");
     drop(unprotected);
@@ -160,7 +160,7 @@ fn no_packet_passes_through_kills_churn_and_flushes() {
     let mut version = 0;
     let Cluster { agent, api, network, folder, config } = &mut cluster;
     let node = network.node(NODE);
-    let heard = under_fire(network, WHO, || {
+    let heard = under_flood(network, WHO, || {
         for round in 0..6u64 {
             for _ in 0..10 {
                 version += 1;
@@ -183,8 +183,8 @@ fn no_packet_passes_through_kills_churn_and_flushes() {
             agent.wait_for(PATIENCE, |status| status["is_in_sync"] == true);
         }
     });
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed\n{}", cluster.end_of_log());
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed\n{}", cluster.end_of_log());
 }
 
 #[test]

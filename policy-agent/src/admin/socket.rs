@@ -151,7 +151,7 @@ pub enum AskError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The loop does not answer in time.
-    #[error("its loop is busy")]
+    #[error("the agent is busy")]
     Busy,
     /// The answer cannot be written.
     #[error("cannot write the answer as JSON: {0}")]

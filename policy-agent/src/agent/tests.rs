@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
+use netpol_cni::protocol::{Answer, Task};
 use netpol_cni::protocol::{Attachment, PodName, Sandbox};
 use policy_core::compile;
 use policy_core::manifest::{Loader, Snapshot, Syntax};

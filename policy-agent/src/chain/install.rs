@@ -82,7 +82,7 @@ impl Chain {
 
     /// Configurations, in the order in which runtimes look at them.
     fn files(&self) -> Result<Vec<PathBuf>, InstallError> {
-        let failed = || io_error("list the folder", &self.configurations);
+        let failed = || io_error("list the directory", &self.configurations);
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.configurations).map_err(failed())? {
             files.push(entry.map_err(failed())?.path());
@@ -308,7 +308,7 @@ pub fn copy_plugin(program: &Path, folder: &Path) -> Result<bool, InstallError> 
     if std::fs::read(&place).is_ok_and(|there| there == content) {
         return Ok(false);
     }
-    std::fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
+    std::fs::create_dir_all(folder).map_err(io_error("make the directory", folder))?;
     write_new(&place, &content, 0o755).map_err(io_error("write", &place))?;
     Ok(true)
 }

@@ -86,9 +86,9 @@ impl Removal {
         let mut last = None;
         while !self.kept.has_left() {
             let trouble = self.follow().await.err().map(|error| full_text(&error));
-            if let Some(what) = trouble.as_ref().filter(|_| trouble != last) {
+            if let Some(error) = trouble.as_ref().filter(|_| trouble != last) {
                 tracing::warn!(
-                    what,
+                    error,
                     "cannot watch the DaemonSet of the agent; if it is deleted, run `uninstall-cni` on the node"
                 );
             }
@@ -107,7 +107,7 @@ impl Removal {
     pub async fn decide(&self) {
         match tokio::time::timeout(LAST_LOOK, self.look()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::info!(trouble = full_text(&error), "cannot check the DaemonSet of the agent"),
+            Ok(Err(error)) => tracing::info!(error = full_text(&error), "cannot check the DaemonSet of the agent"),
             Err(_) => tracing::info!("cannot check the DaemonSet of the agent: the API server does not answer in time"),
         }
         if self.evidence().verdict() == Verdict::Leave && !self.kept.has_left() {

@@ -28,8 +28,10 @@ pub struct Denial {
     pub port: String,
     /// The policies that isolate.
     pub policies: String,
-    /// The smallest edit that would allow it.
+    /// The smallest edit that would allow it; empty when there is none, or when `note` says why it is not known.
     pub nearest_miss: String,
+    /// What else there is to know about it.
+    pub note: &'static str,
 }
 
 /// One end of a denied flow.
@@ -71,6 +73,7 @@ impl Denial {
             port = self.port,
             policies = self.policies,
             nearest_miss = self.nearest_miss,
+            note = self.note,
             "denied"
         );
     }
@@ -92,15 +95,14 @@ pub fn denied(graph: &AllowGraph, description: Option<&Description>, sample: &Sa
     let policies = side.map(|s| s.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect::<Vec<_>>());
     let nearest_miss = side.and_then(|s| s.nearest_miss.as_ref()).map(|miss| format!("{}: {}", miss.policy, miss.edit));
     let is_unknown = side.is_some_and(|side| side.cause == Cause::Quarantined);
-    let nearest_miss =
-        if is_unknown { Some("in quarantine until the pod at this address is known".to_owned()) } else { nearest_miss };
     Denial {
         direction: side.map(|side| side.direction),
         source: from,
         destination: to,
         port: sample.flow.protocol.to_string(),
         policies: policies.unwrap_or_default().join(", "),
-        nearest_miss: nearest_miss.unwrap_or_default(),
+        nearest_miss: nearest_miss.filter(|_| !is_unknown).unwrap_or_default(),
+        note: if is_unknown { "in quarantine until the pod at this address is known" } else { "" },
     }
 }
 
@@ -121,7 +123,8 @@ pub fn denied_briefly(graph: &AllowGraph, description: Option<&Description>, sam
         destination: End::new(graph, sample.flow.destination, &destination),
         port: sample.flow.protocol.to_string(),
         policies: policies.join(", "),
-        nearest_miss: "not available: too many denied packets, or policies that are too large".to_owned(),
+        nearest_miss: String::new(),
+        note: "not explained: too many denied packets, or policies that are too large",
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use policy_ruleset::Transaction;
 use policy_ruleset::netlink::Messages;
 
-use super::saving::SAVE_SOON;
+use super::autosave::SAVE_SOON;
 use super::{Done, Enforcer, Kind};
 use crate::kernel::applier::{ApplyError, Target};
 use crate::kernel::monitor::Between;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use policy_ruleset::netlink::Messages;
 use policy_ruleset::rule::Statement;
-use policy_ruleset::{Element, Hook, Op, Rule, Transaction, cut};
+use policy_ruleset::{Element, Hook, Op, Rule, Transaction, terminated};
 
 use super::Kernel;
 use super::applier::{Applier, ApplyError, Target};
@@ -410,8 +410,8 @@ fn step(place: &mut Option<Table>, op: &Op) -> Result<(), Errno> {
             let set = table.sets.get_mut(set).ok_or(Errno::ENOENT)?;
             for element in elements {
                 // What was cut may be added again: that only makes it stay longer.
-                if cut::ends(element).is_some() {
-                    if !set.contains(element) && set.len() >= cut::SIZE as usize {
+                if terminated::ends(element).is_some() {
+                    if !set.contains(element) && set.len() >= terminated::SIZE as usize {
                         return Err(Errno::ENFILE);
                     }
                     set.insert(*element);

@@ -128,10 +128,10 @@ impl Session {
                 self.store.remove_all(kind);
             }
             WatchEvent::Failed(what) => {
-                tracing::warn!(kind = plural, what, "watch failed; retrying");
+                tracing::warn!(kind = plural, error = what, "watch failed; retrying");
             }
             WatchEvent::Lost(what) => {
-                tracing::warn!(kind = plural, what, "watch cannot be resumed; listing again");
+                tracing::warn!(kind = plural, error = what, "watch cannot be resumed; listing again");
             }
             WatchEvent::CannotStream => {
                 tracing::info!(kind = plural, "the API server does not support streaming lists; falling back to a list request");
@@ -143,7 +143,7 @@ impl Session {
                 );
             }
             WatchEvent::Unavailable(what) => {
-                tracing::info!(kind = plural, what, "the API server does not serve this optional kind; retrying");
+                tracing::info!(kind = plural, error = what, "the API server does not serve this optional kind; retrying");
             }
         }
         if self.store.must_list_pods() {

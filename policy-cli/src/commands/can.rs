@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::Outcome;
 use crate::args::{AnswerFormat, CanArgs};
-use crate::output::answer::text;
+use crate::output::answer::{Detail, text};
 use crate::output::{json, print};
 use crate::questions::answer::{Verdict, answer};
 use crate::questions::ends;
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
     let answer = answer(&evaluation, &from, &to, ports.as_ref())?;
     match args.output {
         AnswerFormat::Json => json(&answer)?,
-        AnswerFormat::Text => print(&text(&answer, args.verbose, ports.is_none()))?,
+        AnswerFormat::Text => print(&text(&answer, if args.verbose { Detail::Full } else { Detail::Brief }))?,
     }
     Ok(match answer.verdict {
         _ if evaluation.has_errors => Outcome::BadInput,

@@ -17,8 +17,18 @@ fn style(verdict: Verdict) -> Style {
     }
 }
 
-pub(crate) fn text(answer: &Answer, is_verbose: bool, is_everything: bool) -> String {
+/// How much of an answer is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What decides, and the suggested fix.
+    Brief,
+    /// Every rule with its reason, and the sections of the semantics.
+    Full,
+}
+
+pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
     let mut out = String::new();
+    let is_everything = answer.asked == PortSet::all().by_protocol();
     let style = style(answer.verdict);
     let asked = if is_everything { String::new() } else { format!("  {}", port_text(&answer.asked)) };
     let _ = writeln!(out, "{style}{}{style:#}  {BOLD}{} → {}{BOLD:#}{asked}", answer.verdict.text(), answer.from, answer.to);
@@ -39,7 +49,7 @@ pub(crate) fn text(answer: &Answer, is_verbose: bool, is_everything: bool) -> St
     }
     out.push('\n');
     for side in [&answer.egress, &answer.ingress] {
-        side_text(&mut out, side, is_verbose);
+        side_text(&mut out, side, detail);
     }
     for side in [&answer.egress, &answer.ingress] {
         if let Some(miss) = &side.nearest_miss {
@@ -51,17 +61,18 @@ pub(crate) fn text(answer: &Answer, is_verbose: bool, is_everything: bool) -> St
         }
     }
     for caveat in &answer.caveats {
-        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {}", cited(caveat, is_verbose));
+        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {}", cited(caveat, detail));
     }
     out
 }
 
 /// A reason, with its section of the semantics in a verbose answer.
-fn cited(reason: &Reason, is_verbose: bool) -> String {
-    if is_verbose { format!("{reason:#}") } else { reason.to_string() }
+fn cited(reason: &Reason, detail: Detail) -> String {
+    if detail == Detail::Full { format!("{reason:#}") } else { reason.to_string() }
 }
 
-fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
+fn side_text(out: &mut String, side: &Side, detail: Detail) {
+    let is_verbose = detail == Detail::Full;
     let style = style(side.verdict);
     let direction = side.explained.direction.to_string();
     let section = if is_verbose { format!(" ({})", side.section) } else { String::new() };
@@ -80,7 +91,7 @@ fn side_text(out: &mut String, side: &Side, is_verbose: bool) {
             let _ = writeln!(out, "           {DIM}{}{DIM:#}{allows}", rule.rule);
             let misses = if is_verbose || rule.allows.is_empty() { rule.misses.as_slice() } else { &[] };
             for miss in misses.iter().take(most) {
-                let _ = writeln!(out, "             {}", cited(miss, is_verbose));
+                let _ = writeln!(out, "             {}", cited(miss, detail));
             }
         }
         if rules.len() > most {

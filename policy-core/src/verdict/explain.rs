@@ -1,7 +1,7 @@
 //! Why a verdict is as it is, rule by rule.
 
-use super::judge::Cause;
-use super::miss::{NearMiss, nearest_miss};
+use super::evaluate::Cause;
+use super::nearest_miss::{NearMiss, nearest_miss};
 use super::question::Question;
 use super::reason::Reason;
 use super::reference::{NamespaceFailure, PolicyRef, RuleRef, TermFailure, mistyped};

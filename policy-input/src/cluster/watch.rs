@@ -39,7 +39,6 @@ const RETRY_MOST: Duration = Duration::from_secs(60);
 /// Objects of a kind that the API server has not known for this long are gone. A starting API server may not know its custom resources
 /// for a moment.
 const MISSING: Duration = Duration::from_secs(60);
-const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
 
 /// A client for watches, which records in `health` when data arrives.
@@ -84,7 +83,7 @@ pub enum WatchEvent {
     CannotStream,
     /// A streaming list does not end; a list is requested.
     Stuck,
-    /// The API server does not serve the kind, which is optional, or not to this client. It is tried again.
+    /// The API server does not serve the kind, which is optional. It is tried again.
     Unavailable(String),
 }
 
@@ -93,9 +92,9 @@ pub enum WatchEvent {
 pub enum Progress {
     /// It has not ended.
     Listing,
-    /// It has not ended, and the kind, which is served, cannot be read at the moment.
+    /// It has not ended, and the kind, which is optional and served, cannot be read at the moment, or not by this client.
     Failing,
-    /// The API server does not serve the kind, which is optional, or not to this client.
+    /// The API server does not serve the kind, which is optional.
     Unavailable,
     /// It has ended.
     Listed,
@@ -227,12 +226,8 @@ impl KindWatch {
         (self.progress, self.retry) = (Progress::Listed, RETRY);
     }
 
-    /// The kind is not served, for the reason of this code. Whether its objects are gone.
-    fn is_removed(&mut self, code: u16) -> bool {
-        if code != NOT_FOUND {
-            self.missing = None;
-            return false;
-        }
+    /// The kind is not served. Whether its objects are gone.
+    fn is_removed(&mut self) -> bool {
         let since = *self.missing.get_or_insert_with(Instant::now);
         let is_removed = self.has_objects && since.elapsed() >= MISSING;
         self.has_objects &= !is_removed;
@@ -358,6 +353,7 @@ impl Watches {
         let index = self.kinds.iter().position(is_over)?;
         let kind = self.kinds.get_mut(index)?;
         kind.is_stuck = true;
+        kind.fail();
         let name = kind.wanted.kind;
         self.begin(index, pause());
         Some((name, WatchEvent::Stuck))
@@ -388,8 +384,8 @@ impl Watches {
                 }
                 WatchEvent::ListEnded
             }
-            Raw::Failed { text, code: code @ (FORBIDDEN | NOT_FOUND) } if watch.how.need == Need::Optional => {
-                return self.unavailable(index, text, code).map(|event| (kind, event));
+            Raw::Failed { text, code: NOT_FOUND } if watch.how.need == Need::Optional => {
+                return self.unavailable(index, text).map(|event| (kind, event));
             }
             Raw::Failed { text, .. } => {
                 watch.fail();
@@ -414,13 +410,13 @@ impl Watches {
         Some((kind, event))
     }
 
-    /// The API server does not serve an optional kind, or not to this client. Reported once, until it does.
+    /// The API server does not serve an optional kind. Reported once, until it does.
     ///
     /// The watch begins anew each time: one that was cut must not go on where it was, because what it would go on with may be gone.
-    fn unavailable(&mut self, index: usize, text: String, code: u16) -> Option<WatchEvent> {
+    fn unavailable(&mut self, index: usize, text: String) -> Option<WatchEvent> {
         let watch = self.kinds.get_mut(index)?;
         let before = std::mem::replace(&mut watch.progress, Progress::Unavailable);
-        let is_removed = watch.is_removed(code);
+        let is_removed = watch.is_removed();
         let pause = watch.retry + jitter();
         watch.retry = (2 * watch.retry).min(RETRY_MOST);
         self.health.unavailable(watch.wanted.kind, text.clone());

@@ -22,7 +22,7 @@ pub static AMBIGUOUS_ADDRESS: Rule = Rule {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: old, namespace: shop}\nspec: {nodeName: n1}\nstatus: {podIP: 10.0.0.1}\n---\n\
              apiVersion: v1\nkind: Pod\nmetadata: {name: new, namespace: shop}\nspec: {nodeName: n1}\nstatus: {podIP: 10.0.0.1}\n",
         ),
-        fix: "Save the input again: one of the pods has probably been deleted.",
+        fix: "Take a new snapshot or dump: one of the pods has probably been deleted.",
     },
 };
 
@@ -48,7 +48,7 @@ pub(crate) fn findings(graph: &AllowGraph, snapshot: &Snapshot) -> Vec<Diagnosti
             ..Diagnostic::new(&AMBIGUOUS_ADDRESS, message)
                 .about(object)
                 .at(path)
-                .help("save the input again: one of the pods has probably been deleted")
+                .help("take a new snapshot or dump: one of the pods has probably been deleted")
         });
     }
     out

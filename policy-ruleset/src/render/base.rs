@@ -9,7 +9,7 @@ use policy_core::model::Direction;
 use policy_core::plan::{GroupPlan, NodePlan};
 use policy_core::sets::Family;
 
-use super::{Node, cut, errors, group, sets, sources};
+use super::{Node, errors, group, sets, sources, terminated};
 use crate::MARKER;
 use crate::rule::Statement::{Accept, Counter, Drop, HasHeader, HasIpv4Options, HopLimit, InState, OfIcmpv6Types};
 use crate::rule::{AddressField, AddressRange, ConnectionState, Header, Icmpv6Type, Key, Rule, Side, Statement, VerdictMap};
@@ -39,7 +39,7 @@ const SOURCE_ROUTES: &str = "source-routes";
 
 pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     let Node { plan, options, .. } = *node;
-    insert(out, MARKER, None, first_packets(out), "what cannot be the first packet of a connection is dropped for isolated pods");
+    insert(out, MARKER, None, first_packets(out), "isolated pods: packets that cannot open a connection");
     for direction in Direction::ALL {
         add_side(direction, node, out);
     }
@@ -48,8 +48,8 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
     let forward = dispatch("forward", &Direction::ALL, plan, out);
     insert(out, "forward", Some(Hook::Forward), forward, "packets to and from local pods");
     if !plan.quarantined.is_empty() {
-        let rules = group::deny_rules(QUARANTINE, options, "nobody knows yet whose address it is (S3.11)");
-        insert(out, QUARANTINE, None, rules, "what is denied to addresses of which it is not known whose they are (S3.11)");
+        let rules = group::deny_rules(QUARANTINE, options, "address in quarantine: its pod is not known yet");
+        insert(out, QUARANTINE, None, rules, "denied: addresses in quarantine");
     }
     // What a pod sends to its own node never meets the forward hook. What the node sends is not filtered at all (S2.11).
     let is_enforced = options.own_node_egress == OwnNodeEgress::Enforce;
@@ -68,11 +68,11 @@ pub(crate) fn insert(out: &mut Ruleset, name: &str, hook: Option<Hook>, rules: V
 fn first_packets(out: &Ruleset) -> Vec<Rule> {
     let mut rules = vec![
         // nft: ct state invalid counter drop
-        Rule::new([InState(ConnectionState::Invalid), Counter, Drop], "part of no connection, or not readable"),
+        Rule::new([InState(ConnectionState::Invalid), Counter, Drop], "invalid connection state"),
         // nft: tcp flags & (fin | syn | rst | ack) != syn counter drop
-        Rule::new([Statement::OpensNoConnection, Counter, Drop], "TCP that does not open a connection: what was cut stays cut"),
+        Rule::new([Statement::OpensNoConnection, Counter, Drop], "TCP segment that opens no connection"),
     ];
-    rules.extend(cut::entry(out));
+    rules.extend(terminated::entry(out));
     rules
 }
 
@@ -90,7 +90,7 @@ fn add_source_routes(out: &mut Ruleset) {
     if families.contains(&Family::V4) {
         for option in Header::IPV4_OPTIONS {
             // nft: ip option lsrr exists counter drop
-            rules.push(Rule::new([HasHeader(option), Counter, Drop], "where it goes cannot be seen"));
+            rules.push(Rule::new([HasHeader(option), Counter, Drop], "source-routed: the final destination is not visible"));
         }
     }
     let isolated = sets::isolated_name(Family::V6);
@@ -98,7 +98,7 @@ fn add_source_routes(out: &mut Ruleset) {
         for side in [Side::Source, Side::Destination] {
             // nft: ip6 daddr @isolated6 counter drop
             let is_isolated = Statement::in_set(address(Family::V6, side), &isolated);
-            rules.push(Rule::new([is_isolated, Counter, Drop], "an isolated pod"));
+            rules.push(Rule::new([is_isolated, Counter, Drop], "to or from an isolated pod"));
         }
     }
     if !rules.is_empty() {
@@ -112,7 +112,7 @@ fn guards(chain: &str, plan: &NodePlan, out: &Ruleset) -> Vec<Rule> {
     if !plan.interfaces.is_empty() {
         // nft: iifname @pod-interfaces jump sources
         let is_pod = Statement::in_set(Key::Interface, sources::INTERFACES);
-        rules.push(Rule::new([is_pod, Statement::jump(sources::CHAIN)], "whether the source is the pod's (S2.20)"));
+        rules.push(Rule::new([is_pod, Statement::jump(sources::CHAIN)], "check the source address"));
     }
     if chain == "forward" && out.chains.contains_key(SOURCE_ROUTES) {
         let families = guarded_families(out);
@@ -135,9 +135,9 @@ pub(crate) fn never_filtered() -> [Rule; 2] {
     let is_multicast = Statement::InRange { side: Side::Destination, range: AddressRange::Block(MULTICAST) };
     [
         // nft: icmpv6 type { nd-router-solicit, … } ip6 hoplimit 255 accept
-        Rule::new([OfIcmpv6Types(&NEIGHBOURS), HopLimit(255), Accept], "neighbours and routers (S1.63)"),
+        Rule::new([OfIcmpv6Types(&NEIGHBOURS), HopLimit(255), Accept], "neighbour and router discovery"),
         // nft: icmpv6 type { mld-listener-query, … } ip6 hoplimit 1 ip6 daddr ff00::/8 accept
-        Rule::new([OfIcmpv6Types(&LISTENERS), HopLimit(1), is_multicast, Accept], "multicast listeners (S1.63)"),
+        Rule::new([OfIcmpv6Types(&LISTENERS), HopLimit(1), is_multicast, Accept], "multicast listener discovery"),
     ]
 }
 
@@ -175,7 +175,7 @@ fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
         rules.push(Rule::new([Statement::VerdictMap(map)], &format!("{direction} of local pods")));
     }
     if !rules.is_empty() {
-        rules.push(Rule::new([Counter, Drop], "its pod's rules were being replaced just now"));
+        rules.push(Rule::new([Counter, Drop], "no chain for this pod during an update"));
         insert(out, &chain, None, rules, &format!("{direction} of isolated pods on this node"));
     }
 }
@@ -184,7 +184,7 @@ fn add_side(direction: Direction, node: &Node<'_>, out: &mut Ruleset) {
 fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, out: &Ruleset) -> Vec<Rule> {
     let mut rules = guards(chain, plan, out);
     let is_established = InState(ConnectionState::Established);
-    rules.push(Rule::new([is_established, Accept], "connections that were allowed, and their replies (S3.7)"));
+    rules.push(Rule::new([is_established, Accept], "established connections"));
     let families: Vec<Family> =
         [Family::V4, Family::V6].into_iter().filter(|f| out.sets.contains_key(&sets::isolated_name(*f))).collect();
     let quarantines = [Family::V4, Family::V6].map(|f| (f, sets::quarantine_name(f)));
@@ -197,7 +197,7 @@ fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, out: &Rulese
         let sides: &[Side] = if chain == "forward" { &[Side::Source, Side::Destination] } else { &[Side::Source] };
         for side in sides {
             let is_held = Statement::in_set(address(family, *side), &set);
-            rules.push(Rule::new([is_held, Statement::goto(QUARANTINE)], "in quarantine (S3.11)"));
+            rules.push(Rule::new([is_held, Statement::goto(QUARANTINE)], "address in quarantine"));
         }
     }
     rules.extend(errors::entry(directions, out));
@@ -206,7 +206,7 @@ fn dispatch(chain: &str, directions: &[Direction], plan: &NodePlan, out: &Rulese
             let is_self = Statement::in_set(Key::Pair(*family), sets::self_name(*family));
             // Without translation, no such packet leaves the pod: somebody else made it.
             let statements = [is_self, Statement::IsTranslated, Accept];
-            rules.push(Rule::new(statements, "a pod and itself, through a Service (S2.15)"));
+            rules.push(Rule::new(statements, "from a pod to itself through a Service"));
         }
         for direction in directions {
             let isolated = Statement::in_set(address(*family, local_side(*direction)), sets::isolated_name(*family));
@@ -246,7 +246,13 @@ pub(crate) fn entry_chains(
                 let side = if direction == Direction::Egress { "eg" } else { "in" };
                 let name = format!("{side}-{}{part}", address.to_string().replace(':', "-"));
                 let rules = many.iter().map(|chain| Rule::new([Statement::jump(chain)], "")).collect();
-                insert(out, &name, None, rules, &format!("{address} is claimed by several pods: each must allow (S2.5)"));
+                insert(
+                    out,
+                    &name,
+                    None,
+                    rules,
+                    &format!("several pods have the address {address}: the policies of each must allow the traffic"),
+                );
                 entries.push((*address, name));
             }
         }

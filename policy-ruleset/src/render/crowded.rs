@@ -119,13 +119,13 @@ impl Parts {
 pub(crate) fn add_sets(node: &Node<'_>, leader: Leader, side: &Isolation, family: Family, out: &mut Ruleset) {
     let Some(parts) = node.names.crowded(leader.0, leader.1) else { return };
     if let Some(name) = parts.port_peers_name(family) {
-        let description = format!("pods with the ports that they get, {family}");
+        let description = format!("{family} pods with their allowed ports");
         let source = PortPeers::new(side.any, &listed(node.layout, side), &side.named);
         out.add_set(name, SetKind::Ports(family), Contents::PortPeers(Arc::new(source)), description);
     }
     let mut port_blocks = port_blocks(node.layout, leader, side, family);
     for (length, name) in parts.port_blocks_names(family) {
-        let description = format!("blocks of length {length} with the ports that they get, {family}");
+        let description = format!("{family} blocks of length {length} with their allowed ports");
         let elements = port_blocks.remove(&length).unwrap_or_default();
         out.add_set(name, SetKind::Ports(family), Contents::Fixed(elements), description);
     }

@@ -1,4 +1,4 @@
-//! ICMP errors about connections that were allowed (S1.62).
+//! ICMP ICMP errors about allowed connections.
 //!
 //! Anyone on the path may send them, and anyone who guesses the ends of a flow may forge them, with a payload of its own. For isolated pods
 //! they are bounded in rate, for each group of pods and direction on its own: a flood against one workload costs no other one the
@@ -25,8 +25,8 @@ pub(crate) fn bounded() -> [Rule; 2] {
     let limit = Limit { rate: RATE, burst: RATE };
     [
         // nft: limit rate 100/second burst 100 packets return
-        Rule::new([limit, Return], "errors about connections that were allowed (S1.62)"),
-        Rule::new([Counter, Drop], "more errors than a pod needs"),
+        Rule::new([limit, Return], "ICMP errors about allowed connections"),
+        Rule::new([Counter, Drop], "ICMP errors above the rate limit"),
     ]
 }
 
@@ -44,18 +44,18 @@ pub(crate) fn add(node: &Node<'_>, out: &mut Ruleset) {
             let entries = entry_chains(node, (direction, family), PART, out);
             let side = local_side(direction);
             let map = VerdictMap::Addresses { field: AddressField { family, side }, chains: entries };
-            maps.push(Rule::new([Statement::VerdictMap(map)], "errors to and from local pods"));
+            maps.push(Rule::new([Statement::VerdictMap(map)], "ICMP errors to and from local pods"));
             let isolated = Statement::in_set(address(family, side), sets::side_name(direction, family));
             rules.push(Rule::new([isolated, Statement::jump(&chain)], ""));
         }
         if !maps.is_empty() {
-            maps.push(Rule::new([Counter, Drop], "its pod's rules were being replaced just now"));
-            insert(out, &chain, None, maps, &format!("errors about connections of pods that are isolated for {direction}"));
+            maps.push(Rule::new([Counter, Drop], "no chain for this pod during an update"));
+            insert(out, &chain, None, maps, &format!("ICMP errors about connections of pods that are isolated for {direction}"));
         }
     }
     if !rules.is_empty() {
-        rules.push(Rule::new([Accept], "errors about connections that were allowed (S1.62)"));
-        insert(out, CHAIN, None, rules, "errors about connections that were allowed, bounded for isolated pods (S1.62)");
+        rules.push(Rule::new([Accept], "ICMP errors about allowed connections"));
+        insert(out, CHAIN, None, rules, "ICMP errors about allowed connections, rate-limited for isolated pods");
     }
 }
 
@@ -66,6 +66,6 @@ pub(crate) fn entry(directions: &[Direction], out: &Ruleset) -> [Rule; 2] {
         // nft: meta l4proto icmp ct state related jump errors
         let verdict = if is_bounded { Statement::jump(CHAIN) } else { Accept };
         let statements = [OfProtocol(protocol), InState(ConnectionState::Related), verdict];
-        Rule::new(statements, "errors about connections that were allowed (S1.62)")
+        Rule::new(statements, "ICMP errors about allowed connections")
     })
 }

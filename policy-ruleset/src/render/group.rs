@@ -64,7 +64,7 @@ pub(crate) fn deny_rules(chain: &str, options: &Options, comment: &str) -> Vec<R
     if let Some(DenyLog { group, rate }) = options.deny_log {
         // nft: limit rate 1/second burst 1 packets log prefix "in-shop/web-….deny" group 100 snaplen 128
         let log = Log { prefix: chain.to_owned(), group, snaplen: DenyLog::SNAPLEN };
-        rules.push(Rule::new([Limit { rate, burst: rate }, log], "a sample, so that netpol can say why"));
+        rules.push(Rule::new([Limit { rate, burst: rate }, log], "sample for the log of denied packets"));
     }
     // nft: counter drop
     rules.push(Rule::new([Counter, Drop], comment));
@@ -82,7 +82,7 @@ impl Builder<'_> {
         let errors = format!("{}{}", self.chain, errors::PART);
         self.insert(errors, errors::bounded().into(), format!("ICMP errors: {}", self.headline), out);
         let rules = deny_rules(&deny, self.node.options, &self.headline);
-        self.insert(deny, rules, format!("what is denied: {}", self.headline), out);
+        self.insert(deny, rules, format!("denied: {}", self.headline), out);
     }
 
     /// The chains of a side that is not crowded.
@@ -110,7 +110,7 @@ impl Builder<'_> {
 
     /// Sends ports to chains.
     pub(super) fn port_rules(&self, entries: &[(&Atom, &str)]) -> Vec<Rule> {
-        let rule = |map| Rule::new([Statement::VerdictMap(map)], "ports that only some peers get");
+        let rule = |map| Rule::new([Statement::VerdictMap(map)], "ports allowed for some peers only");
         let has_ranges = entries.iter().any(|(atom, _)| atom.low != atom.high);
         if entries.is_empty() {
             return Vec::new();

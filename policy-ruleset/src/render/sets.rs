@@ -78,7 +78,7 @@ fn add_quarantined(plan: &NodePlan, family: Family, out: &mut Ruleset) {
     let addresses: BTreeSet<Element> = addresses.collect();
     if !addresses.is_empty() {
         let name = quarantine_name(family);
-        let description = "addresses on this node of which it is not known yet whose they are (S3.11)";
+        let description = "local addresses in quarantine";
         out.add_set(name, SetKind::Addresses(family), Contents::Fixed(addresses), description);
     }
 }
@@ -107,7 +107,7 @@ fn add_isolated(plan: &NodePlan, family: Family, out: &mut Ruleset) {
         add(side_name(direction, family), text, &|group| group.side(direction).is_some());
     }
     let pairs = plan.self_pairs.iter().filter(|(a, _)| Family::of(*a) == family).map(|(a, b)| Element::Pair(*a, *b));
-    let description = "isolated pods and themselves: what a pod sends itself through a Service";
+    let description = "pairs of an isolated pod with itself, for its own Services";
     out.add_set(self_name(family), SetKind::Pairs(family), Contents::Fixed(pairs.collect()), description);
 }
 
@@ -118,7 +118,7 @@ fn add_peers(node: &Node<'_>, side: &Isolation, family: Family, out: &mut Rulese
     for atom in &side.named {
         let Some(named) = node.plan.named.get(atom) else { continue };
         let name = named_name(node.names.named(atom), family);
-        let text = format!("where the port name {} ({}) leads at {}, {family}", named.name, named.transport, named.peers);
+        let text = format!("destinations of port name {} ({}) at {}, {family}", named.name, named.transport, named.peers);
         out.add_set(name, SetKind::Ports(family), Contents::Named(*atom), text);
     }
 }

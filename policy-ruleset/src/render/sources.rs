@@ -50,29 +50,29 @@ pub(crate) fn add(plan: &NodePlan, options: &Options, out: &mut Ruleset) {
     let mut add_set = |name: &str, kind, elements, description: &str| {
         out.add_set(name.to_owned(), kind, Contents::Fixed(elements), description);
     };
-    add_set(INTERFACES, SetKind::Interfaces, names, "interfaces that lead to one pod and to nothing else (S2.20)");
+    add_set(INTERFACES, SetKind::Interfaces, names, "interfaces of exactly one pod");
     let open = interfaces.iter().filter(|(_, addresses)| is_open(plan, options, addresses));
     let open = open.map(|(name, _)| Element::Interface(*name)).collect();
-    add_set(OPEN, SetKind::Interfaces, open, "those of pods that no policy isolates for egress");
+    add_set(OPEN, SetKind::Interfaces, open, "interfaces of pods that are not isolated for egress");
     let mut rules = Vec::new();
     for family in [Family::V4, Family::V6] {
         let all = interfaces.iter().flat_map(|(name, addresses)| addresses.iter().map(move |a| (*name, *a)));
         let own = all.filter(|(_, a)| Family::of(*a) == family).map(|(name, a)| Element::Source(name, a)).collect();
-        add_set(&pairs(family), SetKind::Sources(family), own, "what each of them may send from");
+        add_set(&pairs(family), SetKind::Sources(family), own, "allowed source addresses of each interface");
         // nft: iifname . ip saddr @pod-sources4 return
-        rules.push(Rule::new([Statement::in_set(Key::Source(family), pairs(family)), Return], "an address of the pod"));
+        rules.push(Rule::new([Statement::in_set(Key::Source(family), pairs(family)), Return], "source address of the pod"));
     }
     rules.extend(never_filtered());
     let from = |range| InRange { side: Side::Source, range };
     let (nobody, link) = (AddressRange::One(Ipv4Addr::UNSPECIFIED.into()), AddressRange::Block(LINK));
     let to_port = |port| ToPort(Transport::Udp, port);
     // nft: ip saddr 0.0.0.0 udp dport 67 accept
-    rules.push(Rule::new([from(nobody), to_port(67), Accept], "asks for an address (DHCP)"));
+    rules.push(Rule::new([from(nobody), to_port(67), Accept], "DHCP request"));
     // nft: ip6 saddr fe80::/64 udp dport 547 accept
-    rules.push(Rule::new([from(link), to_port(547), Accept], "asks for an address (DHCPv6)"));
+    rules.push(Rule::new([from(link), to_port(547), Accept], "DHCPv6 request"));
     // nft: ip6 saddr fe80::/64 iifname @open-interfaces accept
     let is_open = Statement::in_set(Key::Interface, OPEN);
-    rules.push(Rule::new([from(link), is_open, Accept], "to its own node, by an address of the link"));
-    rules.extend(group::deny_rules(CHAIN, options, "the source is no address of the pod (S2.20)"));
-    insert(out, CHAIN, None, rules, "what local pods send must have an address of theirs as its source (S2.20)");
+    rules.push(Rule::new([from(link), is_open, Accept], "link-local, to its own node"));
+    rules.extend(group::deny_rules(CHAIN, options, "source address does not belong to the pod"));
+    insert(out, CHAIN, None, rules, "source addresses of packets from local pods");
 }

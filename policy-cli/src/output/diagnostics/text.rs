@@ -1,6 +1,6 @@
 //! Findings as compilers print them, with the lines that they are about.
 
-use annotate_snippets::{AnnotationKind, Element, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use policy_core::diagnostic::{Diagnostic, Place, Severity};
 
 use crate::input::excerpts::Excerpts;
@@ -39,13 +39,16 @@ fn render(diagnostic: &Diagnostic, excerpts: &Excerpts) -> String {
     Renderer::styled().render(&[title.elements(elements)])
 }
 
-/// The line of a place; where it is not known, a note that names the place.
+/// The line of a place; where its text is not known, the place alone, or a note about it.
 fn shown<'e>(place: &'e Place, kind: AnnotationKind, label: Option<String>, excerpts: &'e Excerpts) -> Element<'e> {
     match (excerpts.of(place), &place.position) {
         (Some(excerpt), Some(at)) => {
             let mark = kind.span(excerpt.span.0..excerpt.span.1).label(label);
             let snippet = Snippet::source(excerpt.text.as_str()).line_start(at.line as usize).annotation(mark);
             snippet.path(place.file.as_str()).into()
+        }
+        (None, Some(at)) if label.is_none() => {
+            Origin::path(place.file.as_str()).line(at.line as usize).char_column(at.column as usize).into()
         }
         _ => {
             let text = label.map_or_else(|| place.to_string(), |label| format!("{label}: {place}"));

@@ -14,7 +14,7 @@ pub static INVALID_ADDRESS: Rule = Rule {
         what: "An entry of `status.podIPs`, or a `status.podIP`, that is not an IP address.",
         why: "Policies are enforced by address. A pod whose addresses are unknown matches no selector.",
         example: Some(pod!("status: {phase: Running, podIP: 10.0.0}\n")),
-        fix: "Correct the address, or save the input again.",
+        fix: "Correct the address, or take a new snapshot or dump.",
     },
 };
 

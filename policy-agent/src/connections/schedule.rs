@@ -45,7 +45,7 @@ struct Retry {
 
 /// What is to be done. Its size is bounded: scopes are, and second looks that are close together are one.
 #[derive(Default)]
-pub(super) struct Agenda {
+pub(super) struct Schedule {
     tokens: Vec<(u64, Scope)>,
     first: Option<Scope>,
     later: VecDeque<Later>,
@@ -56,7 +56,7 @@ pub(super) struct Agenda {
     was_for_tokens: bool,
 }
 
-impl Agenda {
+impl Schedule {
     pub(super) fn take(&mut self, order: Order, now: Instant) {
         match order.token {
             Some(token) => self.tokens.push((token, order.scope)),

@@ -6,7 +6,7 @@ use policy_core::model::Quarantine;
 use policy_ruleset::Transaction;
 
 use super::Enforcer;
-use crate::enforcer::saved::Saver;
+use crate::enforcer::ruleset_file::Saver;
 
 /// A change of rules is saved after this time, together with what has changed meanwhile.
 pub(super) const SAVE_SOON: Duration = Duration::from_secs(1);

@@ -110,7 +110,7 @@ impl Clock for Hand {
 }
 
 struct Test {
-    cutter: Cutter<Fake, Fake, Hand>,
+    terminator: Terminator<Fake, Fake, Hand>,
     fake: Fake,
     clock: Hand,
 }
@@ -122,8 +122,8 @@ impl Test {
         let nodes = fake.clone();
         let node = KnownAddresses::new(move || nodes.world().node.clone().ok_or_else(|| io::Error::from_raw_os_error(24)));
         let metrics = Metrics::new().unwrap();
-        let cutter = Cutter::new(fake.clone(), fake.clone(), clock.clone(), node, metrics);
-        Self { cutter, fake, clock }
+        let terminator = Terminator::new(fake.clone(), fake.clone(), clock.clone(), node, metrics);
+        Self { terminator, fake, clock }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -131,23 +131,23 @@ impl Test {
     }
 
     fn order(&mut self, scope: Scope) {
-        self.cutter.take(Order { scope, token: None, has_gains: false });
+        self.terminator.take(Order { scope, token: None, has_gains: false });
     }
 
     fn token(&mut self, token: u64, address: u8) {
-        self.cutter.take(Order { scope: scope(address), token: Some(token), has_gains: false });
+        self.terminator.take(Order { scope: scope(address), token: Some(token), has_gains: false });
     }
 
     /// Lets time pass, doing what is due in between.
     fn pass(&mut self, time: Duration) {
         let end = self.clock.now() + time;
         loop {
-            while self.cutter.work() {}
+            while self.terminator.work() {}
             let now = self.clock.now();
             if now >= end {
                 return;
             }
-            let step = self.cutter.until_next().clamp(Duration::from_millis(1), end - now);
+            let step = self.terminator.until_next().clamp(Duration::from_millis(1), end - now);
             *self.clock.0.lock().unwrap() += step;
         }
     }
@@ -191,7 +191,7 @@ fn second_looks_come_in_time_under_churn_and_are_few() {
     for i in 0..100 {
         test.order(scope(100 + (i % 100)));
         test.pass(10 * MS);
-        assert!(test.cutter.agenda.second_looks() <= 6, "{} second looks wait", test.cutter.agenda.second_looks());
+        assert!(test.terminator.schedule.second_looks() <= 6, "{} second looks wait", test.terminator.schedule.second_looks());
         if i >= 50 {
             assert!(test.world().entries.is_empty(), "the second look is put off by later changes");
         }
@@ -223,13 +223,13 @@ fn tokens_go_first_and_hold_up_nothing() {
     test.order(scope(1));
     test.token(7, 2);
     test.token(8, 3);
-    assert!(test.cutter.work());
+    assert!(test.terminator.work());
     assert_eq!(test.world().tokens, [(7, true), (8, true)], "one look serves all that wait");
     // More ADDs come all the time.
     test.token(9, 4);
-    test.cutter.work();
+    test.terminator.work();
     assert_eq!(test.world().looks.last(), Some(&scope(1)), "between two looks for ADDs, others have their turn");
-    test.cutter.work();
+    test.terminator.work();
     assert_eq!(test.world().tokens.last(), Some(&(9, true)));
 }
 
@@ -266,7 +266,7 @@ fn one_that_cannot_be_deleted_holds_up_none_and_is_tried_alone() {
     test.world().undeletable.clear();
     test.pass(5_000 * MS);
     assert!(test.world().entries.is_empty());
-    assert_eq!(test.cutter.stubborn.entries.len(), 0);
+    assert_eq!(test.terminator.stubborn.entries.len(), 0);
 }
 
 #[test]
@@ -323,19 +323,19 @@ fn what_is_allowed_again_is_released_soon_and_not_all_the_time() {
     let (allowed, denied) = (udp(1, 1, 9).reverse().unwrap(), udp(2, 1, 9).reverse().unwrap());
     test.world().held = [allowed, denied].into();
     test.world().denied.insert(ip(2));
-    test.cutter.take(Order { scope: Scope::none(), token: None, has_gains: true });
+    test.terminator.take(Order { scope: Scope::none(), token: None, has_gains: true });
     test.pass(Duration::ZERO);
     assert_eq!(test.world().held, [denied].into());
     assert!(test.world().looks.is_empty());
     // A hundred changes a second that allow something.
     for _ in 0..300 {
-        test.cutter.take(Order { scope: scope(1), token: None, has_gains: true });
+        test.terminator.take(Order { scope: scope(1), token: None, has_gains: true });
         test.pass(10 * MS);
     }
     let releases = test.world().releases;
     assert!((3..=5).contains(&releases), "{releases} times in 3 seconds");
     test.world().denied.clear();
-    test.cutter.take(Order { scope: scope(1), token: None, has_gains: true });
+    test.terminator.take(Order { scope: scope(1), token: None, has_gains: true });
     test.pass(1_000 * MS);
     assert!(test.world().held.is_empty(), "the last one is not missed");
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use policy_core::compile::GraphDelta;
 use policy_core::graph::{AllowGraph, DecisionId};
 use policy_core::plan::{GroupPlan, NodePlan};
-use policy_ruleset::{Element, Transaction, cut};
+use policy_ruleset::{Element, Transaction, terminated};
 
 use super::apply::Failure;
 use super::{Enforcer, Kind};
@@ -79,7 +79,7 @@ impl Enforcer {
         let is_doomed: Vec<bool> = tuples.iter().map(|tuple| !tuple.verdict(graph).is_allowed()).collect();
         let is_guarded = |tuple: &Tuple| {
             // Packets of others meet no rule that looks.
-            cut::is_guarded(&self.ruleset, tuple.source) || cut::is_guarded(&self.ruleset, tuple.destination)
+            terminated::is_guarded(&self.ruleset, tuple.source) || terminated::is_guarded(&self.ruleset, tuple.destination)
         };
         let doomed = tuples.iter().zip(&is_doomed).filter(|(tuple, is_doomed)| **is_doomed && is_guarded(tuple));
         let elements: BTreeSet<Element> = doomed.filter_map(|(tuple, _)| tuple.reverse()).collect();
@@ -87,7 +87,7 @@ impl Enforcer {
         let mut judged = Judged { is_doomed, coarse: 0, unheld: 0 };
         if !elements.is_empty() && !self.apply_aside(&Transaction::hold(&elements))? {
             // No room. Whatever is between these ends is less; it closes more than was cut, and opens nothing.
-            let pairs: BTreeSet<Element> = elements.iter().filter_map(cut::pair).collect();
+            let pairs: BTreeSet<Element> = elements.iter().filter_map(terminated::pair).collect();
             let pairs: Vec<Element> = pairs.into_iter().collect();
             match self.apply_aside(&Transaction::hold(&pairs))? {
                 true => judged.coarse = elements.len(),
@@ -108,8 +108,8 @@ impl Enforcer {
     pub fn release(&mut self, held: &[Element]) -> Result<usize, ApplyError> {
         let graph = self.compiler.graph();
         let must_stay = |element: &Element| {
-            let Some((source, destination, _)) = cut::ends(element) else { return false };
-            let is_guarded = cut::is_guarded(&self.ruleset, source) || cut::is_guarded(&self.ruleset, destination);
+            let Some((source, destination, _)) = terminated::ends(element) else { return false };
+            let is_guarded = terminated::is_guarded(&self.ruleset, source) || terminated::is_guarded(&self.ruleset, destination);
             // What stands for several connections goes when its time is over.
             let is_denied = |tuple: Tuple| !tuple.verdict(graph).is_allowed();
             is_guarded && Tuple::kept_cut_by(element).is_none_or(is_denied)
@@ -278,7 +278,7 @@ mod tests {
     fn a_full_set_falls_back_to_pairs_and_breaks_nothing() {
         let mut test = Test::new();
         test.tell(&policy("a", "[]"));
-        let tuples: Vec<Tuple> = (0..cut::SIZE as usize + 1).map(udp).collect();
+        let tuples: Vec<Tuple> = (0..terminated::SIZE as usize + 1).map(udp).collect();
         let mut coarse = Vec::new();
         for batch in tuples.chunks(BATCH) {
             let judged = test.enforcer.judge_and_hold(batch).unwrap();

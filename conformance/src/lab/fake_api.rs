@@ -38,7 +38,7 @@ struct Objects {
 }
 
 /// A stand-in for an API server, which belongs to a namespace.
-pub struct StandIn {
+pub struct FakeApi {
     objects: Arc<Mutex<Objects>>,
     kubeconfig: PathBuf,
 }
@@ -86,7 +86,7 @@ impl Objects {
     }
 }
 
-impl StandIn {
+impl FakeApi {
     /// Serves in a namespace until that goes. Its kubeconfig is in `folder`.
     ///
     /// # Panics

@@ -86,19 +86,19 @@ impl AllowGraph {
     pub fn verdict(&self, flow: &Flow) -> Verdict {
         let (source, destination) = (self.endpoint(flow.source), self.endpoint(flow.destination));
         let is_same = source.is_same_endpoint(&destination);
-        self.judge(&source, &destination, is_same, flow.protocol)
+        self.evaluate(&source, &destination, is_same, flow.protocol)
     }
 
     /// The verdict on a flow whose destination was not translated. A pod's packets to itself only leave it on the way through a
     /// Service; others that claim to be such are not the pod's own, and are judged like those between any two ends (S2.15).
     #[must_use]
     pub fn verdict_untranslated(&self, flow: &Flow) -> Verdict {
-        self.judge(&self.endpoint(flow.source), &self.endpoint(flow.destination), false, flow.protocol)
+        self.evaluate(&self.endpoint(flow.source), &self.endpoint(flow.destination), false, flow.protocol)
     }
 
     /// The verdict between two ends. `is_same` is whether both are one pod; two replicas of one workload are not.
     #[must_use]
-    pub fn judge(&self, source: &Endpoint, destination: &Endpoint, is_same: bool, protocol: Protocol) -> Verdict {
+    pub fn evaluate(&self, source: &Endpoint, destination: &Endpoint, is_same: bool, protocol: Protocol) -> Verdict {
         if is_same {
             return Verdict { egress: Cause::SamePod, ingress: Cause::SamePod };
         }

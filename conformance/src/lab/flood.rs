@@ -64,7 +64,7 @@ pub fn listen(network: &Network, at: IpAddr, stop: &Arc<AtomicBool>) -> std::thr
 ///
 /// # Panics
 /// When an address is nowhere in the network, or hardly anything could be sent.
-pub fn under_fire(network: &Network, [victim, forbidden, allowed]: [&str; 3], mut disturb: impl FnMut()) -> BTreeSet<u32> {
+pub fn under_flood(network: &Network, [victim, forbidden, allowed]: [&str; 3], mut disturb: impl FnMut()) -> BTreeSet<u32> {
     let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
     let (victim, forbidden, allowed) = (ip(victim), ip(forbidden), ip(allowed));
     let stop = Arc::new(AtomicBool::new(false));

@@ -78,7 +78,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// Verdicts and facts.
-pub struct Truth {
+pub struct Comparison {
     /// What the engine says of each packet.
     pub verdicts: BTreeMap<Probe, bool>,
     /// The packets that arrived.
@@ -87,7 +87,7 @@ pub struct Truth {
     protocols: BTreeMap<Probe, Protocol>,
 }
 
-impl Truth {
+impl Comparison {
     /// The packets to which something else happened than the verdict says.
     pub fn differences(&self) -> impl Iterator<Item = &Probe> {
         self.verdicts.iter().filter(|(probe, is_allowed)| self.arrived.contains(probe) != **is_allowed).map(|(probe, _)| probe)
@@ -121,14 +121,14 @@ pub fn measure(
     addresses: &BTreeSet<IpAddr>,
     protocols: &[Protocol],
     round: &mut u16,
-) -> Truth {
+) -> Comparison {
     let graph = engine::compile(snapshot.changes());
     let places = places(snapshot, &graph, addresses);
     network.settle(&places);
     let held = held(snapshot);
-    let mut truth = Truth { verdicts: BTreeMap::new(), arrived: BTreeSet::new(), places, protocols: BTreeMap::new() };
+    let mut comparison = Comparison { verdicts: BTreeMap::new(), arrived: BTreeSet::new(), places, protocols: BTreeMap::new() };
     for (source, destination) in addresses.iter().flat_map(|a| addresses.iter().map(move |b| (*a, *b))) {
-        let (from, to) = (&truth.places[&source], &truth.places[&destination]);
+        let (from, to) = (&comparison.places[&source], &comparison.places[&destination]);
         // Whose own node it is cannot be told when pods of several nodes claim the other address.
         let has_node = matches!(from, Place::Node(_)) || matches!(to, Place::Node(_));
         // And a graph of all nodes exempts none of them in front of what is in quarantine (S3.11).
@@ -142,22 +142,22 @@ pub fn measure(
             let verdict = engine::is_allowed(&graph, source, destination, *protocol);
             for payload in payload(*protocol) {
                 let probe = Probe { source, destination, payload };
-                truth.verdicts.insert(probe, verdict);
-                truth.protocols.insert(probe, *protocol);
+                comparison.verdicts.insert(probe, verdict);
+                comparison.protocols.insert(probe, *protocol);
             }
         }
     }
     // A protocol without ports has no other connection between two addresses than the one, so a packet of the opposite
     // direction would be a reply. Such packets are sent one direction after the other.
     let is_second = |probe: &Probe| probe.payload == Payload::Unknown && probe.source > probe.destination;
-    let (second, first): (Vec<Probe>, Vec<Probe>) = truth.verdicts.keys().copied().partition(is_second);
+    let (second, first): (Vec<Probe>, Vec<Probe>) = comparison.verdicts.keys().copied().partition(is_second);
     for probes in [first, second] {
         network.forget_connections();
-        truth.arrived.extend(arrived(network, &probes, round, |probe| truth.verdicts[probe]));
+        comparison.arrived.extend(arrived(network, &probes, round, |probe| comparison.verdicts[probe]));
     }
     // What comes next begins with no connection: one that the next policies cut would stay cut in the other direction, too (S3.9).
     network.forget_connections();
-    truth
+    comparison
 }
 
 /// The addresses of pods and nodes, and others.

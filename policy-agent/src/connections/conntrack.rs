@@ -11,7 +11,7 @@ use std::sync::Once;
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NlaBuffer, NlasIterator};
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem};
 use nix::errno::Errno;
-use policy_ruleset::{Element, SetKind, TABLE, cut};
+use policy_ruleset::{Element, SetKind, TABLE, terminated};
 
 use super::{Connections, Entry, Scope, Tuple};
 use crate::kernel::netlink::Netlink;
@@ -159,7 +159,7 @@ impl Connections for Conntrack {
 
     fn held(&mut self) -> io::Result<Vec<Element>> {
         let mut out = Vec::new();
-        for (set, kind) in cut::sets() {
+        for (set, kind) in terminated::sets() {
             out.extend(self.elements(&set, kind)?);
         }
         Ok(out)

@@ -13,7 +13,7 @@ use policy_ruleset::{Op, Ruleset, Transaction, render};
 
 use super::apply::{Failure, Step, TRIES};
 use super::{ApplyError, Enforcer};
-use crate::enforcer::saved::{Saved, Saver};
+use crate::enforcer::ruleset_file::{Saved, Saver};
 use crate::kernel::applier::Target;
 
 /// What the kernel answers to flags that a table cannot get any more.

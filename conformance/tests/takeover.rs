@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use conformance::engine;
-use conformance::lab::fire::{self, under_fire};
+use conformance::lab::flood::{self, under_flood};
 use conformance::lab::{self, AgentProcess, Fabric, Namespace, Network, binary, fixture};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -128,14 +128,14 @@ fn a_table_belongs_to_the_agent_before_its_source_has_answered() {
     bench.leave_behind(&[]);
     let agent = bench.start_in_silence(&[]);
     wait_held(&agent, "the rules of an earlier run");
-    let heard = under_fire(&bench.network, WHO, || {
+    let heard = under_flood(&bench.network, WHO, || {
         for _ in 0..5 {
             bench.flush_ruleset();
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed after `nft flush ruleset`");
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
 }
 
 #[test]
@@ -147,19 +147,19 @@ fn a_table_that_was_lost_is_restored_before_the_source_has_answered() {
     bench.leave_behind(&[]);
     assert_eq!(mode(&bench.saved()), 0o600);
     // While no agent runs, the table is anybody's: the detector of this test sees what passes then.
-    let heard = under_fire(&bench.network, WHO, || {
+    let heard = under_flood(&bench.network, WHO, || {
         bench.flush_ruleset();
         std::thread::sleep(Duration::from_millis(200));
     });
-    assert!(heard.contains(&fire::FORBIDDEN), "nothing was open, so this test would notice nothing");
+    assert!(heard.contains(&flood::FORBIDDEN), "nothing was open, so this test would notice nothing");
     for arguments in [&[][..], &["--protect-table", "off"]] {
         bench.node().command("nft", &["flush", "ruleset"]);
         let mut agent = bench.start_in_silence(arguments);
         wait_held(&agent, "restored");
         assert!(agent.log().contains("the table was lost"), "{}", agent.log());
-        let heard = under_fire(&bench.network, WHO, || std::thread::sleep(Duration::from_millis(300)));
-        assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed after the rules were restored");
-        assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+        let heard = under_flood(&bench.network, WHO, || std::thread::sleep(Duration::from_millis(300)));
+        assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed after the rules were restored");
+        assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
         if !arguments.is_empty() {
             // Without protection, it is lost again, or emptied, while the source is silent.
             // The log is that of all agents of this node.
@@ -169,17 +169,17 @@ fn a_table_that_was_lost_is_restored_before_the_source_has_answered() {
                 bench.node().command("nft", &[&["flush"], damage.split(' ').collect::<Vec<_>>().as_slice()].concat());
                 wait(|| restored() > before);
             }
-            let heard = under_fire(&bench.network, WHO, || std::thread::sleep(Duration::from_millis(300)));
-            assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed after the rules were restored again");
+            let heard = under_flood(&bench.network, WHO, || std::thread::sleep(Duration::from_millis(300)));
+            assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed after the rules were restored again");
         }
         agent.stop(Signal::SIGKILL);
     }
     // With the API server back, or here: with manifests, the agent's own rules take their place, and no packet passes.
-    let heard = under_fire(&bench.network, WHO, || {
+    let heard = under_flood(&bench.network, WHO, || {
         let agent = bench.start(&[]);
         agent.wait_in_sync();
     });
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while restored rules were replaced");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed while restored rules were replaced");
     let tables = bench.node().command("nft", &["list", "tables"]);
     assert!(!tables.contains("netpol-guard"), "{tables}");
 }
@@ -191,14 +191,14 @@ fn an_unprotected_table_becomes_protected_under_fire() {
     }
     let bench = Bench::new();
     bench.leave_behind(&["--protect-table", "off"]);
-    let heard = under_fire(&bench.network, WHO, || {
+    let heard = under_flood(&bench.network, WHO, || {
         let agent = bench.start(&[]);
         agent.wait_in_sync();
         bench.flush_ruleset();
         std::thread::sleep(Duration::from_millis(100));
     });
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed");
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed");
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
 }
 
 /// An enforcer on a node, with x/a isolated. Anybody may change its table.
@@ -224,7 +224,7 @@ fn no_packet_passes_while_a_table_is_made_anew_behind_a_guard() {
     let network = fixture::network(Fabric::Routed);
     let node = network.node("n1");
     let mut enforcer = enforcer(node);
-    let heard = under_fire(&network, WHO, || {
+    let heard = under_flood(&network, WHO, || {
         for _ in 0..150 {
             // What netpol does not make cannot be listed and deleted one by one: the table goes as a whole.
             node.command("nft", &["add", "counter", "inet", "netpol", "foreign"]);
@@ -234,8 +234,8 @@ fn no_packet_passes_while_a_table_is_made_anew_behind_a_guard() {
     });
     let listing = node.command("nft", &["list", "ruleset"]);
     assert!(!listing.contains("foreign") && !listing.contains("netpol-guard"), "{listing}");
-    assert!(!heard.contains(&fire::FORBIDDEN), "a forbidden packet passed while the table was made anew");
-    assert!(heard.contains(&fire::ALLOWED), "nothing passed at all");
+    assert!(!heard.contains(&flood::FORBIDDEN), "a forbidden packet passed while the table was made anew");
+    assert!(heard.contains(&flood::ALLOWED), "nothing passed at all");
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use policy_ruleset::cut;
+use policy_ruleset::terminated;
 
-use super::agenda::{Agenda, FIRST_RETRY, SECOND_LOOK, Work};
 use super::records::Records;
+use super::schedule::{FIRST_RETRY, SECOND_LOOK, Schedule, Work};
 use super::{BATCH, Clock, Connections, Enforcement, Entry, KnownAddresses, LookError, LookResult, Order, Scope};
 use crate::admin::metrics::{Metrics, seconds};
 
@@ -20,13 +20,13 @@ const LAST_RETRY: Duration = Duration::from_secs(4);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Terminates connections that are not allowed any more.
-pub struct Cutter<C, E, T> {
+pub struct Terminator<C, E, T> {
     connections: C,
     enforcement: E,
     clock: T,
     node: KnownAddresses,
     metrics: Metrics,
-    agenda: Agenda,
+    schedule: Schedule,
     records: Records,
     stubborn: Stubborn,
 }
@@ -66,11 +66,11 @@ struct Outcome {
     is_unanswered: bool,
 }
 
-impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
-    /// A cutter with nothing to do.
+impl<C: Connections, E: Enforcement, T: Clock> Terminator<C, E, T> {
+    /// A terminator with nothing to do.
     pub fn new(connections: C, enforcement: E, clock: T, node: KnownAddresses, metrics: Metrics) -> Self {
-        let (agenda, records, stubborn) = Default::default();
-        Self { connections, enforcement, clock, node, metrics, agenda, records, stubborn }
+        let (schedule, records, stubborn) = Default::default();
+        Self { connections, enforcement, clock, node, metrics, schedule, records, stubborn }
     }
 
     /// Works until the queue is closed.
@@ -90,14 +90,14 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
 
     /// Takes an order.
     pub fn take(&mut self, order: Order) {
-        self.agenda.take(order, self.clock.now());
+        self.schedule.take(order, self.clock.now());
     }
 
     /// How long there is nothing to do, unless an order comes.
     #[must_use]
     pub fn until_next(&self) -> Duration {
         let now = self.clock.now();
-        let due = [self.agenda.due(now), self.stubborn.at, self.records.due()].into_iter().flatten().min();
+        let due = [self.schedule.due(now), self.stubborn.at, self.records.due()].into_iter().flatten().min();
         due.map_or(IDLE, |at| at.saturating_duration_since(now))
     }
 
@@ -109,7 +109,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
             self.retry_stubborn(now);
             return true;
         }
-        match self.agenda.next(now) {
+        match self.schedule.next(now) {
             None => return false,
             Some(Work::ForTokens(tokens, scope)) => {
                 let mut looked = self.look(&scope);
@@ -133,14 +133,14 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
     fn looked(&mut self, scope: Scope, is_first: bool, unseen: Option<Arc<LookError>>) {
         let now = self.clock.now();
         match unseen {
-            None => self.agenda.succeeded(),
+            None => self.schedule.succeeded(),
             Some(error) => {
                 tracing::error!(%error, "cannot check established connections; retrying");
-                self.agenda.failed(scope.clone(), now);
+                self.schedule.failed(scope.clone(), now);
             }
         }
         if is_first {
-            self.agenda.look_again(scope, now);
+            self.schedule.look_again(scope, now);
         }
     }
 
@@ -231,14 +231,14 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
             Ok(held) => held,
             Err(error) => {
                 tracing::error!(%error, "cannot list terminated connections; retrying");
-                return self.agenda.release_at(again);
+                return self.schedule.release_at(again);
             }
         };
         for batch in held.chunks(BATCH) {
             match self.enforcement.release(batch) {
                 Some(true) => {}
                 // Some may be there still.
-                Some(false) | None => self.agenda.release_at(again),
+                Some(false) | None => self.schedule.release_at(again),
             }
         }
     }
@@ -247,7 +247,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Cutter<C, E, T> {
     fn forget(&mut self, scope: &Scope) -> Result<(), LookError> {
         let held = self.connections.held().map_err(LookError::Held)?;
         let is_in = |address: IpAddr| scope.has(&address);
-        let ends = |element: &_| cut::ends(element).is_some_and(|(a, b, _)| is_in(a) || is_in(b));
+        let ends = |element: &_| terminated::ends(element).is_some_and(|(a, b, _)| is_in(a) || is_in(b));
         let old: Vec<_> = held.into_iter().filter(ends).collect();
         for batch in old.chunks(BATCH) {
             self.enforcement.forget(batch).ok_or(LookError::Forget)?;
