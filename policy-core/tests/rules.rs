@@ -46,6 +46,16 @@ fn rules_without_an_example_need_more_than_a_short_text() {
     assert_eq!(without, ["unreadable-file", "invalid-encoding", "excessive-aliases"], "the first is for those who open files");
 }
 
+#[test]
+fn findings_that_aliases_multiply_are_listed_up_to_a_limit() {
+    let peers = ["&p {ipBlock: {cidr: none}}"].into_iter().chain(std::iter::repeat_n("*p", 199)).collect::<Vec<_>>().join(", ");
+    let rules = format!("&r {{from: [{peers}]}}{}", ", *r".repeat(99));
+    let found = read(Syntax::Strict, policy(&format!("ingress: [{rules}]")).as_bytes());
+    let invalid: Vec<&Diagnostic> = found.iter().filter(|found| found.is_error()).collect();
+    assert_eq!(invalid.len(), 1000, "of 20,000");
+    assert!(invalid.last().unwrap().message.ends_with("more such findings of this object are not listed"));
+}
+
 /// The text after the only edit that its findings propose.
 fn edited(text: &str) -> String {
     let found = read(Syntax::Strict, text.as_bytes());

@@ -56,29 +56,44 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// Faults of each severity that are listed for one object. Nested aliases can make millions of a few lines.
+const MOST_LISTED: usize = 1000;
+
+fn list(faults: &mut Vec<Fault>, fault: Fault) {
+    if faults.len() + 1 < MOST_LISTED {
+        faults.push(fault);
+    } else if faults.len() < MOST_LISTED {
+        let message = format!("{}; more such findings of this object are not listed", fault.message);
+        faults.push(Fault { message, ..fault });
+    }
+}
+
 /// What lowering one object has to say.
 pub(crate) struct Report<'f> {
     /// What decoding could not read.
     pub unread: &'f Faults,
-    /// What the API server would refuse.
+    /// What the API server would refuse, as far as it is listed.
     pub errors: Vec<Fault>,
-    /// What it accepts, and users should know.
+    /// What it accepts, and users should know, as far as it is listed.
     pub warnings: Vec<Fault>,
+    /// How many errors there are, those that are not listed included.
+    pub error_count: usize,
     /// Whether selectors may hold values that are no label values, because the stored object does (S1.12).
     pub allows_invalid_values: bool,
 }
 
 impl<'f> Report<'f> {
     pub(crate) fn new(unread: &'f Faults) -> Self {
-        Self { unread, errors: Vec::new(), warnings: Vec::new(), allows_invalid_values: false }
+        Self { unread, errors: Vec::new(), warnings: Vec::new(), error_count: 0, allows_invalid_values: false }
     }
 
     pub(crate) fn error(&mut self, fault: Fault) {
-        self.errors.push(fault);
+        self.error_count += 1;
+        list(&mut self.errors, fault);
     }
 
     pub(crate) fn warn(&mut self, fault: Fault) {
-        self.warnings.push(fault);
+        list(&mut self.warnings, fault);
     }
 }
 

@@ -306,7 +306,7 @@ fn lower_pods_peer(pods: Option<Option<Selector>>, namespaces: Option<Option<Sel
 
 /// A port entry (S1.14, S1.15, S1.50 to S1.54).
 fn lower_port(wire: &NetworkPolicyPort, path: &Path<'_>, report: &mut Report<'_>) -> PortEntry {
-    let before = report.errors.len();
+    let before = report.error_count;
     // Absent means TCP (S1.4).
     let word = wire.protocol.as_deref().unwrap_or("TCP");
     let protocol = Transport::from_name(word);
@@ -329,7 +329,7 @@ fn lower_port(wire: &NetworkPolicyPort, path: &Path<'_>, report: &mut Report<'_>
         Some(IntOrString::Int(port)) => lower_range(*port, wire.end_port, path, report),
         Some(IntOrString::String(name)) => lower_name(name, wire.end_port.is_some(), path, report),
     };
-    if report.unread.touch(path) || report.errors.len() > before {
+    if report.unread.touch(path) || report.error_count > before {
         return PortEntry::Unreadable;
     }
     match (protocol, ports) {

@@ -47,7 +47,7 @@ fn label(key: &str, value: &str, path: &Path<'_>, report: &mut Report<'_>) -> bo
 }
 
 fn lower_requirement(wire: &LabelSelectorRequirement, path: &Path<'_>, report: &mut Report<'_>) -> Option<Requirement> {
-    let before = report.errors.len();
+    let before = report.error_count;
     let values: BTreeSet<String> = wire.values.iter().flatten().cloned().collect();
     let operator = match wire.operator.as_str() {
         "In" => Some(Operator::In(values)),
@@ -86,6 +86,6 @@ fn lower_requirement(wire: &LabelSelectorRequirement, path: &Path<'_>, report: &
     }
     let is_complete = wire.values.iter().all(Option::is_some);
     operator
-        .filter(|_| is_complete && report.errors.len() == before)
+        .filter(|_| is_complete && report.error_count == before)
         .map(|operator| Requirement { key: wire.key.clone(), operator })
 }
