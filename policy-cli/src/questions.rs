@@ -13,3 +13,4 @@ pub(crate) mod connections;
 pub(crate) mod ends;
 pub(crate) mod evaluation;
 pub(crate) mod rows;
+pub(crate) mod suggestion;

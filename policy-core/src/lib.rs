@@ -1,7 +1,7 @@
 //! Compiles Kubernetes NetworkPolicy objects and pod labels into a per-pod L3/L4 allow graph.
 //!
 //! The crate is pure: no files, sockets, clock, environment, threads or logging. Values go in as text ([`manifest`]) or as
-//! [`model::Change`]s, and come out as an [`graph::AllowGraph`], [`verdict`]s with reasons, and [`diagnostic`]s.
+//! [`model::Change`]s, and come out as an [`graph::AllowGraph`], [`verdict`]s with reasons, [`suggestion`]s, and [`diagnostic`]s.
 //!
 //! ```
 //! use policy_core::compile::{Compiler, Options};
@@ -46,4 +46,5 @@ pub mod manifest;
 pub mod model;
 pub mod plan;
 pub mod sets;
+pub mod suggestion;
 pub mod verdict;

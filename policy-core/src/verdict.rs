@@ -25,4 +25,5 @@ pub use explain::{RuleExplanation, SideExplanation};
 pub use matrix::{ConnectivityMatrix, ExternalPorts, PairPorts, WorkloadPods};
 pub use nearest_miss::NearMiss;
 pub use reason::Reason;
+pub(crate) use reference::mistyped;
 pub use reference::{PolicyRef, RuleRef};

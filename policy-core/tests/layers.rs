@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each module and the modules that it may import.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("sets", &[]),
     ("diagnostic", &[]),
     ("model", &["sets", "diagnostic"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("compile", &["graph", "model", "sets", "diagnostic"]),
     ("verdict", &["graph", "model", "sets", "diagnostic"]),
     ("plan", &["graph", "model", "sets", "diagnostic"]),
+    ("suggestion", &["verdict", "compile", "graph", "manifest", "model", "sets", "diagnostic"]),
 ];
 
 /// Each crate of the workspace and the ones that it may use. Nothing may use `conformance`, and the command line and the agent may

@@ -8,6 +8,7 @@ use policy_core::verdict::{Reason, RuleExplanation};
 
 use super::{BOLD, DIM, GREEN, RED, YELLOW};
 use crate::questions::answer::{Answer, Side, Verdict};
+use crate::questions::suggestion::Change;
 
 fn style(verdict: Verdict) -> Style {
     match verdict {
@@ -52,18 +53,36 @@ pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
         side_text(&mut out, side, detail);
     }
     for side in [&answer.egress, &answer.ingress] {
-        if let Some(miss) = &side.nearest_miss {
-            let place = match &miss.rule {
+        if let Some(fix) = &side.nearest_miss {
+            let place = match &fix.suggestion.rule {
                 Some(rule) => rule.to_string(),
-                None => miss.policy.clone(),
+                None => fix.suggestion.policy.clone(),
             };
-            let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {}: in {place}, {}", side.explained.direction, miss.edit);
+            let (direction, edit) = (side.explained.direction, &fix.suggestion.edit);
+            let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {direction}: in {place}, {edit}");
+            changes(&mut out, "also opens", &fix.also_opens, detail);
+            if !fix.also_closes.is_empty() {
+                changes(&mut out, "also closes", &fix.also_closes, detail);
+            }
         }
     }
     for caveat in &answer.caveats {
         let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {}", cited(caveat, detail));
     }
     out
+}
+
+/// What a suggested fix changes besides what was asked.
+fn changes(out: &mut String, word: &str, list: &[Change], detail: Detail) {
+    let most = if detail == Detail::Full { usize::MAX } else { 3 };
+    let shown = list.iter().take(most).map(|change| format!("{} → {} {}", change.from, change.to, port_text(&change.ports)));
+    let mut texts: Vec<String> = shown.collect();
+    match list.len().checked_sub(texts.len()) {
+        Some(0) | None => {}
+        Some(more) => texts.push(format!("and {more} more (use -v to show all)")),
+    }
+    let text = if texts.is_empty() { "nothing".to_owned() } else { texts.join("; ") };
+    let _ = writeln!(out, "    {word}: {text}");
 }
 
 /// A reason, with its section of the semantics in a verbose answer.

@@ -3,13 +3,14 @@
 use anyhow::{Result, bail};
 use policy_core::model::Direction;
 use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
-use policy_core::verdict::{Cause, NearMiss, PolicyRef, Reason, RuleRef, SideExplanation};
+use policy_core::verdict::{Cause, PolicyRef, Reason, RuleRef, SideExplanation};
 use serde::{Serialize, Serializer};
 
 use super::caveats::caveats;
 use super::connections::{Connection, connections};
 use super::ends::End;
 use super::evaluation::Evaluation;
+use super::suggestion::{SuggestedFix, Suggestions};
 use crate::output::cidr_texts;
 
 /// Where the sections of the semantics are defined, as a path in the repository.
@@ -85,7 +86,7 @@ pub(crate) struct Side {
     /// Every rule that was considered, and why it does not allow the rest.
     pub rules: Vec<RuleLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nearest_miss: Option<NearMiss>,
+    pub nearest_miss: Option<SuggestedFix>,
     #[serde(skip)]
     pub explained: SideExplanation,
     /// Policies of the namespace that do not apply, and why.
@@ -138,7 +139,8 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         found.iter().find(something).filter(|_| nothing(&shown)).map(|c| {
             evaluation.graph.explain(&c.source, &c.destination, c.is_same, &asked, names.each_ref().map(String::as_str))
         });
-    let side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
+    let mut suggestions = Suggestions::new(evaluation, [from, to], shown);
+    let mut side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
         let (mut all, mut some) = (asked.clone(), PortSet::none());
         for connection in &found {
             all = all.intersection(ports(connection));
@@ -149,7 +151,8 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
             Direction::Ingress => (&shown.destination, Direction::Ingress),
         };
         let others = evaluation.graph.not_isolating(subject, direction, end);
-        let mut side = side(explained, others, Verdict::of(&all, &some, &asked), end);
+        let fix = suggestions.of(&explained, &asked);
+        let mut side = Side { nearest_miss: fix, ..side(explained, others, Verdict::of(&all, &some, &asked), end) };
         let granting = granted.iter().flatten().find(|s| s.direction == direction);
         if side.verdict != Verdict::Allowed && side.rule.is_none() {
             side.rule = granting.and_then(|s| s.rules.iter().find(|r| !r.allows.is_empty())).map(|r| r.rule.clone());
@@ -234,7 +237,7 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: V
         section,
         section_link: format!("{SEMANTICS}#{section}"),
         rules: rules.collect(),
-        nearest_miss: explained.nearest_miss.clone(),
+        nearest_miss: None,
         explained,
         others,
     }

@@ -21,6 +21,8 @@ pub(crate) struct Evaluation {
     pub graph: AllowGraph,
     /// The namespace of names without one.
     pub namespace: String,
+    /// The reading of S2.13.
+    pub own_node_egress: OwnNodeEgress,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
 }
@@ -77,18 +79,25 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     let has_errors = report.objects.iter().any(Diagnostic::is_error);
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
-    let mut compiler = Compiler::new(Options { own_node_egress, ..Options::default() });
-    for change in snapshot.changes() {
-        compiler.apply(change);
-    }
-    compiler.flush();
-    let graph = compiler.into_graph();
+    let graph = compiled(&snapshot, own_node_egress).into_graph();
     report.graph = policy_lint::check_graph(&graph, &snapshot);
     report.excerpts.complete(&report.graph);
-    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, has_errors }), report })
+    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, own_node_egress, has_errors }), report })
+}
+
+fn compiled(snapshot: &Snapshot, own_node_egress: OwnNodeEgress) -> Compiler {
+    let mut compiler = Compiler::new(Options { own_node_egress, ..Options::default() });
+    snapshot.changes().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    compiler
 }
 
 impl Evaluation {
+    /// The objects in a compiler of their own, which can take changes.
+    pub(crate) fn compiler(&self) -> Compiler {
+        compiled(&self.snapshot, self.own_node_egress)
+    }
+
     /// The outcome of a command that lists: bad input if the input has errors.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.has_errors { Outcome::BadInput } else { Outcome::Yes }

@@ -1,11 +1,12 @@
-//! The nearest miss: the smallest edit to an existing rule or label that would allow what is denied.
+//! The nearest miss: the smallest edit to a rule that would allow what is denied, as far as one rule shows. What else an edit opens is known
+//! after it was compiled ([`suggestion`](crate::suggestion)). Labels of pods are never edited.
 
 use serde::Serialize;
 
 use super::question::Question;
 use super::reference::{NamespaceFailure, RuleRef, TermFailure, mistyped};
 use crate::graph::{PeerRecord, PolicyId, RuleRecord};
-use crate::model::{Direction, Operator, Ports, Requirement};
+use crate::model::{Direction, Operator, Requirement};
 use crate::sets::PortSet;
 
 /// An edit that would allow what one side denies.
@@ -28,6 +29,8 @@ const LABEL: u32 = 12;
 const NAMESPACE: u32 = 25;
 const PEER: u32 = 30;
 const RULE: u32 = 100;
+/// An edit that also opens what was not asked: a rule of its own is nearer.
+const WIDER: u32 = 110;
 
 /// The nearest miss of one side; `missing` is what it does not allow.
 pub(crate) fn nearest_miss(question: &Question<'_>, policies: &[PolicyId], missing: &PortSet) -> Option<NearMiss> {
@@ -66,10 +69,18 @@ fn ports_text(missing: &PortSet) -> String {
 
 fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {
     let port = port_edit(question, rule, missing);
-    let peer = if question.has_peer(rule) { None } else { Some(peer_edit(question, rule)?) };
+    let has_peer = question.has_peer(rule);
+    let peer = if has_peer { None } else { Some(peer_edit(question, rule)?) };
+    let is_shared = rule.peers.as_ref().is_none_or(|peers| peers.len() > 1);
+    let widens = |cost: u32, is_widened: bool| if is_widened { cost.max(WIDER) } else { cost };
     match (peer, port) {
-        (Some((a, peer)), Some((b, port))) => Some((a + b, format!("{peer}, and {port}"))),
-        (Some(edit), None) | (None, Some(edit)) => Some(edit),
+        // Ports for one peer are ports for all peers of the rule. A corrected value takes the place of one that matched nothing.
+        (Some((a, peer)), Some((b, port))) => Some((widens(a + b, is_shared || a > TYPO), format!("{peer}, and {port}"))),
+        (Some((cost, edit)), None) => {
+            let has_more = !question.asked.is_all() && !question.rule_ports(rule).difference(missing).is_empty();
+            Some((widens(cost, has_more && cost > TYPO), edit))
+        }
+        (None, Some((cost, edit))) => Some((widens(cost, is_shared), edit)),
         (None, None) => None,
     }
 }
@@ -83,16 +94,6 @@ fn port_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> O
     }
     if lacking.has_other_protocols() {
         return Some((PORT, "remove `ports`: only a rule without `ports` allows every protocol".to_owned()));
-    }
-    let is_named = match &rule.ports {
-        Ports::Listed(entries) => entries.iter().find_map(|entry| match entry {
-            crate::model::PortEntry::Named { name, .. } if question.numbers(name).is_empty() => Some(name.clone()),
-            _ => None,
-        }),
-        Ports::All => None,
-    };
-    if let Some(name) = is_named {
-        return Some((PORT, format!("name the container port of the destination `{name}`, or add {lacking} to `ports`")));
     }
     Some((PORT, format!("add {lacking} to `ports`")))
 }
@@ -119,7 +120,6 @@ fn peer_edit(question: &Question<'_>, rule: &RuleRecord) -> Option<(u32, String)
 }
 
 fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Option<(u32, String)> {
-    let other = question.name;
     let list = if question.direction == Direction::Ingress { "from" } else { "to" };
     let mut cost = 0;
     let mut edits = Vec::new();
@@ -133,14 +133,13 @@ fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Opt
             ));
         }
         NamespaceFailure::Labels(failed) => {
-            let namespace = format!("namespace {}", question.graph.pod_name(*question.other.pods().first()?).0);
             for (requirement, value) in failed {
-                cost += label_edit(&requirement, value.as_deref(), &namespace, "namespaceSelector", list, index, &mut edits);
+                cost += label_edit(&requirement, value.as_deref(), "namespaceSelector", list, index, &mut edits);
             }
         }
     }
     for (requirement, value) in failure.pods {
-        cost += label_edit(&requirement, value.as_deref(), other, "podSelector", list, index, &mut edits);
+        cost += label_edit(&requirement, value.as_deref(), "podSelector", list, index, &mut edits);
     }
     (!edits.is_empty()).then(|| (cost, edits.join(", and ")))
 }
@@ -148,7 +147,6 @@ fn term_edit(question: &Question<'_>, index: usize, failure: TermFailure) -> Opt
 fn label_edit(
     requirement: &Requirement,
     value: Option<&str>,
-    object: &str,
     selector: &str,
     list: &str,
     index: usize,
@@ -160,18 +158,14 @@ fn label_edit(
         edits.push(format!("change `{key}: {wanted}` to `{key}: {value}` in {place}"));
         return TYPO;
     }
-    edits.push(match &requirement.operator {
-        Operator::In(wanted) => match (wanted.first(), value) {
-            (Some(wanted), Some(value)) => {
-                format!("match `{key}={value}` in {place} (or set the label `{key}={wanted}` on {object})")
-            }
-            (Some(wanted), None) => format!("add the label `{key}={wanted}` to {object}"),
-            (None, _) => format!("change {place}: its requirements on `{key}` contradict each other"),
-        },
-        Operator::Exists => format!("add the label `{key}` to {object}"),
-        Operator::NotIn(_) | Operator::DoesNotExist => {
-            format!("remove the label `{key}` from {object}, or remove `{requirement}` from {place}")
+    match (&requirement.operator, value) {
+        (Operator::In(wanted), Some(value)) if !wanted.is_empty() => {
+            edits.push(format!("also match `{key}={value}` in {place}"));
+            LABEL
         }
-    });
-    LABEL
+        _ => {
+            edits.push(format!("remove `{requirement}` from {place}"));
+            WIDER
+        }
+    }
 }

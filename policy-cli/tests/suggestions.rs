@@ -1,0 +1,182 @@
+//! Suggested fixes: the smallest edit that opens what was asked, and everything else that it opens.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+fn netpol(arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netpol"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netpol starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("netpol reads");
+    let output = child.wait_with_output().expect("netpol ends");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn can(input: &str, from: &str, to: &str, port: &str) -> Value {
+    let (_, text) = netpol(&["can", "-f", "-", from, to, "-p", port, "-o", "json"], input);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn pod(namespace: &str, name: &str, labels: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: {address}}}\n"
+    )
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}, namespace: x}}\nspec: {{{spec}}}\n"
+    )
+}
+
+fn namespaces() -> String {
+    ["x", "other"].map(|name| format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")).concat()
+}
+
+/// Rules that are wrong in one way each. An edit of the rule is proposed where it opens nothing else, else a rule of its own.
+#[test]
+fn the_edit_opens_what_was_asked_and_nothing_else() {
+    let pods = pod("x", "web", "app: frontend", "10.0.0.1")
+        + &pod("x", "db", "app: db", "10.0.0.2")
+        + &pod("other", "web", "app: frontend", "10.0.0.3")
+        + &pod("x", "api", "app: api, tier: front", "10.0.0.4");
+    let own = "add a rule to `ingress` with the `podSelector` `app=frontend` in `from` and TCP 5432 in `ports`";
+    for (rule, from, expected) in [
+        ("{from: [{podSelector: {matchLabels: {app: frontend}}}], ports: [{port: 80}]}", "x/web", "add TCP 5432 to `ports`"),
+        // The port would be open to the api too.
+        (
+            "{from: [{podSelector: {matchLabels: {app: frontend}}}, {podSelector: {matchLabels: {app: api}}}], ports: [{port: 80}]}",
+            "x/web",
+            own,
+        ),
+        (
+            "{from: [{podSelector: {matchLabels: {app: frontends}}}], ports: [{port: 5432}]}",
+            "x/web",
+            "change `app: frontends` to `app: frontend` in from[0].podSelector",
+        ),
+        (
+            "{from: [{podSelector: {matchLabels: {app: api}}}], ports: [{port: 5432}]}",
+            "x/web",
+            "also match `app=frontend` in from[0].podSelector",
+        ),
+        // Every port of the rule would be open.
+        ("{from: [{podSelector: {matchLabels: {app: api}}}]}", "x/web", own),
+        ("{from: [{podSelector: {matchLabels: {app: api}}}], ports: [{port: 80}]}", "x/web", own),
+        // Without the requirement, every pod of the namespace would match.
+        ("{from: [{podSelector: {matchLabels: {tier: back}}}], ports: [{port: 80}]}", "x/web", own),
+        (
+            "{from: [{podSelector: {matchLabels: {app: frontend}}}]}",
+            "other/web",
+            "add a rule to `ingress` with the `namespaceSelector` `kubernetes.io/metadata.name=other` with the `podSelector` `app=frontend` in `from` and TCP 5432 in `ports`",
+        ),
+        (
+            "{from: [{ipBlock: {cidr: 10.9.0.0/16}}], ports: [{port: 5432}]}",
+            "203.0.113.9",
+            "add the `ipBlock` 203.0.113.9/32 to `from`",
+        ),
+        (
+            "{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}",
+            "203.0.113.9",
+            "add a rule to `ingress` with the `ipBlock` 203.0.113.9/32 in `from` and TCP 5432 in `ports`",
+        ),
+        ("{ports: [{port: postgres}]}", "x/web", own),
+    ] {
+        let input =
+            namespaces() + &policy("np", &format!("podSelector: {{matchLabels: {{app: db}}}}, ingress: [{rule}]")) + &pods;
+        let answer = can(&input, from, "x/db", "5432");
+        let fix = &answer["ingress"]["nearest_miss"];
+        assert_eq!(fix["edit"], expected, "{rule}");
+        assert_eq!(fix["also_opens"], json!([]), "{rule}");
+        let is_of_a_rule = !expected.starts_with("add a rule");
+        assert_eq!(fix["rule"]["index"], if is_of_a_rule { json!(0) } else { Value::Null }, "{rule}");
+    }
+}
+
+/// One label short: the policy that was meant for the target is edited, and not the default deny.
+#[test]
+fn a_policy_that_nearly_selects_the_target_comes_before_a_default_deny() {
+    let input = namespaces()
+        + &pod("x", "app", "app: keycloak", "10.0.0.1")
+        + &pod("x", "mysql", "tier: mysql", "10.0.0.2")
+        + &policy("default-deny", "podSelector: {}")
+        + &policy(
+            "mysql",
+            "podSelector: {matchLabels: {app: mysql, tier: mysql}}, ingress: [{from: [{podSelector: {matchLabels: {app: keycloak}}}], ports: [{port: 3306}]}]",
+        );
+    let fix = &can(&input, "x/app", "x/mysql", "3306")["ingress"]["nearest_miss"];
+    assert_eq!(fix["policy"], "x/mysql");
+    assert_eq!(fix["edit"], "remove `app=mysql` from the `podSelector` of the policy");
+    assert_eq!(
+        fix["patch"],
+        json!([{"op": "replace", "path": "/spec/podSelector", "value": {"matchLabels": {"tier": "mysql"}}}])
+    );
+    assert_eq!((&fix["also_opens"], &fix["also_closes"]), (&json!([]), &json!([])));
+}
+
+/// A rule in a default deny would open every pod of the namespace.
+#[test]
+fn beside_a_default_deny_a_policy_of_its_own_is_proposed() {
+    let input = namespaces()
+        + &pod("x", "web", "app: web", "10.0.0.1")
+        + &pod("x", "db", "app: db", "10.0.0.2")
+        + &pod("x", "cache", "app: cache", "10.0.0.3")
+        + &policy("default-deny", "podSelector: {}");
+    let fix = &can(&input, "x/web", "x/db", "5432")["ingress"]["nearest_miss"];
+    assert_eq!(fix["policy"], "x/db-from-web");
+    assert_eq!(
+        fix["patch"],
+        json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "db-from-web", "namespace": "x"},
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "db"}},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}], "ports": [{"protocol": "TCP", "port": 5432}]}],
+            },
+        })
+    );
+    assert_eq!(fix["also_opens"], json!([]));
+}
+
+/// Where labels cannot tell pods apart, the answer says what else is opened.
+#[test]
+fn what_else_is_opened_is_named() {
+    let input = namespaces()
+        + &pod("x", "web", "app: web", "10.0.0.1")
+        + &pod("x", "twin", "app: web", "10.0.0.4")
+        + &pod("x", "db", "app: db", "10.0.0.2")
+        + &policy("np", "podSelector: {matchLabels: {app: db}}");
+    let fix = &can(&input, "x/web", "x/db", "5432")["ingress"]["nearest_miss"];
+    let ports = json!([{"protocol": "TCP", "ports": ["5432"]}]);
+    assert_eq!(fix["also_opens"], json!([{"from": "x/twin", "to": "x/db", "ports": ports}]));
+    let (code, text) = netpol(&["can", "-f", "-", "x/web", "x/db", "-p", "5432"], &input);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("\n    also opens: x/twin → x/db TCP 5432\n"), "{text}");
+}
+
+/// A label of a pod decides about Services and other policies: it is never edited.
+#[test]
+fn labels_of_pods_are_never_edited() {
+    let pods = pod("x", "web", "app: web", "10.0.0.1") + &pod("x", "db", "app: db", "10.0.0.2");
+    for peer in [
+        "matchLabels: {role: client}",
+        "matchExpressions: [{key: role, operator: Exists}]",
+        "matchExpressions: [{key: app, operator: DoesNotExist}]",
+    ] {
+        let rule = format!(
+            "podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{{podSelector: {{{peer}}}}}], ports: [{{port: 5432}}]}}]"
+        );
+        let fix = can(&(namespaces() + &policy("np", &rule) + &pods), "x/web", "x/db", "5432");
+        let edit = fix["ingress"]["nearest_miss"]["edit"].as_str().expect("an edit").to_owned();
+        assert!(!edit.contains("label"), "{edit}");
+    }
+}

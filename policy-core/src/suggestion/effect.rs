@@ -1,0 +1,278 @@
+//! What an edit opens and closes besides what was asked.
+//!
+//! Pods that no policy tells apart, before the edit and after it, behave alike: one of each such class is asked about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Missing, Other};
+use crate::graph::{AllowGraph, BlockBorders, Endpoint, GroupId, PodId};
+use crate::manifest::Snapshot;
+use crate::model::{Direction, ObjectKey, Policy};
+use crate::sets::{AddressSet, Family, PortSet};
+
+/// A change of what the policies of some pods allow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Effect {
+    /// The pods whose policies allow more or less.
+    pub subjects: Vec<ObjectKey>,
+    /// The direction, seen from them.
+    pub direction: Direction,
+    /// The other end.
+    pub other: Party,
+    /// What is opened or closed.
+    pub ports: PortSet,
+}
+
+/// The other end of an effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Party {
+    /// Pods.
+    Pods(Vec<ObjectKey>),
+    /// Addresses that are no pod's and no node's.
+    Outside(AddressSet),
+}
+
+impl Effect {
+    /// How many pairs it is about. Opening to the outside counts as much as opening to many pods.
+    pub(super) fn extent(&self) -> usize {
+        let others = match &self.other {
+            Party::Pods(pods) => pods.len(),
+            Party::Outside(_) => 1000,
+        };
+        self.subjects.len() * others
+    }
+}
+
+/// What tells pods apart.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// Before the edit and after it.
+    groups: [Option<GroupId>; 2],
+    /// Where its addresses lie among the address blocks of all policies.
+    places: Vec<(Family, usize)>,
+    /// A pod that shares an address with others.
+    alone: Option<PodId>,
+}
+
+/// Pods that behave alike before and after an edit.
+struct Class {
+    pods: Vec<PodId>,
+    /// Whether the edited policy selects them, before or after.
+    is_target: bool,
+}
+
+/// What the policies of one class allow with another class, or with the outside.
+type Allowed = BTreeMap<(usize, Direction, Option<usize>), Seen>;
+
+enum Seen {
+    Ports(PortSet),
+    Outside(Vec<(AddressSet, PortSet)>),
+}
+
+/// What an edited graph allows.
+pub(super) struct Measured {
+    classes: Vec<Class>,
+    directions: Vec<Direction>,
+    allowed: Allowed,
+}
+
+/// The graph before any edit, and the question.
+pub(super) struct Comparison<'a> {
+    snapshot: &'a Snapshot,
+    missing: &'a Missing<'a>,
+    /// The pods with their groups before the edit.
+    pods: Vec<(PodId, Option<GroupId>)>,
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, graph: &AllowGraph, missing: &'a Missing<'a>) -> Self {
+        let ids = snapshot.pods.keys().filter_map(|key| graph.pod(&key.namespace, &key.name));
+        Self { snapshot, missing, pods: ids.map(|pod| (pod, graph.group_of(pod))).collect() }
+    }
+
+    /// Whether the side that denied allows what was missing.
+    pub(super) fn allows(&self, graph: &AllowGraph) -> bool {
+        let key = &self.missing.subject.key;
+        let Some(subject) = graph.pod(&key.namespace, &key.name) else { return false };
+        let direction = self.missing.direction;
+        let is_allowed = |ports: &PortSet| match self.missing.is_any_enough {
+            true => !ports.is_empty(),
+            false => self.missing.ports.difference(ports).is_empty(),
+        };
+        graph.endpoints_of(subject).iter().any(|end| match &self.missing.other {
+            Other::Pod(pod) => {
+                let Some(other) = graph.pod(&pod.key.namespace, &pod.key.name) else { return false };
+                graph.endpoints_of(other).iter().any(|other| is_allowed(&side(graph, end, direction, other)))
+            }
+            Other::Addresses(nets) => nets.iter().all(|net| {
+                let family = Family::of(net.addr());
+                let asked = AddressSet::block(*net);
+                let parts = graph.outside(&end.clone().in_family(family), direction, family);
+                parts.iter().all(|(part, ports)| part.intersection(&asked).is_empty() || is_allowed(ports))
+            }),
+        })
+    }
+
+    /// What the edited graph allows, where the edit may have changed it.
+    pub(super) fn measure(&self, graph: &AllowGraph, before: Option<&Policy>, after: &Policy) -> Measured {
+        let is_target = |pod: PodId| {
+            let (namespace, name) = graph.pod_name(pod);
+            let model = self.snapshot.pods.get(&ObjectKey::new(namespace, name));
+            namespace == after.key.namespace
+                && model.is_some_and(|pod| {
+                    after.target.matches(&pod.labels) || before.is_some_and(|policy| policy.target.matches(&pod.labels))
+                })
+        };
+        let borders = BlockBorders::of(graph);
+        let mut classes: BTreeMap<Key, Class> = BTreeMap::new();
+        for (pod, group) in &self.pods {
+            let addresses = graph.pod_addresses(*pod);
+            let is_shared = addresses.iter().any(|address| graph.claimants(*address).len() > 1);
+            let key = Key {
+                groups: [*group, graph.group_of(*pod)],
+                places: addresses.iter().map(|address| (Family::of(*address), borders.stretch(*address))).collect(),
+                alone: is_shared.then_some(*pod),
+            };
+            let class = classes.entry(key);
+            class.or_insert_with(|| Class { pods: Vec::new(), is_target: is_target(*pod) }).pods.push(*pod);
+        }
+        // Another target changes whom the policy isolates, in both directions.
+        let is_same_target = before.is_none_or(|before| before.target == after.target);
+        let directions = if is_same_target { vec![self.missing.direction] } else { Direction::ALL.to_vec() };
+        let classes: Vec<Class> = classes.into_values().collect();
+        let allowed = allowed(graph, &classes, &directions);
+        Measured { classes, directions, allowed }
+    }
+
+    /// What the edit opened and closed, compared with the graph as it is without the edit.
+    pub(super) fn differences(&self, graph: &AllowGraph, after: Measured) -> (Vec<Effect>, Vec<Effect>) {
+        let Measured { classes, directions, allowed: seen } = after;
+        let mut before = allowed(graph, &classes, &directions);
+        let (mut opens, mut closes) = (Vec::new(), Vec::new());
+        for (at, now) in seen {
+            let Some(then) = before.remove(&at) else { continue };
+            match (now, then) {
+                (Seen::Ports(now), Seen::Ports(then)) => {
+                    self.pods_effect(graph, &classes, at, now.difference(&then), &mut opens);
+                    self.pods_effect(graph, &classes, at, then.difference(&now), &mut closes);
+                }
+                (Seen::Outside(now), Seen::Outside(then)) => {
+                    self.outside_effect(graph, &classes, at, &now, &then, &mut opens);
+                    self.outside_effect(graph, &classes, at, &then, &now, &mut closes);
+                }
+                _ => {}
+            }
+        }
+        (opens, closes)
+    }
+
+    fn pods_effect(
+        &self,
+        graph: &AllowGraph,
+        classes: &[Class],
+        (target, direction, other): (usize, Direction, Option<usize>),
+        ports: PortSet,
+        out: &mut Vec<Effect>,
+    ) {
+        if ports.is_empty() {
+            return;
+        }
+        let (subjects, others) = (keys(graph, classes.get(target)), keys(graph, other.and_then(|at| classes.get(at))));
+        let is_asked_direction = direction == self.missing.direction;
+        let (asked, rest): (Vec<ObjectKey>, Vec<ObjectKey>) =
+            subjects.into_iter().partition(|key| is_asked_direction && self.missing.subjects.contains(key));
+        let beyond = ports.difference(self.missing.ports);
+        let (asked_others, other_others): (Vec<ObjectKey>, Vec<ObjectKey>) =
+            others.iter().cloned().partition(|key| self.missing.others.contains(key));
+        for (subjects, others, ports) in
+            [(rest, others, &ports), (asked.clone(), other_others, &ports), (asked, asked_others, &beyond)]
+        {
+            if !subjects.is_empty() && !others.is_empty() && !ports.is_empty() {
+                out.push(Effect { subjects, direction, other: Party::Pods(others), ports: ports.clone() });
+            }
+        }
+    }
+
+    fn outside_effect(
+        &self,
+        graph: &AllowGraph,
+        classes: &[Class],
+        (target, direction, _): (usize, Direction, Option<usize>),
+        more: &[(AddressSet, PortSet)],
+        less: &[(AddressSet, PortSet)],
+        out: &mut Vec<Effect>,
+    ) {
+        let asked_addresses = match &self.missing.other {
+            Other::Addresses(nets) => AddressSet::union_of(nets.iter().map(|net| AddressSet::block(*net))),
+            Other::Pod(_) => AddressSet::none(),
+        };
+        let mut push = |subjects: Vec<ObjectKey>, addresses: AddressSet, ports: PortSet| {
+            if !subjects.is_empty() && !addresses.is_empty() && !ports.is_empty() {
+                out.push(Effect { subjects, direction, other: Party::Outside(addresses), ports });
+            }
+        };
+        for (addresses, ports) in more {
+            for (others, before) in less {
+                let (both, opened) = (addresses.intersection(others), ports.difference(before));
+                if both.is_empty() || opened.is_empty() {
+                    continue;
+                }
+                let (asked, rest): (Vec<ObjectKey>, Vec<ObjectKey>) = keys(graph, classes.get(target))
+                    .into_iter()
+                    .partition(|key| direction == self.missing.direction && self.missing.subjects.contains(key));
+                let within = both.intersection(&asked_addresses);
+                push(rest, both.clone(), opened.clone());
+                push(asked.clone(), both.difference(&asked_addresses), opened.clone());
+                push(asked, within, opened.difference(self.missing.ports));
+            }
+        }
+    }
+}
+
+fn side(graph: &AllowGraph, subject: &Endpoint, direction: Direction, other: &Endpoint) -> PortSet {
+    let subject = subject.clone().in_family(other.family());
+    let other = other.clone().in_family(subject.family());
+    if subject.family() == other.family() { graph.side_ports(&subject, direction, &other) } else { PortSet::none() }
+}
+
+/// What classes of pods that the edited policy selects allow, with every class and with the outside.
+fn allowed(graph: &AllowGraph, classes: &[Class], directions: &[Direction]) -> Allowed {
+    let mut out = Allowed::new();
+    let ends = |pod: &PodId| graph.endpoints_of(*pod);
+    for (at, target) in classes.iter().enumerate().filter(|(_, class)| class.is_target) {
+        let Some(first) = target.pods.first() else { continue };
+        for direction in directions {
+            for (place, class) in classes.iter().enumerate() {
+                // A pod reaches itself whatever its policies say; another one of its class is asked about.
+                let Some(other) = class.pods.iter().find(|pod| *pod != first) else { continue };
+                let pairs =
+                    ends(first).into_iter().flat_map(|end| ends(other).into_iter().map(move |other| (end.clone(), other)));
+                let ports = pairs.map(|(end, other)| side(graph, &end, *direction, &other));
+                let ports = ports.fold(PortSet::none(), |all, ports| all.union(&ports));
+                out.insert((at, *direction, Some(place)), Seen::Ports(ports));
+            }
+            let outside = ends(first).into_iter().flat_map(|end| {
+                let families: BTreeSet<Family> = match end.address() {
+                    Some(_) => BTreeSet::from([end.family()]),
+                    None => BTreeSet::from([Family::V4, Family::V6]),
+                };
+                families.into_iter().flat_map(move |family| graph.outside(&end.clone().in_family(family), *direction, family))
+            });
+            out.insert((at, *direction, None), Seen::Outside(outside.collect()));
+        }
+    }
+    out
+}
+
+fn keys(graph: &AllowGraph, class: Option<&Class>) -> Vec<ObjectKey> {
+    let pods = class.map(|class| class.pods.as_slice()).unwrap_or_default();
+    let mut keys: Vec<ObjectKey> = pods
+        .iter()
+        .map(|pod| {
+            let (namespace, name) = graph.pod_name(*pod);
+            ObjectKey::new(namespace, name)
+        })
+        .collect();
+    keys.sort();
+    keys
+}
