@@ -90,20 +90,33 @@ fn add(out: &mut Sides, effects: &[Effect]) {
 
 #[test]
 fn suggested_fixes_do_what_they_say() {
-    let config = Config { cases: 400, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let config = Config { cases: 20_000, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
     let (made, edits, others) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let result = TestRunner::new(config).run(&(cluster(), any::<prop::sample::Index>()), |(cluster, pick)| {
         // An edit names a list that the manifest has.
         let snapshot = engine::load(&cluster.objects, Syntax::Legacy);
-        prop_assume!(!snapshot.has_errors());
+        if snapshot.has_errors() {
+            return Ok(());
+        }
         let mut compiler = Compiler::new(Options::default());
         snapshot.changes().for_each(|change| compiler.apply(change));
         compiler.flush();
         let before = sides(compiler.graph(), &snapshot);
         let asked = PortSet::of(Protocol::Port(Transport::Tcp, 8080));
-        let denied: Vec<_> =
-            before.iter().filter(|(_, ports)| !asked.difference(ports).is_empty()).map(|(key, _)| key.clone()).collect();
-        prop_assume!(!denied.is_empty());
+        // Pods that have addresses of their own: what is denied there is denied by policies.
+        let graph = compiler.graph();
+        let is_end = |key: &ObjectKey| {
+            let addresses = graph.pod(&key.namespace, &key.name).map(|pod| graph.pod_addresses(pod)).unwrap_or_default();
+            !addresses.is_empty() && addresses.iter().all(|address| graph.claimants(*address).len() == 1)
+        };
+        let denied: Vec<_> = before
+            .iter()
+            .filter(|((subject, _, other), ports)| is_end(subject) && is_end(other) && !asked.difference(ports).is_empty())
+            .map(|(key, _)| key.clone())
+            .collect();
+        if denied.is_empty() {
+            return Ok(());
+        }
         let (subject, direction, other) = denied[pick.index(denied.len())].clone();
         let missing = Missing {
             subject: &snapshot.pods[&subject],
@@ -141,5 +154,5 @@ fn suggested_fixes_do_what_they_say() {
         panic!("{error}");
     }
     println!("{} suggestions, {} of them of a rule, {} that open more", made.get(), edits.get(), others.get());
-    assert!(made.get() > 100 && edits.get() > 10 && others.get() > 5);
+    assert!(made.get() > 300 && edits.get() > 0 && others.get() > 50);
 }

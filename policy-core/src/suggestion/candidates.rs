@@ -312,7 +312,8 @@ impl Workshop<'_> {
         let rules = Some(vec![rule]);
         let (ingress, egress) = if direction == Direction::Ingress { (rules, None) } else { (None, rules) };
         let edit = format!(
-            "add a policy with the `podSelector` `{target}` and a rule in `{}` with {} and {}",
+            "add a policy with {} and a rule in `{}` with {} and {}",
+            selector_text("podSelector", &target),
             self.list().0,
             self.peers_text(),
             self.ports_text()
@@ -432,11 +433,15 @@ fn own_name(pod: &Pod) -> String {
     pod.owner.as_ref().map_or_else(|| pod.key.name.clone(), |owner| owner.name.clone())
 }
 
+fn selector_text(field: &str, selector: &Selector) -> String {
+    if selector.is_everything() { format!("an empty `{field}`") } else { format!("the `{field}` `{selector}`") }
+}
+
 fn peer_text(peer: &Peer) -> String {
     match peer {
-        Peer::Pods { namespaces: NamespaceScope::Own, pods } => format!("the `podSelector` `{pods}`"),
+        Peer::Pods { namespaces: NamespaceScope::Own, pods } => selector_text("podSelector", pods),
         Peer::Pods { namespaces: NamespaceScope::Matching(namespaces), pods } => {
-            format!("the `namespaceSelector` `{namespaces}` with the `podSelector` `{pods}`")
+            format!("{} with {}", selector_text("namespaceSelector", namespaces), selector_text("podSelector", pods))
         }
         Peer::Block(block) => format!("the `ipBlock` {block}"),
         Peer::Unreadable => "a peer".to_owned(),

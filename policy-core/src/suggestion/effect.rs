@@ -115,13 +115,18 @@ impl<'a> Comparison<'a> {
 
     /// What the edited graph allows, where the edit may have changed it.
     pub(super) fn measure(&self, graph: &AllowGraph, before: Option<&Policy>, after: &Policy) -> Measured {
-        let is_target = |pod: PodId| {
+        let is_selected = |pod: PodId| {
             let (namespace, name) = graph.pod_name(pod);
             let model = self.snapshot.pods.get(&ObjectKey::new(namespace, name));
             namespace == after.key.namespace
                 && model.is_some_and(|pod| {
                     after.target.matches(&pod.labels) || before.is_some_and(|policy| policy.target.matches(&pod.labels))
                 })
+        };
+        // The policies of all pods that claim an address apply to it.
+        let is_target = |pod: PodId| {
+            let addresses = graph.pod_addresses(pod).iter();
+            is_selected(pod) || addresses.flat_map(|address| graph.claimants(*address)).any(&is_selected)
         };
         let borders = BlockBorders::of(graph);
         let mut classes: BTreeMap<Key, Class> = BTreeMap::new();
