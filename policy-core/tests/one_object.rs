@@ -36,7 +36,7 @@ fn labels(snapshot: &Snapshot) -> Vec<String> {
 fn a_second_object_of_a_name_is_an_error_unless_equal() {
     let namespace = |label: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, labels: {{team: {label}}}}}\n");
     let node = |address: &str| format!("apiVersion: v1\nkind: Node\nmetadata: {{name: a}}\nstatus: {{addresses: [{{address: {address}}}]}}\n");
-    let pod = |phase: &str| object("v1", "Pod", &format!("spec: {{nodeName: n}}\nstatus: {{phase: {phase}, podIP: 10.0.0.1}}"));
+    let pod = |phase: &str| object("v1", "Pod", &format!("spec: {{nodeName: n1}}\nstatus: {{phase: {phase}, podIP: 10.0.0.1}}"));
     let service = |address: &str| object("v1", "Service", &format!("spec: {{clusterIP: {address}}}"));
     let policy = |rules: &str| object("networking.k8s.io/v1", "NetworkPolicy", &format!("spec: {{podSelector: {{}}, ingress: {rules}}}"));
     let job = |label: &str| object("batch/v1", "Job", &format!("spec: {{template: {{metadata: {{labels: {{app: {label}}}}}}}}}"));
@@ -122,7 +122,7 @@ fn cluster() -> String {
     let owned = |kind: &str, owner: &str| format!("ownerReferences: [{{kind: {kind}, name: {owner}, controller: true}}]");
     let pod = |name: &str, owner: &str, address: &str| {
         format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: old}}, {owner}}}\nspec: {{nodeName: n}}\nstatus: {{phase: Running, podIP: {address}}}\n"
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: old}}, {owner}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: {address}}}\n"
         )
     };
     let set = object("apps/v1", "ReplicaSet", "spec: {replicas: 2, selector: {matchLabels: {app: old}}, template: {metadata: {labels: {app: old}}}}")

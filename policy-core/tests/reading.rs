@@ -261,7 +261,7 @@ fn what_an_api_server_refuses_is_an_error() {
         (pod(&format!("labels: {{x: {long}}}"), ""), "invalid-label", "metadata.labels"),
         (pod("labels: {x: a b}", ""), "invalid-label", "metadata.labels"),
         (workload("{metadata: {labels: {x/y/z: a}}}"), "invalid-label", "spec.template.metadata.labels"),
-        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {x: -}}\n".to_owned(), "invalid-label", "metadata.labels"),
+        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {x: a-}}\n".to_owned(), "invalid-label", "metadata.labels"),
         (port("{name: http}"), "invalid-container-port", "spec.containers[0].ports[0]"),
         (port("{name: http, containerport: 80}"), "invalid-container-port", "spec.containers[0].ports[0]"),
         (port("{containerPort: 0}"), "invalid-container-port", "spec.containers[0].ports[0].containerPort"),

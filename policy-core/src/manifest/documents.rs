@@ -89,22 +89,27 @@ fn around(text: &str, from: usize, at: usize) -> (usize, usize) {
 
 /// The tab that is at fault, where the indentation of a line has one.
 fn tab_before(text: &str, kind: &ErrorKind, error: &Position) -> Option<Position> {
-    let (at, _) = error.bytes;
-    let before = text.get(..at.min(text.len()))?;
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let indentation = text.get(start..)?.split(|c| ![' ', '\t'].contains(&c)).next()?;
-    let column = indentation.find('\t')?;
-    let is_tab_error = matches!(
-        kind,
+    let lines_after = match kind {
         ErrorKind::TabNotAllowed
-            | ErrorKind::TabInBlockIndentation
-            | ErrorKind::TabInIndentation
-            | ErrorKind::TabInPlainScalar
-            | ErrorKind::TabAtBlockScalarStart
-            | ErrorKind::MappingValueNotAllowed
-    );
-    let bytes = (start + column, start + column + 1);
-    is_tab_error.then(|| Position { line: error.line, column: u32::try_from(column + 1).unwrap_or(u32::MAX), bytes })
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabAtBlockScalarStart
+        | ErrorKind::MappingValueNotAllowed => 0,
+        // The error is where the scalar begins, and the tab in a later line of it.
+        ErrorKind::TabInPlainScalar => usize::MAX,
+        _ => return None,
+    };
+    let (at, _) = error.bytes;
+    let mut start = text.get(..at.min(text.len()))?.rfind('\n').map_or(0, |newline| newline + 1);
+    for (number, line) in (error.line..).zip(text.get(start..)?.split_inclusive('\n').take(lines_after.saturating_add(1))) {
+        let indentation = line.split(|c| ![' ', '\t'].contains(&c)).next()?;
+        if let Some(column) = indentation.find('\t') {
+            let bytes = (start + column, start + column + 1);
+            return Some(Position { line: number, column: u32::try_from(column + 1).unwrap_or(u32::MAX), bytes });
+        }
+        start += line.len();
+    }
+    None
 }
 
 impl<'s> Iterator for Documents<'s> {
