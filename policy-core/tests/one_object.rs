@@ -25,7 +25,11 @@ fn object(version: &str, kind: &str, rest: &str) -> String {
 
 fn deployment(label: &str, replicas: u8) -> String {
     let template = format!("{{metadata: {{labels: {{app: {label}}}}}, spec: {{containers: [{{name: c}}]}}}}");
-    object("apps/v1", "Deployment", &format!("spec: {{replicas: {replicas}, selector: {{matchLabels: {{app: {label}}}}}, template: {template}}}"))
+    object(
+        "apps/v1",
+        "Deployment",
+        &format!("spec: {{replicas: {replicas}, selector: {{matchLabels: {{app: {label}}}}}, template: {template}}}"),
+    )
 }
 
 fn labels(snapshot: &Snapshot) -> Vec<String> {
@@ -35,10 +39,13 @@ fn labels(snapshot: &Snapshot) -> Vec<String> {
 #[test]
 fn a_second_object_of_a_name_is_an_error_unless_equal() {
     let namespace = |label: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, labels: {{team: {label}}}}}\n");
-    let node = |address: &str| format!("apiVersion: v1\nkind: Node\nmetadata: {{name: a}}\nstatus: {{addresses: [{{address: {address}}}]}}\n");
+    let node = |address: &str| {
+        format!("apiVersion: v1\nkind: Node\nmetadata: {{name: a}}\nstatus: {{addresses: [{{address: {address}}}]}}\n")
+    };
     let pod = |phase: &str| object("v1", "Pod", &format!("spec: {{nodeName: n1}}\nstatus: {{phase: {phase}, podIP: 10.0.0.1}}"));
     let service = |address: &str| object("v1", "Service", &format!("spec: {{clusterIP: {address}}}"));
-    let policy = |rules: &str| object("networking.k8s.io/v1", "NetworkPolicy", &format!("spec: {{podSelector: {{}}, ingress: {rules}}}"));
+    let policy =
+        |rules: &str| object("networking.k8s.io/v1", "NetworkPolicy", &format!("spec: {{podSelector: {{}}, ingress: {rules}}}"));
     let job = |label: &str| object("batch/v1", "Job", &format!("spec: {{template: {{metadata: {{labels: {{app: {label}}}}}}}}}"));
     for (first, second, rule) in [
         (namespace("b"), namespace("c"), "duplicate-object"),
@@ -64,7 +71,10 @@ fn a_second_object_of_a_name_is_an_error_unless_equal() {
     }
     let other = |namespace: &str| deployment("b", 1).replace("namespace: x", &format!("namespace: {namespace}"));
     let custom = object("vendor.example/v1", "Service", "spec: {}");
-    assert_eq!(found(&files(&[&other("x"), &other("y"), &pod("Running"), &service("10.0.0.1"), &custom])), [] as [&Diagnostic; 0]);
+    assert_eq!(
+        found(&files(&[&other("x"), &other("z"), &pod("Running"), &service("10.0.0.1"), &custom])),
+        [] as [&Diagnostic; 0]
+    );
 }
 
 #[test]
@@ -87,7 +97,11 @@ fn patches_are_errors_and_never_replace_anything() {
             "patch-as-object",
         ),
         (
-            object("apps/v1", "Deployment", "spec: {template: {spec: {$setElementOrder/containers: [{name: a}], containers: [{name: a}]}}}"),
+            object(
+                "apps/v1",
+                "Deployment",
+                "spec: {template: {spec: {$setElementOrder/containers: [{name: a}], containers: [{name: a}]}}}",
+            ),
             "patch-as-object",
         ),
         (
@@ -125,8 +139,12 @@ fn cluster() -> String {
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: old}}, {owner}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: {address}}}\n"
         )
     };
-    let set = object("apps/v1", "ReplicaSet", "spec: {replicas: 2, selector: {matchLabels: {app: old}}, template: {metadata: {labels: {app: old}}}}")
-        .replace("name: a,", &format!("name: a-5d4, {},", owned("Deployment", "a")));
+    let set = object(
+        "apps/v1",
+        "ReplicaSet",
+        "spec: {replicas: 2, selector: {matchLabels: {app: old}}, template: {metadata: {labels: {app: old}}}}",
+    )
+    .replace("name: a,", &format!("name: a-5d4, {},", owned("Deployment", "a")));
     let by_set = owned("ReplicaSet", "a-5d4");
     [
         NAMESPACE.to_owned(),

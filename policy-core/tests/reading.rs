@@ -52,7 +52,9 @@ fn utf16_with_a_byte_order_mark_is_read() {
 #[test]
 fn objects_are_found_wherever_they_follow_each_other() {
     let other = POD.replace("\"a\"", "\"b\"");
-    let list = format!("{{\"apiVersion\":\"v1\",\"kind\":\"PodList\",\"items\":[{{\"metadata\":{{\"name\":\"b\",\"namespace\":\"x\"}}}}]}}");
+    let list = format!(
+        "{{\"apiVersion\":\"v1\",\"kind\":\"PodList\",\"items\":[{{\"metadata\":{{\"name\":\"b\",\"namespace\":\"x\"}}}}]}}"
+    );
     let pretty = POD.replace(',', ",\n  ").replace('{', "{\n");
     for text in [
         format!("{POD}{other}"),
@@ -67,7 +69,9 @@ fn objects_are_found_wherever_they_follow_each_other() {
         format!("---\n[{POD}]\n---\n\u{feff}[{other}]\n"),
         format!("{{apiVersion: template.openshift.io/v1, kind: Template, objects: [{POD}, {other}]}}"),
         format!("{{apiVersion: v1, kind: Template, objects: [{POD}, {list}]}}"),
-        format!("{{apiVersion: template.openshift.io/v1, kind: TemplateList, items: [{{objects: [{POD}]}}, {{objects: [{other}]}}]}}"),
+        format!(
+            "{{apiVersion: template.openshift.io/v1, kind: TemplateList, items: [{{objects: [{POD}]}}, {{objects: [{other}]}}]}}"
+        ),
     ] {
         let snapshot = read(text.as_bytes());
         assert_eq!(pods(&snapshot), ["x/a", "x/b"], "{text}: {:?}", snapshot.diagnostics);
@@ -101,7 +105,10 @@ fn tabs_in_brackets_are_white_space_and_in_indentation_errors() {
     ] {
         let places = places(text);
         assert_eq!(places.len(), 1, "{text}");
-        assert!(places[0].0 == "invalid-syntax" && (text == pod || (places[0].1, places[0].2) == (line, column)), "{text}: {places:?}");
+        assert!(
+            places[0].0 == "invalid-syntax" && (text == pod || (places[0].1, places[0].2) == (line, column)),
+            "{text}: {places:?}"
+        );
     }
     let both = format!("{flow}---\nkind: Pod\na: [\n\tb]\n---\nc:\n\td: 1\n---\n{POLICY}");
     assert_eq!(places(&both).iter().filter(|place| place.0 == "invalid-syntax").count(), 1, "{:?}", places(&both));
@@ -121,11 +128,7 @@ fn parameters_and_placeholders_are_named() {
         (policy("namespace: x", "namespace: $NS"), "$NS", "envsubst"),
         (policy("podSelector: {}", "podSelector: {matchLabels: {app: $(APP)}}"), "$(APP)", "envsubst"),
         (POD.replace("\"name\"", "\"labels\":{\"app\":\"${APP}\"},\"name\""), "${APP}", "envsubst"),
-        (
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostNetwork: ${HOST}\n".to_owned(),
-            "${HOST}",
-            "envsubst",
-        ),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostNetwork: ${HOST}\n".to_owned(), "${HOST}", "envsubst"),
     ] {
         let snapshot = read(text.as_bytes());
         let found = found(&snapshot);
@@ -145,7 +148,8 @@ fn templates_are_one_finding_for_each_document() {
     let kinds: Vec<_> = read(text.as_bytes()).unread.into_iter().map(|unread| unread.kind.unwrap()).collect();
     assert_eq!(kinds, ["NetworkPolicy", "Deployment", "NetworkPolicy"]);
     // Other tools render these values later, and they decide nothing.
-    let rules = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {x: '{{ $labels.pod }}'}}\ndata: {a: '{{ .b }}'}\n";
+    let rules =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {x: '{{ $labels.pod }}'}}\ndata: {a: '{{ .b }}'}\n";
     assert_eq!(places(rules), []);
     assert_eq!(places(&rules.replace("ConfigMap", "Pod")), []);
 }
@@ -175,7 +179,8 @@ fn what_stands_in_place_of_objects_is_named() {
 #[test]
 fn a_missing_separator_is_one_finding_at_the_second_object() {
     let first = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {containers: []}\n";
-    let second = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec: {podSelector: {}}\n";
+    let second =
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec: {podSelector: {}}\n";
     let text = format!("{first}# end---\n{second}");
     let snapshot = read(text.as_bytes());
     let [found] = found(&snapshot)[..] else { panic!("{:?}", snapshot.diagnostics) };
@@ -206,19 +211,27 @@ fn kinds_are_read_under_the_api_version_that_serves_them() {
         ("networking.k8s.io/v1", "Service", "`v1`"),
         ("v1beta1", "Node", "`v1`"),
     ] {
-        let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\nspec: {{template: {{spec: {{}}}}}}\n");
+        let text = format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\nspec: {{template: {{spec: {{}}}}}}\n"
+        );
         let snapshot = read(text.as_bytes());
         let found = found(&snapshot);
         assert!(found.len() == 1 && found[0].is_error(), "{version} {kind}: {found:?}");
-        assert!(found[0].rule.name == "unsupported-api-version" && found[0].message.contains(expected), "{version} {kind}: {found:?}");
+        assert!(
+            found[0].rule.name == "unsupported-api-version" && found[0].message.contains(expected),
+            "{version} {kind}: {found:?}"
+        );
         assert_eq!(found[0].edit.as_ref().map(|edit| format!("`{}`", edit.text)).as_deref(), Some(expected));
         assert!(snapshot.pods.is_empty() && snapshot.policies.is_empty() && snapshot.unread.len() == 1, "{version} {kind}");
     }
     // They were served by earlier versions, and mean the same.
-    for (version, kind, template) in
-        [("extensions/v1beta1", "Deployment", "template"), ("apps/v1beta1", "StatefulSet", "template"), ("batch/v1beta1", "CronJob", "jobTemplate")]
-    {
-        let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\nspec: {{{template}: {{}}}}\n");
+    for (version, kind, template) in [
+        ("extensions/v1beta1", "Deployment", "template"),
+        ("apps/v1beta1", "StatefulSet", "template"),
+        ("batch/v1beta1", "CronJob", "jobTemplate"),
+    ] {
+        let text =
+            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\nspec: {{{template}: {{}}}}\n");
         let snapshot = read(text.as_bytes());
         assert_eq!(places(&text), [("unsupported-api-version", 1, 13)], "{version} {kind}");
         assert!(!snapshot.has_errors() && snapshot.workloads.len() == 1, "{version} {kind}");
@@ -244,10 +257,13 @@ fn kinds_are_read_under_the_api_version_that_serves_them() {
 
 #[test]
 fn what_an_api_server_refuses_is_an_error() {
-    let pod = |metadata: &str, spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a, {metadata}}}\nspec: {{{spec}}}\n");
+    let pod =
+        |metadata: &str, spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a, {metadata}}}\nspec: {{{spec}}}\n");
     let port = |port: &str| pod("", &format!("containers: [{{ports: [{port}]}}]"));
     let workload = |template: &str| {
-        format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{selector: {{matchLabels: {{a: b}}}}, template: {template}}}\n")
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{selector: {{matchLabels: {{a: b}}}}, template: {template}}}\n"
+        )
     };
     let long = "a".repeat(64);
     for (text, rule, path) in [
@@ -261,7 +277,11 @@ fn what_an_api_server_refuses_is_an_error() {
         (pod(&format!("labels: {{x: {long}}}"), ""), "invalid-label", "metadata.labels"),
         (pod("labels: {x: a b}", ""), "invalid-label", "metadata.labels"),
         (workload("{metadata: {labels: {x/y/z: a}}}"), "invalid-label", "spec.template.metadata.labels"),
-        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {x: a-}}\n".to_owned(), "invalid-label", "metadata.labels"),
+        (
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {x: a-}}\n".to_owned(),
+            "invalid-label",
+            "metadata.labels",
+        ),
         (port("{name: http}"), "invalid-container-port", "spec.containers[0].ports[0]"),
         (port("{name: http, containerport: 80}"), "invalid-container-port", "spec.containers[0].ports[0]"),
         (port("{containerPort: 0}"), "invalid-container-port", "spec.containers[0].ports[0].containerPort"),
@@ -269,11 +289,16 @@ fn what_an_api_server_refuses_is_an_error() {
         (port("{containerPort: 80, name: HTTP}"), "invalid-container-port", "spec.containers[0].ports[0].name"),
         (port("{containerPort: 80, protocol: tcp}"), "invalid-container-port", "spec.containers[0].ports[0].protocol"),
         (port("{containerPort: '80'}"), "wrong-type", "spec.containers[0].ports[0].containerPort"),
-        (workload("{spec: {initContainers: [{ports: [{name: a}]}]}}"), "invalid-container-port", "spec.template.spec.initContainers[0].ports[0]"),
+        (
+            workload("{spec: {initContainers: [{ports: [{name: a}]}]}}"),
+            "invalid-container-port",
+            "spec.template.spec.initContainers[0].ports[0]",
+        ),
         (pod("", "nodeName: a_b"), "invalid-name", "spec.nodeName"),
     ] {
         let snapshot = read(text.as_bytes());
-        let rules: Vec<_> = found(&snapshot).iter().map(|found| (found.is_error(), found.rule.name, found.path.as_str())).collect();
+        let rules: Vec<_> =
+            found(&snapshot).iter().map(|found| (found.is_error(), found.rule.name, found.path.as_str())).collect();
         assert_eq!(rules, [(true, rule, path)], "{text}");
     }
     let mistyped = read(port("{name: http, containerport: 80}").as_bytes());
@@ -281,7 +306,11 @@ fn what_an_api_server_refuses_is_an_error() {
     assert!(found[0].help.as_deref().unwrap().starts_with("did you mean `containerPort`"), "{found:?}");
     assert_eq!(found[0].edit.as_ref().unwrap().text, "containerPort");
     // An empty value is a label value, and `null` an empty annotation.
-    for text in [pod("labels: {x: ''}, annotations: {x: null, y: ''}", ""), pod("annotations:", ""), port("{containerPort: 80, hostPort: 80, new: 1}")] {
+    for text in [
+        pod("labels: {x: ''}, annotations: {x: null, y: ''}", ""),
+        pod("annotations:", ""),
+        port("{containerPort: 80, hostPort: 80, new: 1}"),
+    ] {
         assert_eq!(places(&text), [], "{text}");
     }
 }
@@ -296,7 +325,11 @@ fn what_an_api_server_has_accepted_is_no_error() {
     ] {
         let errors = |is_live: bool| {
             let mut loader = Loader::new(Syntax::Strict);
-            if is_live { loader.read_live(Syntax::Legacy, "live", text.as_bytes()) } else { loader.read("a.yaml", text.as_bytes()) }
+            if is_live {
+                loader.read_live(Syntax::Legacy, "live", text.as_bytes())
+            } else {
+                loader.read("a.yaml", text.as_bytes())
+            }
             loader.finish().has_errors()
         };
         assert!(errors(false) && !errors(true), "{text}");

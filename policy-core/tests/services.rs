@@ -34,7 +34,13 @@ fn every_field_of_a_service_is_kept() {
     assert!(!snapshot.has_errors() && snapshot.skipped.is_empty(), "{:?}", snapshot.diagnostics);
     let key = ObjectKey::new("shop", "web");
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    let port = |name: &str, protocol, port, target, node_port| ServicePort { name: name.to_owned(), protocol, port, target, node_port: Some(node_port) };
+    let port = |name: &str, protocol, port, target, node_port| ServicePort {
+        name: name.to_owned(),
+        protocol,
+        port,
+        target,
+        node_port: Some(node_port),
+    };
     let expected = Service {
         key: key.clone(),
         kind: ServiceType::LoadBalancer,
@@ -64,7 +70,8 @@ fn defaults_of_services_are_those_of_the_api() {
     };
     let plain = service("ports: [{port: 80}]");
     assert_eq!((plain.key, plain.kind, plain.cluster_ips.len()), (ObjectKey::new("default", "a"), ServiceType::ClusterIP, 0));
-    let port = ServicePort { name: String::new(), protocol: Transport::Tcp, port: 80, target: TargetPort::Number(80), node_port: None };
+    let port =
+        ServicePort { name: String::new(), protocol: Transport::Tcp, port: 80, target: TargetPort::Number(80), node_port: None };
     assert_eq!(plain.ports, [port]);
     let headless = service("clusterIP: None, clusterIPs: [None]");
     assert!(headless.is_headless && headless.addresses().next().is_none());
@@ -75,6 +82,8 @@ fn defaults_of_services_are_those_of_the_api() {
 
 #[test]
 fn services_of_other_groups_are_other_kinds() {
-    let snapshot = read("apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\nspec: {template: {spec: {containers: []}}}\n");
+    let snapshot = read(
+        "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\nspec: {template: {spec: {containers: []}}}\n",
+    );
     assert!(snapshot.services.is_empty() && !snapshot.has_errors());
 }

@@ -277,7 +277,10 @@ impl Decoder<'_, '_, '_> {
             _ => return error,
         };
         // A message that cites the value as it is written needs no more, unless it would contradict itself.
-        if error.0.message.starts_with("found the") && error.0.message.contains(&format!("`{text}`")) && !meaning.contains("too large") {
+        if error.0.message.starts_with("found the")
+            && error.0.message.contains(&format!("`{text}`"))
+            && !meaning.contains("too large")
+        {
             return error;
         }
         error.0.message = format!("found `{text}`, {meaning}, expected{expected}");

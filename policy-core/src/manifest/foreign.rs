@@ -141,7 +141,10 @@ mod tests {
         for (version, kind, expected) in policies {
             let group = version.split('/').next().unwrap();
             assert_eq!(reach(group, kind), Some(expected), "{version} {kind}");
-            assert!(is_foreign_policy(version, kind) && is_foreign_policy(version, "") && is_policy_name(kind), "{version} {kind}");
+            assert!(
+                is_foreign_policy(version, kind) && is_foreign_policy(version, "") && is_policy_name(kind),
+                "{version} {kind}"
+            );
         }
         for (version, kind) in [
             ("projectcalico.org/v3", "StagedNetworkPolicy"),

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn every_kind_that_is_read_has_a_row() {
         for kind in kinds::all() {
-            let (_, current, removed) = KINDS.iter().find(|(name, ..)| *name == kind.name).unwrap_or_else(|| panic!("{}", kind.name));
+            let (_, current, removed) =
+                KINDS.iter().find(|(name, ..)| *name == kind.name).unwrap_or_else(|| panic!("{}", kind.name));
             let groups = [current].into_iter().chain(removed.iter()).map(|version| group_of(version));
             assert_eq!(kind.groups.first(), Some(&group_of(current)), "{}", kind.name);
             assert!(groups.into_iter().all(|group| kind.groups.contains(&group) || kind.is_policy()), "{}", kind.name);

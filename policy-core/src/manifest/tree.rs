@@ -179,7 +179,9 @@ impl<'s> Builder<'s> {
 
     fn note_key(&mut self, mapping: NodeId, key: NodeId) {
         match self.nodes.get(key).map(|node| &node.value) {
-            Some(Value::Mapping(_) | Value::Sequence(_)) => self.signs.collection_key = self.signs.collection_key.or(Some(mapping)),
+            Some(Value::Mapping(_) | Value::Sequence(_)) => {
+                self.signs.collection_key = self.signs.collection_key.or(Some(mapping))
+            }
             Some(Value::Scalar { text, .. }) => self.signs.has_dollar_key |= text.starts_with('$'),
             _ => {}
         }

@@ -27,7 +27,9 @@ fn first(text: &str) -> Option<&str> {
     let closing = [("${{", "}}"), ("{{", "}}"), ("${", "}"), ("$(", ")")].into_iter().find(|(open, _)| rest.starts_with(open));
     let length = match closing {
         Some((open, close)) => rest.find(close).map_or(rest.len(), |end| (end + close.len()).max(open.len())),
-        None => rest.char_indices().skip(1).find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '_').map_or(rest.len(), |(end, _)| end),
+        None => {
+            rest.char_indices().skip(1).find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '_').map_or(rest.len(), |(end, _)| end)
+        }
     };
     rest.get(..length)
 }

@@ -160,7 +160,12 @@ impl<'t> Reader<'_, 't, '_> {
             _ if version.is_empty() => return true,
             Some(Standing::Removed(current)) if reading.is_some() => {
                 let message = format!("found `{version}`, which API servers no longer serve, expected `{current}`");
-                (Severity::Warning, current, message, format!("write `apiVersion: {current}`, and check the fields of the object"))
+                (
+                    Severity::Warning,
+                    current,
+                    message,
+                    format!("write `apiVersion: {current}`, and check the fields of the object"),
+                )
             }
             Some(Standing::Removed(current) | Standing::Never(current)) => {
                 let message = format!("found `{version}`, expected `{current}`");

@@ -23,7 +23,11 @@ pub(super) fn of_invalid(document: &str, error: &str, kind: Option<&str>) -> (&'
         return (&files::HTML_PAGE, HTML.to_owned(), Some(DOWNLOAD.to_owned()));
     }
     if document.contains("{{") {
-        return (&files::UNRENDERED_TEMPLATE, format!("this document is a template, which is not valid YAML: {error}"), Some(RENDER.to_owned()));
+        return (
+            &files::UNRENDERED_TEMPLATE,
+            format!("this document is a template, which is not valid YAML: {error}"),
+            Some(RENDER.to_owned()),
+        );
     }
     let unread = Unread { file: String::new(), line: 0, kind: kind.map(str::to_owned) };
     let help = match kind {
@@ -88,7 +92,8 @@ fn second_object(tree: &Tree<'_>, root: NodeId) -> Option<(NodeId, NodeId)> {
 
 /// The fault of a `Status`.
 pub(super) fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
-    let said = ["message", "reason", "status"].into_iter().find_map(|field| tree.text(node, field).filter(|text| !text.is_empty()));
+    let said =
+        ["message", "reason", "status"].into_iter().find_map(|field| tree.text(node, field).filter(|text| !text.is_empty()));
     let message = match (tree.text(node, "status"), said) {
         (Some("Success"), said) => format!("this is an answer of the API server, not an object: {}", said.unwrap_or_default()),
         (_, Some(said)) => format!("this is an error answer of the API server: {said}"),

@@ -32,7 +32,9 @@ impl Reader<'_, '_, '_> {
     /// Adds what is wrong with the templates of a workload.
     pub(in super::super) fn check_workload(&self, node: NodeId, workload: &Workload, faults: &mut Faults) {
         let spec = &workload.spec;
-        for (path, template) in [("spec.template.", &spec.template), ("spec.jobTemplate.spec.template.", &spec.job_template.spec.template)] {
+        for (path, template) in
+            [("spec.template.", &spec.template), ("spec.jobTemplate.spec.template.", &spec.job_template.spec.template)]
+        {
             self.check(node, path, &template.metadata, &template.spec, faults);
         }
     }
