@@ -126,6 +126,8 @@ fn parameters_and_placeholders_are_named() {
         (template(&policy("{}}", "{}, ingress: [{ports: [{port: '${{PORT}}'}]}]}")), "${{PORT}}", "oc process"),
         (template(&POD.replace("\"metadata\"", "\"spec\":{\"nodeName\":\"${NODE}\"},\"metadata\"")), "${NODE}", "oc process"),
         (policy("namespace: x", "namespace: $NS"), "$NS", "envsubst"),
+        (template(&policy("kind: NetworkPolicy", "kind: '${KIND}'")), "${KIND}", "oc process"),
+        (policy("v1,", "$VERSION,"), "$VERSION", "envsubst"),
         (policy("podSelector: {}", "podSelector: {matchLabels: {app: $(APP)}}"), "$(APP)", "envsubst"),
         (POD.replace("\"name\"", "\"labels\":{\"app\":\"${APP}\"},\"name\""), "${APP}", "envsubst"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostNetwork: ${HOST}\n".to_owned(), "${HOST}", "envsubst"),
@@ -380,6 +382,9 @@ fn what_may_be_a_policy_is_named_where_it_cannot_be_read() {
         ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolcy\nmetadata: {name: p}\n", Some("NetworkPolicy"), 1),
         ("apiVersion: networking.k8s.io/v1\nmetadata: {name: p}\nspec: {}\n", None, 1),
         ("apiVersion: v1\nkind: List\nitems: none\n", None, 1),
+        ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: '${NS}'}\n", Some("NetworkPolicy"), 1),
+        ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: [p]\n", Some("NetworkPolicy"), 1),
+        ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: 7}\n", Some("NetworkPolicy"), 1),
     ] {
         let snapshot = read(format!("{text}{pod}").as_bytes());
         assert_eq!(snapshot.pods.len(), 1, "{text}");

@@ -14,7 +14,7 @@ pub(super) fn in_message(message: &str) -> Option<&str> {
 }
 
 /// The first placeholder in a text.
-fn first(text: &str) -> Option<&str> {
+pub(super) fn first(text: &str) -> Option<&str> {
     let at = text.match_indices(['$', '{']).map(|(at, _)| at).find(|at| {
         let rest = text.get(*at..).unwrap_or_default();
         let mut after = rest.chars().skip(1);

@@ -132,14 +132,7 @@ impl<'t> Reader<'_, 't, '_> {
         if is_from_file && !self.is_served(node, meta, reading) {
             return;
         }
-        let decides = reading.is_some() || self.tree.has_field(node, &["spec", "template"]);
-        if is_from_file
-            && decides
-            && let Some(fault) = signs::of_patch(self.tree, node)
-        {
-            let object = self.object_ref(node, meta);
-            self.report(Severity::Error, node, &object, fault);
-            self.set_aside(node, Some(meta.kind.clone()));
+        if is_from_file && self.is_patch_with_directives(node, meta, reading) {
             return;
         }
         self.is_patch = is_from_file && self.lacks_selector(node, meta);
@@ -150,6 +143,18 @@ impl<'t> Reader<'_, 't, '_> {
             None => self.other(node, meta),
         }
         self.is_patch = false;
+    }
+
+    /// Whether an object that decides about traffic has directives of a patch. Reports it.
+    fn is_patch_with_directives(&mut self, node: NodeId, meta: &TypeMeta, reading: Option<&'static kinds::Kind>) -> bool {
+        let Some(fault) = signs::of_patch(self.tree, node) else { return false };
+        if reading.is_none() && !self.tree.has_field(node, &["spec", "template"]) {
+            return false;
+        }
+        let object = self.object_ref(node, meta);
+        self.report(Severity::Error, node, &object, fault);
+        self.set_aside(node, Some(meta.kind.clone()));
+        true
     }
 
     /// Whether an API server may serve the kind under its apiVersion. Reports it if not.
@@ -265,6 +270,12 @@ impl<'t> Reader<'_, 't, '_> {
         let is_policy = kinds::named(kind).is_some_and(kinds::Kind::is_policy);
         if reach.is_some() || (is_policy && !foreign::is_upstream(group)) {
             self.foreign(node, meta, reach.unwrap_or(Reach::Namespace));
+            return;
+        }
+        if [kind, &meta.api_version].into_iter().any(|text| placeholders::first(text).is_some()) {
+            let message = format!("found the kind `{kind}` of `{}`, expected a kind and an apiVersion", meta.api_version);
+            self.fault(node, "", Fault::new(&objects::UNKNOWN_KIND, &"kind", message));
+            self.set_aside(node, None);
             return;
         }
         let near = nearest(kind, kinds::all().map(|kind| kind.name));
@@ -397,6 +408,11 @@ impl<'t> Reader<'_, 't, '_> {
         }
         let mut errors: Vec<Fault> = unread.0.into_iter().chain(errors).collect();
         signs::join_template_faults(&mut errors);
+        // An object whose namespace is not known may be in any.
+        let is_anywhere = |fault: &Fault| fault.path == "metadata" || fault.path == "metadata.namespace";
+        if self.loader.source == Source::File && errors.iter().any(is_anywhere) {
+            self.set_aside(node, Some(object.kind.clone()));
+        }
         let errors = errors.into_iter().map(|fault| (Severity::Error, fault));
         for (severity, fault) in errors.chain(warnings.into_iter().map(|fault| (Severity::Warning, fault))) {
             self.report(severity, node, object, fault);
