@@ -1,8 +1,6 @@
 //! An object has one meaning: of several of one name in files that differ, each is reported; patches are no objects; files are applied to
 //! live clusters.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
-
 use policy_core::diagnostic::{Diagnostic, Kind};
 use policy_core::manifest::{Loader, Replicas, Snapshot, Syntax};
 use policy_core::model::{ObjectKey, WorkloadKey};

@@ -1,6 +1,6 @@
 //! Documents are read as kubectl reads them, and refused as an API server refuses them.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing check panics")]
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "a failing check panics")]
 
 use policy_core::diagnostic::{Diagnostic, Kind};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
@@ -52,9 +52,7 @@ fn utf16_with_a_byte_order_mark_is_read() {
 #[test]
 fn objects_are_found_wherever_they_follow_each_other() {
     let other = POD.replace("\"a\"", "\"b\"");
-    let list = format!(
-        "{{\"apiVersion\":\"v1\",\"kind\":\"PodList\",\"items\":[{{\"metadata\":{{\"name\":\"b\",\"namespace\":\"x\"}}}}]}}"
-    );
+    let list = "{\"apiVersion\":\"v1\",\"kind\":\"PodList\",\"items\":[{\"metadata\":{\"name\":\"b\",\"namespace\":\"x\"}}]}";
     let pretty = POD.replace(',', ",\n  ").replace('{', "{\n");
     for text in [
         format!("{POD}{other}"),
@@ -149,6 +147,7 @@ fn templates_are_one_finding_for_each_document() {
     assert_eq!(found.iter().map(|place| place.1).collect::<Vec<_>>()[..3], [5, 13, 19]);
     let kinds: Vec<_> = read(text.as_bytes()).unread.into_iter().map(|unread| unread.kind.unwrap()).collect();
     assert_eq!(kinds, ["NetworkPolicy", "Deployment", "NetworkPolicy"]);
+    assert_eq!(places("apiVersion: v1\nkind: '{{ .Values.kind }}'\nmetadata: {name: a}\n"), [("unrendered-template", 2, 7)]);
     // Other tools render these values later, and they decide nothing.
     let rules =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {x: '{{ $labels.pod }}'}}\ndata: {a: '{{ .b }}'}\n";
@@ -382,7 +381,11 @@ fn what_may_be_a_policy_is_named_where_it_cannot_be_read() {
         ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolcy\nmetadata: {name: p}\n", Some("NetworkPolicy"), 1),
         ("apiVersion: networking.k8s.io/v1\nmetadata: {name: p}\nspec: {}\n", None, 1),
         ("apiVersion: v1\nkind: List\nitems: none\n", None, 1),
-        ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: '${NS}'}\n", Some("NetworkPolicy"), 1),
+        (
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: '${NS}'}\n",
+            Some("NetworkPolicy"),
+            1,
+        ),
         ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: [p]\n", Some("NetworkPolicy"), 1),
         ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: 7}\n", Some("NetworkPolicy"), 1),
     ] {

@@ -1,7 +1,5 @@
 //! Services are data of the snapshot.
 
-#![expect(clippy::unwrap_used, reason = "a failing check panics")]
-
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_core::model::{Labels, ObjectKey, Service, ServicePort, ServiceType, TargetPort};
 use policy_core::sets::Transport;

@@ -103,8 +103,7 @@ impl Loader {
     }
 
     fn read_text(&mut self, file: &str, text: &str) {
-        let mut number = 0;
-        for document in Documents::new(text) {
+        for (number, document) in Documents::new(text).enumerate() {
             match document {
                 Err(error) if error.is_tab => {
                     let spaced = without_tabs_in_brackets(text);
@@ -114,7 +113,6 @@ impl Loader {
                 }
                 document => self.document(file, text, document),
             }
-            number += 1;
         }
     }
 

@@ -425,7 +425,7 @@ impl<'t> Reader<'_, 't, '_> {
     }
 
     fn report(&mut self, severity: Severity, node: NodeId, object: &ObjectRef, fault: Fault) {
-        let fault = placeholders::with_advice(fault, self.is_in_template);
+        let fault = signs::with_template_named(placeholders::with_advice(fault, self.is_in_template));
         let document = Document { file: self.file, text: self.text, tree: self.tree };
         self.loader.say(document.diagnostic(severity, node, object, fault));
     }

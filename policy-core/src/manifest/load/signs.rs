@@ -139,12 +139,19 @@ pub(super) fn of_workload(tree: &Tree<'_>, node: NodeId, api_version: &str, kind
 
 /// Leaves one of the faults that values of a template cause: there is no other to correct until it is rendered.
 pub(super) fn join_template_faults(faults: &mut Vec<Fault>) {
-    let is_caused = |fault: &Fault| placeholders::in_message(&fault.message).is_some_and(|found| found.starts_with(IN_TEMPLATES));
     let mut is_first = true;
-    faults.retain(|fault| !is_caused(fault) || std::mem::take(&mut is_first));
-    for fault in faults.iter_mut().filter(|fault| is_caused(fault)) {
-        fault.rule = &files::UNRENDERED_TEMPLATE;
-        fault.message = format!("this document is a template: {}", fault.message);
-        (fault.help, fault.correction) = (Some(RENDER.to_owned()), None);
+    faults.retain(|fault| !is_caused_by_template(fault) || std::mem::take(&mut is_first));
+}
+
+/// The fault, as one of a template if a value of a template causes it.
+pub(super) fn with_template_named(fault: Fault) -> Fault {
+    if !is_caused_by_template(&fault) {
+        return fault;
     }
+    let message = format!("this document is a template: {}", fault.message);
+    Fault { rule: &files::UNRENDERED_TEMPLATE, message, help: Some(RENDER.to_owned()), correction: None, ..fault }
+}
+
+fn is_caused_by_template(fault: &Fault) -> bool {
+    placeholders::in_message(&fault.message).is_some_and(|found| found.starts_with(IN_TEMPLATES))
 }
