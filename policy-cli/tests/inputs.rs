@@ -231,6 +231,19 @@ fn flate2_of(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn utf16_is_read_and_findings_show_its_lines() {
+    let text = format!("# é\n{POLICY}spec:\n  podSelector: {{}}\n  ingres: []\n");
+    let encoded: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let shown = String::from_utf8(piped(&["validate", "-f", "-"], &encoded).stderr).expect("UTF-8");
+    for part in ["-:7:3", "7 |   ingres: []", "  ^^^^^^"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let edit = &found(&encoded, "unknown-field")["edit"];
+    let at = |name: &str| usize::try_from(edit[name].as_u64().expect("a number")).expect("small");
+    assert_eq!(text.get(at("start")..at("end")), Some("ingres"), "in the converted text");
+}
+
+#[test]
 fn folders_gzip_json_and_lists_are_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, bytes: &[u8]| {

@@ -83,6 +83,15 @@ fn lists_of_something_else_are_no_objects() {
         let snapshot = read(text.as_bytes());
         assert_eq!((snapshot.objects, snapshot.skipped.values().sum::<usize>(), snapshot.has_errors()), (0, 1, false), "{text}");
     }
+    for text in [format!("[[[[[[{POD}]]]]]]"), "&a [*a]".to_owned()] {
+        let snapshot = read(text.as_bytes());
+        assert_eq!(found(&snapshot).iter().map(|found| found.rule.name).collect::<Vec<_>>(), ["invalid-list"], "{text}");
+        assert!(snapshot.unread.iter().any(|unread| unread.may_be_policy()), "{text}");
+    }
+    for text in ["apiVersion: 1\nkind: Pod\nmetadata: {name: a}\n", "apiVersion: v1\nkind: yes\nmetadata: {name: a}\n"] {
+        let snapshot = read(text.as_bytes());
+        assert!(found(&snapshot)[0].message.ends_with("is not a string"), "{text}: {:?}", snapshot.diagnostics);
+    }
     // An item of a list from an API server, whose kind the list stated.
     assert_eq!(places("[{metadata: {name: p}, spec: {podSelector: {}}}]"), [("missing-api-version-or-kind", 1, 2)]);
 }
@@ -148,6 +157,10 @@ fn templates_are_one_finding_for_each_document() {
     let kinds: Vec<_> = read(text.as_bytes()).unread.into_iter().map(|unread| unread.kind.unwrap()).collect();
     assert_eq!(kinds, ["NetworkPolicy", "Deployment", "NetworkPolicy"]);
     assert_eq!(places("apiVersion: v1\nkind: '{{ .Values.kind }}'\nmetadata: {name: a}\n"), [("unrendered-template", 2, 7)]);
+    for key in ["apiVersion: v1\nkind: Namespace\nmetadata:\n  {{ .Values.key }}: a\n", "kind: Pod\n{% if a %}\nspec: {}\n"] {
+        assert_eq!(places(key).iter().map(|place| place.0).collect::<Vec<_>>(), ["unrendered-template"], "{key}");
+    }
+    assert_eq!(places("apiVersion: v1\nkind: Namespace\n? [a]\n: b\n"), [("wrong-type", 3, 3)]);
     // Other tools render these values later, and they decide nothing.
     let rules =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {x: '{{ $labels.pod }}'}}\ndata: {a: '{{ .b }}'}\n";
@@ -370,6 +383,42 @@ fn messages_do_not_contradict_themselves() {
 }
 
 #[test]
+fn policies_that_are_not_evaluated_are_found_wherever_they_are() {
+    let policy = |version: &str, kind: &str, namespace: &str| {
+        format!("{{apiVersion: {version}, kind: {kind}, metadata: {{name: f, {namespace}}}, spec: {{}}}}")
+    };
+    for (version, kind, namespace, expected) in [
+        ("network.openshift.io/v1", "EgressNetworkPolicy", "namespace: x", Some("x")),
+        ("vpcresources.k8s.aws/v1beta1", "SecurityGroupPolicy", "", Some("default")),
+        ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", "", None),
+        ("vendor.example/v1", "TenantFirewall", "namespace: x", Some("x")),
+        ("vendor.example/v1", "TenantFirewall", "", None),
+        ("vendor.example/v1", "NetworkPolicy", "namespace: x", Some("x")),
+        ("security.istio.io/v1", "AuthorizationPolicy", "namespace: istio-system", None),
+    ] {
+        let object = policy(version, kind, namespace);
+        for text in [
+            object.clone(),
+            format!("[{object}]"),
+            format!("{{apiVersion: v1, kind: List, items: [{object}]}}"),
+            format!("{{apiVersion: {version}, kind: {kind}List, items: [{{metadata: {{name: f, {namespace}}}}}]}}"),
+            format!("{{apiVersion: template.openshift.io/v1, kind: Template, objects: [{object}]}}"),
+        ] {
+            let snapshot = read(text.as_bytes());
+            assert!(!snapshot.has_errors() && snapshot.skipped.is_empty() && snapshot.policies.is_empty(), "{text}");
+            let [foreign] = &snapshot.foreign[..] else { panic!("{text}: {:?}", snapshot.foreign) };
+            assert_eq!(
+                (foreign.kind.as_str(), foreign.name.as_str(), foreign.namespace.as_deref()),
+                (kind, "f", expected),
+                "{text}"
+            );
+        }
+    }
+    let staged = read(policy("projectcalico.org/v3", "StagedNetworkPolicy", "namespace: x").as_bytes());
+    assert!(staged.foreign.is_empty() && staged.skipped.len() == 1);
+}
+
+#[test]
 fn what_may_be_a_policy_is_named_where_it_cannot_be_read() {
     let pod = format!("---\n{POD}\n");
     for (text, kind, line) in [
@@ -380,7 +429,7 @@ fn what_may_be_a_policy_is_named_where_it_cannot_be_read() {
         ("apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: p}\n", Some("NetworkPolicy"), 1),
         ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolcy\nmetadata: {name: p}\n", Some("NetworkPolicy"), 1),
         ("apiVersion: networking.k8s.io/v1\nmetadata: {name: p}\nspec: {}\n", None, 1),
-        ("apiVersion: v1\nkind: List\nitems: none\n", None, 1),
+        ("apiVersion: v1\nkind: List\nitems: none\n", None, 3),
         (
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: '${NS}'}\n",
             Some("NetworkPolicy"),

@@ -50,8 +50,8 @@ pub(crate) struct Tree<'s> {
 /// What a document holds that no Kubernetes object does.
 #[derive(Clone, Copy, Default)]
 struct Signs {
-    /// The first mapping that has a mapping or a list as a key.
-    collection_key: Option<NodeId>,
+    /// The first mapping that has a mapping or a list as a key, and the key.
+    collection_key: Option<(NodeId, NodeId)>,
     /// Whether a key begins with `$`.
     has_dollar_key: bool,
 }
@@ -180,7 +180,7 @@ impl<'s> Builder<'s> {
     fn note_key(&mut self, mapping: NodeId, key: NodeId) {
         match self.nodes.get(key).map(|node| &node.value) {
             Some(Value::Mapping(_) | Value::Sequence(_)) => {
-                self.signs.collection_key = self.signs.collection_key.or(Some(mapping))
+                self.signs.collection_key = self.signs.collection_key.or(Some((mapping, key)))
             }
             Some(Value::Scalar { text, .. }) => self.signs.has_dollar_key |= text.starts_with('$'),
             _ => {}
@@ -207,8 +207,8 @@ impl<'s> Tree<'s> {
         }
     }
 
-    /// The first mapping that has a mapping or a list as a key, which no Kubernetes object has.
-    pub(crate) fn collection_key(&self) -> Option<NodeId> {
+    /// The first mapping that has a mapping or a list as a key, which no Kubernetes object has, and the key.
+    pub(crate) fn collection_key(&self) -> Option<(NodeId, NodeId)> {
         self.signs.collection_key
     }
 

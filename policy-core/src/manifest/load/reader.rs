@@ -73,10 +73,13 @@ impl<'t> Reader<'_, 't, '_> {
             return;
         }
         if let Value::Sequence(items) = tree.value(node)
-            && depth < DEEPEST_LIST
-            && items.iter().any(|item| self.may_be_object(*item))
+            && self.may_hold_object(node, 0)
         {
-            items.iter().for_each(|item| self.object(*item, None, depth + 1));
+            if depth < DEEPEST_LIST {
+                items.iter().for_each(|item| self.object(*item, None, depth + 1));
+            } else {
+                self.too_deep(node, "", &ObjectRef::unnamed(""));
+            }
             return;
         }
         let text = |name| tree.text(node, name).map(str::to_owned).filter(|t| !t.is_empty());
@@ -111,13 +114,23 @@ impl<'t> Reader<'_, 't, '_> {
         self.dispatch(node, &meta);
     }
 
-    /// Whether a list element is an object, or a list of them, or should be one.
-    fn may_be_object(&self, node: NodeId) -> bool {
+    /// Whether something is an object or a list of them, or should be.
+    fn may_hold_object(&self, node: NodeId, depth: usize) -> bool {
         match self.tree.value(node) {
             Value::Mapping(_) => ["kind", "apiVersion", "metadata"].iter().any(|field| self.tree.field(node, field).is_some()),
-            Value::Sequence(items) => items.iter().any(|item| matches!(self.tree.value(*item), Value::Mapping(_))),
+            Value::Sequence(items) if depth <= DEEPEST_LIST => items.iter().any(|item| self.may_hold_object(*item, depth + 1)),
+            // An alias may lead back to the list. What is nested deeper counts as something, so that it is reported.
+            Value::Sequence(_) => true,
             _ => false,
         }
+    }
+
+    /// Reports what is no list of objects.
+    fn too_deep(&mut self, node: NodeId, field: &'static str, object: &ObjectRef) {
+        let message = "expected a list of objects, and no lists nested deeper than 4";
+        let fault = Fault::new(&objects::INVALID_LIST, &field, message).at(node);
+        self.report(Severity::Error, node, object, fault);
+        self.set_aside(node, None);
     }
 
     fn dispatch(&mut self, node: NodeId, meta: &TypeMeta) {
@@ -222,8 +235,12 @@ impl<'t> Reader<'_, 't, '_> {
             "" => "add `apiVersion: v1`".to_owned(),
             group => format!("add `apiVersion: {group}/v1`"),
         });
-        let fault =
-            Fault::new(&objects::MISSING_API_VERSION_OR_KIND, &missing, format!("the document has no `{missing}`")).at(node);
+        let written = self.tree.field(node, missing).filter(|value| !self.tree.is_null(*value));
+        let message = match written {
+            Some(_) => format!("`{missing}` is not a string"),
+            None => format!("the document has no `{missing}`"),
+        };
+        let fault = Fault::new(&objects::MISSING_API_VERSION_OR_KIND, &missing, message).at(written.unwrap_or(node));
         self.fault(node, &meta.kind, Fault { help, ..fault });
         // A policy without apiVersion is read all the same, to find its other faults.
         let is_read = known.is_some_and(kinds::Kind::is_policy);
@@ -255,11 +272,7 @@ impl<'t> Reader<'_, 't, '_> {
                 }
             }
             _ if tree.is_null(items) => {}
-            _ => {
-                let message = "expected a list of objects, and no lists nested deeper than 4";
-                self.fault(items, &meta.kind, Fault::new(&objects::INVALID_LIST, &field, message).at(items));
-                self.set_aside(node, None);
-            }
+            _ => self.too_deep(items, field, &ObjectRef::unnamed(&meta.kind)),
         }
     }
 

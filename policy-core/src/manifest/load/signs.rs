@@ -22,7 +22,7 @@ pub(super) fn of_invalid(document: &str, error: &str, kind: Option<&str>) -> (&'
     if is_html(document) {
         return (&files::HTML_PAGE, HTML.to_owned(), Some(DOWNLOAD.to_owned()));
     }
-    if document.contains("{{") {
+    if ["{{", "{%"].iter().any(|braces| document.contains(braces)) {
         return (
             &files::UNRENDERED_TEMPLATE,
             format!("this document is a template, which is not valid YAML: {error}"),
@@ -57,11 +57,15 @@ pub(super) fn of_document(tree: &Tree<'_>, text: &str) -> Option<(Option<String>
     }
     let kind = || kind_in(document).map(str::to_owned);
     let is_object = || ["kind", "apiVersion"].iter().any(|field| tree.field(root, field).is_some());
-    if let Some(braces) = tree.collection_key().filter(|node| text_of(tree, text, *node).starts_with("{{"))
+    if let Some((mapping, key)) = tree.collection_key()
         && is_object()
     {
-        let message = "this document is a template";
-        return Some((kind(), Fault::new(&files::UNRENDERED_TEMPLATE, &"", message).at(braces).help(RENDER)));
+        let braces = [mapping, key].into_iter().find(|node| text_of(tree, text, *node).starts_with("{{"));
+        let fault = match braces {
+            Some(braces) => Fault::new(&files::UNRENDERED_TEMPLATE, &"", "this document is a template").at(braces).help(RENDER),
+            None => Fault::new(&files::WRONG_TYPE, &"", "found a mapping or a list as a key, expected a string").at(key),
+        };
+        return Some((kind(), fault));
     }
     second_object(tree, root).map(|(key, first)| {
         let at = tree.position(key);
