@@ -309,9 +309,17 @@ impl<'s> Tree<'s> {
         matches!(self.value(key), Value::Scalar { text, is_plain: true } if text == "<<")
     }
 
-    /// The value of one key of a mapping.
+    /// The value of one key of a mapping, as [`Self::entries`] has it.
     pub(crate) fn field(&self, id: NodeId, name: &str) -> Option<NodeId> {
-        self.entries(id).into_iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
+        let Value::Mapping(entries) = self.value(id) else { return None };
+        let is_it = |key: NodeId| !self.is_merge(key) && self.key(key).is_some_and(|key| key == name);
+        match entries.iter().rev().find(|(key, _)| is_it(*key)) {
+            Some((_, value)) => Some(*value),
+            None if entries.iter().any(|(key, _)| self.is_merge(*key)) => {
+                self.entries(id).into_iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
+            }
+            None => None,
+        }
     }
 
     /// Whether a field of fields has a value that is not null, an empty list or an empty mapping.

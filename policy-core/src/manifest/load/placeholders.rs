@@ -6,7 +6,7 @@ use super::super::fault::Fault;
 pub(super) const IN_TEMPLATES: &str = "{{";
 
 pub(super) const RENDER: &str = "replace the placeholders first, for example with `envsubst`";
-const PROCESS: &str = "it is a parameter of the Template: process the Template first, for example with `oc process`";
+const PROCESS: &str = "is a parameter of the Template: process the Template first, for example with `oc process`";
 
 /// The first placeholder in what a message cites of the input, in backticks.
 pub(super) fn in_message(message: &str) -> Option<&str> {
@@ -41,7 +41,7 @@ pub(super) fn with_advice(fault: Fault, is_in_template: bool) -> Fault {
     let advice = match found {
         None => return fault,
         Some(found) if found.starts_with(IN_TEMPLATES) => return fault,
-        Some(found) if is_in_template => format!("`{found}`: {PROCESS}"),
+        Some(found) if is_in_template => format!("`{found}` {PROCESS}"),
         Some(found) => format!("`{found}` is a placeholder: {RENDER}"),
     };
     Fault { help: Some(advice), correction: None, ..fault }

@@ -150,7 +150,7 @@ impl<'t> Reader<'_, 't, '_> {
         }
         self.is_patch = is_from_file && self.lacks_selector(node, meta);
         match reading {
-            // What says nothing about pods is no object, whatever it was meant for.
+            // Without a template there is nothing to read.
             Some(_) if self.is_patch && !self.tree.has_field(node, &["spec", "template"]) => {}
             Some(kind) => (kind.read)(self, node, kind),
             None => self.other(node, meta),

@@ -84,11 +84,11 @@ fn text_of<'s>(tree: &Tree<'_>, text: &'s str, node: NodeId) -> &'s str {
 
 /// The first key of a second object in a mapping, and the first key of the mapping.
 fn second_object(tree: &Tree<'_>, root: NodeId) -> Option<(NodeId, NodeId)> {
-    let keys: Vec<_> = tree.written_entries(root).map(|(name, key, _)| (name, key)).collect();
-    let count = |wanted: &str| keys.iter().filter(|(name, _)| name == wanted).count();
+    let count = |wanted: &str| tree.written_entries(root).filter(|(name, ..)| name == wanted).count();
     if count("apiVersion") < 2 && count("kind") < 2 {
         return None;
     }
+    let keys: Vec<_> = tree.written_entries(root).map(|(name, key, _)| (name, key)).collect();
     let is_repeated = |at: usize, name: &str| keys.iter().take(at).any(|(before, _)| before == name);
     let (_, (_, second)) = keys.iter().enumerate().find(|(at, (name, _))| is_repeated(*at, name))?;
     keys.first().map(|(_, first)| (*second, *first))
