@@ -164,16 +164,18 @@ fn plain(text: &str) -> Value {
 /// Objects without those that a later object of the same kind and name replaces.
 #[must_use]
 pub fn latest(objects: Vec<Value>) -> Vec<Value> {
-    let key = |o: &Value| {
-        let text = |pointer: &str| o.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
-        (text("/kind"), text("/metadata/namespace"), text("/metadata/name"))
-    };
     let mut out: Vec<Value> = Vec::new();
     for object in objects {
-        out.retain(|o| key(o) != key(&object));
+        out.retain(|o| name(o) != name(&object));
         out.push(object);
     }
     out
+}
+
+/// Kind, namespace and name.
+fn name(object: &Value) -> [String; 3] {
+    ["/kind", "/metadata/namespace", "/metadata/name"]
+        .map(|pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned())
 }
 
 /// Where the cases are.
@@ -188,7 +190,7 @@ pub fn is_verdicts(section: &Section) -> bool {
     section.table[0][0] == "from"
 }
 
-/// The manifests of a section with the fixture before them.
+/// The manifests of a section with what they leave of the fixture before them.
 ///
 /// # Panics
 /// When the fixture cannot be read.
@@ -198,5 +200,8 @@ pub fn manifests(section: &Section) -> String {
         return section.yaml.clone();
     }
     let fixture = std::fs::read_to_string(folder().join("fixture.yaml")).expect("the fixture");
-    format!("{fixture}---\n{}", section.yaml)
+    let own: Vec<_> = to_json(&section.yaml).iter().map(name).filter(|[kind, ..]| !kind.is_empty()).collect();
+    let is_left = |document: &&str| to_json(document).iter().all(|object| !own.contains(&name(object)));
+    let left: Vec<&str> = fixture.split_inclusive("\n---\n").filter(is_left).collect();
+    format!("{}\n---\n{}", left.concat().trim_end_matches("---\n"), section.yaml)
 }

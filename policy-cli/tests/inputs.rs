@@ -172,7 +172,7 @@ fn hostile_documents_end_in_an_error() {
     let deep = format!("{POLICY}spec: {}", "[".repeat(100_000));
     let itself = "apiVersion: v1\nkind: List\nitems: &x\n- {apiVersion: v1, kind: List, items: *x}\n";
     for input in
-        [bomb.as_bytes(), deep.as_bytes(), itself.as_bytes(), b"kind: \xff\xfe\n", b"a: *b\n", b"\x00\x01\x02", b"\xff\xfea\x00"]
+        [bomb.as_bytes(), deep.as_bytes(), itself.as_bytes(), b"kind: \xff\xfe\n", b"a: *b\n", b"\x00\x01\x02", b"\xff\xfea"]
     {
         let output = piped(&["validate", "-f", "-"], input);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
@@ -185,7 +185,7 @@ fn syntax_errors_say_what_is_wrong() {
     for (input, place, expected) in [
         ("a: [1\n", "-:1:4", "unclosed bracket"),
         ("a:\n  b: 1\n c: 2\n", "-:3:2", "did not find expected key"),
-        ("a:\n\tb: 1\n", "-:2:2", "tab"),
+        ("a:\n\tb: 1\n", "-:2:1", "tab"),
         ("a: *nowhere\n", "-:1:4", "anchor"),
     ] {
         let output = piped(&["validate", "-f", "-"], input.as_bytes());
@@ -228,6 +228,19 @@ fn flate2_of(bytes: &[u8]) -> Vec<u8> {
     out.extend((!crc).to_le_bytes());
     out.extend(u32::try_from(bytes.len()).expect("small").to_le_bytes());
     out
+}
+
+#[test]
+fn utf16_is_read_and_findings_show_its_lines() {
+    let text = format!("# é\n{POLICY}spec:\n  podSelector: {{}}\n  ingres: []\n");
+    let encoded: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let shown = String::from_utf8(piped(&["validate", "-f", "-"], &encoded).stderr).expect("UTF-8");
+    for part in ["-:7:3", "7 |   ingres: []", "  ^^^^^^"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let edit = &found(&encoded, "unknown-field")["edit"];
+    let at = |name: &str| usize::try_from(edit[name].as_u64().expect("a number")).expect("small");
+    assert_eq!(text.get(at("start")..at("end")), Some("ingres"), "in the converted text");
 }
 
 #[test]
@@ -307,7 +320,7 @@ fn dumps_name_pods_by_their_workloads() {
     };
     let hash =
         owned("web-5d4-1", "ReplicaSet", "web-5d4", "10.0.0.1").replace("{app: web}", "{app: web, pod-template-hash: 5d4}");
-    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: x}\nspec: {replicas: 1, template: {metadata: {labels: {app: other}}}}\n";
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: x}\nspec: {replicas: 1, selector: {matchLabels: {app: other}}, template: {metadata: {labels: {app: other}}}}\n";
     let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: nightly-1, namespace: x, ownerReferences: [{kind: CronJob, name: nightly, controller: true}]}\nspec: {template: {}}\n";
     let input = hash + deployment + job + &owned("nightly-1-z", "Job", "nightly-1", "10.0.0.2");
     let output = piped(&["list", "-f", "-", "-o", "json"], input.as_bytes());
@@ -393,7 +406,7 @@ fn families_that_differ_are_a_partial_answer() {
 fn unknown_addresses_match_only_whole_families() {
     let workload = |name: &str| {
         format!(
-            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: x}}\nspec: {{template: {{metadata: {{labels: {{app: {name}}}}}}}}}\n"
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: x}}\nspec: {{selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}}}}}\n"
         )
     };
     let policy = |cidr: &str| {
@@ -515,7 +528,7 @@ fn rules_that_messages_cite_exist() {
 fn replicas_of_a_workload_are_other_pods() {
     let set = |replicas: u8| {
         format!(
-            "{POLICY}spec: {{podSelector: {{}}}}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db, namespace: x}}\nspec: {{replicas: {replicas}, template: {{metadata: {{labels: {{app: db}}}}}}}}\n"
+            "{POLICY}spec: {{podSelector: {{}}}}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db, namespace: x}}\nspec: {{replicas: {replicas}, selector: {{matchLabels: {{app: db}}}}, template: {{metadata: {{labels: {{app: db}}}}}}}}\n"
         )
     };
     let ask = |replicas: u8, from: &str, to: &str| {
@@ -541,7 +554,7 @@ fn verbose_names_the_policies_that_do_not_apply() {
 
 #[test]
 fn old_replica_sets_and_static_pods_are_no_workloads() {
-    let old = "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: web-1, namespace: x, ownerReferences: [{kind: Deployment, name: web, controller: true}]}\nspec: {replicas: 0, template: {}}\n";
+    let old = "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: web-1, namespace: x, ownerReferences: [{kind: Deployment, name: web, controller: true}]}\nspec: {replicas: 0, selector: {matchLabels: {app: web}}, template: {}}\n";
     let mirror = |name: &str, address: &str| {
         pod("x", name, "static", address)
             .replace("labels:", "ownerReferences: [{kind: Node, name: n1, controller: true}], labels:")

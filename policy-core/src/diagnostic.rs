@@ -39,7 +39,8 @@ pub struct Position {
     pub line: u32,
     /// Column in characters, 1-based.
     pub column: u32,
-    /// The first byte of the text, and the first byte after it; of a compressed file, after decompression. Equal if only the line is known.
+    /// The first byte of the text, and the first byte after it; of a compressed file, after decompression, and of one in UTF-16, after
+    /// conversion to UTF-8. Equal if only the line is known.
     pub bytes: (usize, usize),
 }
 

@@ -1,20 +1,27 @@
 //! From the text of manifests to model values: syntax, decoding, defaults, validation, and what a file stands for.
 //!
-//! - `tree`, `scalar`: YAML and JSON with positions, read as kubectl reads them.
+//! - [`utf8`], `documents`, `tree`, `scalar`: YAML and JSON with positions, read as kubectl reads them.
 //! - `decode`, [`wire`]: the fields of Kubernetes objects, all faults collected.
 //! - `lower`: Kubernetes defaults and validation. Nowhere else.
 //! - `fault`: what is wrong with an object, and the diagnostic that it becomes.
 //! - `kinds`: one table of the kinds that are read; a file for each, or for each family.
 //! - `load`: dispatch by apiVersion and kind, over that table.
+//! - `served`: the apiVersions of these kinds that API servers have.
 //! - `foreign`: kinds that are not read.
+//! - `claims`, `apply`: which of several objects of one name counts.
+//! - [`Unread`]: what could not be read, and may be a policy.
 //! - [`Places`]: where the parts of objects are written, for findings that come later.
 //! - `snapshot`: workloads stand for their pods.
 //!
 //! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
 //! in the snapshot; whether to answer from such a snapshot is for the caller to decide ([`Snapshot::has_errors`]).
 
+mod apply;
 mod cidr;
+mod claims;
 mod decode;
+mod documents;
+mod encoding;
 mod fault;
 mod foreign;
 mod kinds;
@@ -23,10 +30,13 @@ mod lower;
 mod names;
 mod places;
 mod scalar;
+mod served;
 mod snapshot;
 mod tree;
+mod unread;
 pub mod wire;
 
+pub use encoding::utf8;
 pub use foreign::is_foreign_policy;
 pub use kinds::{removal, unreadable};
 pub use load::Loader;
@@ -34,3 +44,4 @@ pub use lower::Syntax;
 pub use names::nearest;
 pub use places::Places;
 pub use snapshot::{Foreign, Replicas, Snapshot, Workload};
+pub use unread::Unread;

@@ -10,6 +10,7 @@ mod node;
 mod pod;
 mod policy;
 mod selector;
+mod service;
 
 pub use change::{Change, NAME_LABEL, Namespace, Quarantine};
 pub use keys::{ObjectKey, Origin, WorkloadKey};
@@ -17,3 +18,4 @@ pub use node::Node;
 pub use pod::{Addresses, NamedPort, Phase, Placement, Pod};
 pub use policy::{Direction, IpBlock, MOST_PEERS, NamespaceScope, Peer, Peers, Policy, PortEntry, Ports, Rule};
 pub use selector::{Labels, Operator, Requirement, Selector};
+pub use service::{Service, ServicePort, ServiceType, TargetPort};

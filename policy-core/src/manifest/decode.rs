@@ -252,25 +252,39 @@ impl<'t, 's, 'c> Decoder<'t, 's, 'c> {
             None => Err(de::Error::invalid_type(de::Unexpected::Seq, &visitor)),
             Some(Scalar::Null) => visitor.visit_unit(),
             Some(Scalar::Bool(value)) => visitor.visit_bool(value).map_err(|error: Error| self.as_written(error)),
-            Some(Scalar::Int(value)) => visitor.visit_i64(value),
-            Some(Scalar::Float(value)) => visitor.visit_f64(value),
+            Some(Scalar::Int(value)) => visitor.visit_i64(value).map_err(|error: Error| self.as_written(error)),
+            Some(Scalar::Float(value)) => visitor.visit_f64(value).map_err(|error: Error| self.as_written(error)),
             Some(Scalar::Text(text)) => visitor.visit_str(text),
         }
     }
 }
 
 impl Decoder<'_, '_, '_> {
-    /// YAML has many words for two booleans, and users know only the word that they wrote.
+    /// The error with the value as it is written: YAML has many forms of booleans and numbers, and the reader of the message knows the one in
+    /// the file. A number that is too large for an integer is one all the same.
     fn as_written(self, mut error: Error) -> Error {
-        if let Value::Scalar { text, .. } = self.tree.value(self.node)
-            && error.0.rule == &files::WRONG_TYPE
-            && let Some((_, expected)) = error.0.message.split_once(", expected")
-            && !["true", "false"].contains(&text.as_ref())
+        let Value::Scalar { text, .. } = self.tree.value(self.node) else { return error };
+        let Some((_, expected)) = error.0.message.split_once(", expected").filter(|_| error.0.rule == &files::WRONG_TYPE) else {
+            return error;
+        };
+        let meaning = match self.tree.scalar(self.node) {
+            Some(Scalar::Bool(value)) => format!("which YAML 1.1 reads as the boolean {value}"),
+            Some(Scalar::Int(value)) => format!("which YAML reads as the number {value}"),
+            Some(Scalar::Float(value)) if value.fract() == 0.0 && expected.contains("integer") => {
+                "which is too large for an integer".to_owned()
+            }
+            Some(Scalar::Float(value)) => format!("which YAML reads as the number {value}"),
+            _ => return error,
+        };
+        // A message that cites the value as it is written needs no more, unless it would contradict itself.
+        if error.0.message.starts_with("found the")
+            && error.0.message.contains(&format!("`{text}`"))
+            && !meaning.contains("too large")
         {
-            let value = matches!(self.tree.scalar(self.node), Some(Scalar::Bool(true)));
-            error.0.message = format!("found `{text}`, which YAML 1.1 reads as the boolean {value}, expected{expected}");
-            error.0.help = error.0.help.map(|_| format!("quote it: `\"{text}\"`"));
+            return error;
         }
+        error.0.message = format!("found `{text}`, {meaning}, expected{expected}");
+        error.0.help = error.0.help.map(|_| format!("quote it: `\"{text}\"`"));
         error
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Correction {
     Text(String),
     /// The same text in quotes.
     Quotes,
+    /// This text before it.
+    Before(String),
 }
 
 /// One thing wrong with a field.
@@ -100,11 +102,14 @@ impl Document<'_, '_> {
     /// The edit that makes a correction; `None` where it would take more than replacing a word.
     fn edit(&self, position: &Position, correction: Correction) -> Option<Edit> {
         let (start, end) = position.bytes;
+        if let Correction::Before(text) = correction {
+            return Some(Edit { file: self.file.to_owned(), bytes: (start, start), text });
+        }
         let old = self.text.get(start..end).filter(|old| !old.is_empty() && !old.contains('\n'))?;
         let quote = old.chars().next().filter(|first| ['"', '\''].contains(first));
         let text = match (correction, quote) {
             (Correction::Value(value), Some(quote)) => format!("{quote}{value}{quote}"),
-            (Correction::Value(text) | Correction::Text(text), _) => text,
+            (Correction::Value(text) | Correction::Text(text) | Correction::Before(text), _) => text,
             (Correction::Quotes, None) if !old.contains('\\') => format!("\"{old}\""),
             (Correction::Quotes, _) => return None,
         };

@@ -7,6 +7,7 @@ pub(super) mod namespace;
 pub(super) mod network_policy;
 pub(super) mod node;
 pub(super) mod pod;
+pub(super) mod service;
 pub(super) mod workload;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use super::tree::NodeId;
 use crate::model::{Change, ObjectKey};
 
 /// The kinds by family, in the order of their changes: what a pod needs comes before it.
-static TABLE: [&[Kind]; 5] = [&namespace::KINDS, &node::KINDS, &network_policy::KINDS, &pod::KINDS, &workload::KINDS];
+static TABLE: [&[Kind]; 6] =
+    [&namespace::KINDS, &node::KINDS, &network_policy::KINDS, &pod::KINDS, &workload::KINDS, &service::KINDS];
 
 /// A kind of objects that is read.
 pub(super) struct Kind {

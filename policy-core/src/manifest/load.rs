@@ -1,26 +1,42 @@
-//! Reads files: which documents matter, and what is said about the others.
+//! Reads files: finds their documents, and reports those that cannot be read.
 //!
-//! Dispatch is by apiVersion and kind, over the table of `kinds`. Kinds that do not matter are counted; policies of other engines
-//! are remembered, because answers must say that they were not evaluated.
+//! - `reader`: one document, by apiVersion and kind.
+//! - `placeholders`: what another program replaces in a manifest.
+//! - `signs`: what shows that a document is no object: a template, a patch, several objects, a web page.
+//! - `validity`: what an API server refuses in pods and their templates.
 
+mod placeholders;
+mod reader;
+mod signs;
+mod validity;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::decode::{Faults, decode};
-use super::fault::{Correction, Document, Fault};
-use super::foreign::{self, Reach};
-use super::kinds;
+use super::claims::Rank;
+use super::documents::{Documents, SyntaxError, without_tabs_in_brackets};
+use super::encoding::{is_utf16, utf8};
 use super::lower::{Stored, Syntax};
-use super::names::nearest;
 use super::places::Places;
-use super::snapshot::{Assembly, Foreign, Snapshot};
-use super::tree::{Documents, NodeId, Tree, Value};
-use super::wire;
-use crate::diagnostic::rules::{files, objects};
-use crate::diagnostic::{Diagnostic, ObjectRef, Place, Position, Severity};
-use crate::model::{ObjectKey, Origin};
+use super::snapshot::{Assembly, Snapshot};
+use super::tree::Tree;
+use super::unread::{Unread, kind_in};
+use crate::diagnostic::rules::files;
+use crate::diagnostic::{Diagnostic, Position};
+use crate::model::ObjectKey;
 
-/// Lists inside lists end here.
-const DEEPEST_LIST: usize = 4;
+pub(super) use reader::Reader;
+
+/// Where a text comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// A file. What an API server would refuse is an error.
+    File,
+    /// An API server, which has accepted the objects, possibly under older rules.
+    Live,
+    /// An API server. Only the policies are read, as what files update.
+    Stored,
+}
 
 /// Reads any number of files into one [`Snapshot`].
 pub struct Loader {
@@ -28,7 +44,7 @@ pub struct Loader {
     assembly: Assembly,
     /// Policies that the files update.
     pub(super) stored: HashMap<ObjectKey, Stored>,
-    pub(super) is_reading_stored: bool,
+    pub(super) source: Source,
     /// Where objects are written; `None` while that is not kept.
     places: Option<Places>,
 }
@@ -37,7 +53,7 @@ impl Loader {
     /// A loader that has read nothing.
     #[must_use]
     pub fn new(syntax: Syntax) -> Self {
-        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), is_reading_stored: false, places: None }
+        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), source: Source::File, places: None }
     }
 
     /// The loader, with the places of objects kept in [`Snapshot::places`], so that findings about the whole can point at them. Cost:
@@ -50,65 +66,103 @@ impl Loader {
     /// Reads policies as an API server has them stored: files read afterwards are validated as updates of these, which may
     /// keep what newer servers refuse in new objects (S1.12, S1.19). Nothing else is taken from the text, and nothing said.
     pub fn read_stored(&mut self, bytes: &[u8]) {
-        self.is_reading_stored = true;
+        self.source = Source::Stored;
         self.read("", bytes);
-        self.is_reading_stored = false;
+        self.source = Source::File;
     }
 
-    /// Reads the objects of a live cluster: CIDRs are judged as `syntax` says, and no places are kept.
+    /// Reads the objects of a live cluster: CIDRs are judged as `syntax` says, what else an API server has accepted is no error, and no
+    /// places are kept.
+    ///
+    /// Files, read before or afterwards, are applied to the cluster: an object of a file replaces the cluster's of the same kind and name,
+    /// and [`Snapshot::replaced`] names it.
     pub fn read_live(&mut self, syntax: Syntax, name: &str, bytes: &[u8]) {
         let before = (std::mem::replace(&mut self.syntax, syntax), self.places.take());
+        self.source = Source::Live;
         self.read(name, bytes);
+        self.source = Source::File;
         (self.syntax, self.places) = before;
     }
 
-    /// Reads one file: YAML or JSON, any number of documents. Faults become diagnostics of the snapshot.
+    /// Reads one file: YAML or JSON, any number of documents, in the encodings of [`utf8`]. Faults become diagnostics of the snapshot.
     pub fn read(&mut self, file: &str, bytes: &[u8]) {
-        match std::str::from_utf8(bytes) {
+        let bytes = utf8(bytes);
+        match std::str::from_utf8(&bytes) {
             Ok(text) => self.read_text(file, text),
-            Err(error) => {
-                let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
-                let last_line = valid.iter().rev().take_while(|b| **b != b'\n').filter(|b| (**b & 0xC0) != 0x80).count();
-                let at = position(line, last_line + 1, valid.len());
-                let diagnostic = Diagnostic::new(&files::INVALID_ENCODING, "found bytes that are not UTF-8 text");
-                self.say(diagnostic.in_file(file, Some(at)).help("save the file as UTF-8"));
-            }
+            Err(error) => self.invalid_encoding(file, &bytes, error.valid_up_to()),
         }
+    }
+
+    fn invalid_encoding(&mut self, file: &str, bytes: &[u8], valid: usize) {
+        let at = position(bytes.get(..valid).unwrap_or_default());
+        let found = if is_utf16(bytes) { "UTF-16 text that is not valid" } else { "bytes that are not UTF-8 text" };
+        let diagnostic = Diagnostic::new(&files::INVALID_ENCODING, format!("found {found}"));
+        self.say(diagnostic.in_file(file, Some(at)).help("save the file as UTF-8"));
+        let kind = kind_in(&String::from_utf8_lossy(bytes)).map(str::to_owned);
+        self.set_aside(Unread { file: file.to_owned(), line: 0, kind });
     }
 
     fn read_text(&mut self, file: &str, text: &str) {
-        for document in Documents::new(text) {
+        for (number, document) in Documents::new(text).enumerate() {
             match document {
-                Ok(tree) => {
-                    let root = tree.root();
-                    if let Some(places) = &mut self.places {
-                        places.make_room(&tree);
-                    }
-                    Reader { loader: self, tree: &tree, file, text }.object(root, None, 0);
+                Err(error) if error.is_tab => {
+                    let spaced = without_tabs_in_brackets(text);
+                    let text = spaced.map_or(Cow::Borrowed(text), Cow::Owned);
+                    Documents::new(&text).skip(number).for_each(|document| self.document(file, &text, document));
+                    return;
                 }
-                Err(error) => {
-                    let is_template =
-                        text.get(..error.position.bytes.0.min(text.len())).is_some_and(|before| before.contains("{{"))
-                            || text.get(error.position.bytes.0.min(text.len())..).is_some_and(|after| after.starts_with("{{"));
-                    let message = format!("this document is not valid YAML: {}", error.message);
-                    let diagnostic = Diagnostic::new(&files::INVALID_SYNTAX, message).in_file(file, Some(error.position));
-                    let help = "this looks like a template; render it first, for example with `helm template`";
-                    self.say(if is_template { diagnostic.help(help) } else { diagnostic });
-                }
+                document => self.document(file, text, document),
             }
         }
     }
 
+    fn document(&mut self, file: &str, text: &str, document: Result<Tree<'_>, SyntaxError>) {
+        match document {
+            Ok(tree) => {
+                if let Some(places) = &mut self.places {
+                    places.make_room(&tree);
+                }
+                Reader::new(self, &tree, file, text).document();
+            }
+            Err(error) => self.invalid_syntax(file, text, error),
+        }
+    }
+
+    fn invalid_syntax(&mut self, file: &str, text: &str, error: SyntaxError) {
+        let (start, end) = error.document;
+        let document = text.get(start..end).unwrap_or_default();
+        let kind = kind_in(document).map(str::to_owned);
+        let line = error.position.line;
+        let (rule, message, help) = signs::of_invalid(document, &error.message, kind.as_deref());
+        self.say(Diagnostic { help, ..Diagnostic::new(rule, message).in_file(file, Some(error.position)) });
+        self.set_aside(Unread { file: file.to_owned(), line, kind });
+    }
+
     fn say(&mut self, diagnostic: Diagnostic) {
-        if !self.is_reading_stored {
+        if self.source != Source::Stored {
             self.assembly.diagnostics.push(diagnostic);
         }
     }
 
-    /// Adds a fault that was met outside of any document, such as a file that could not be read.
+    fn set_aside(&mut self, unread: Unread) {
+        if self.source != Source::Stored {
+            self.assembly.unread.push(unread);
+        }
+    }
+
+    /// Adds a fault that was met outside of any document, such as a file that could not be read. If it is an error, the file counts as not
+    /// read.
     pub fn report(&mut self, diagnostic: Diagnostic) {
+        if diagnostic.is_error() {
+            let line = diagnostic.position().map_or(0, |at| at.line);
+            self.set_aside(Unread { file: diagnostic.file().to_owned(), line, kind: None });
+        }
         self.say(diagnostic);
+    }
+
+    /// How objects from where it reads stand beside others of their names.
+    fn rank(&self) -> Rank {
+        if self.source == Source::File { Rank::File } else { Rank::Live }
     }
 
     /// What there is to say so far, in the order read.
@@ -126,218 +180,10 @@ impl Loader {
     }
 }
 
-fn position(line: usize, column: usize, byte: usize) -> Position {
+/// The position after a text.
+fn position(before: &[u8]) -> Position {
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Position { line: small(line), column: small(column), bytes: (byte, byte + 1) }
-}
-
-/// The apiVersion and kind of an object.
-#[derive(Clone)]
-struct TypeMeta {
-    api_version: String,
-    kind: String,
-}
-
-impl TypeMeta {
-    fn group(&self) -> &str {
-        kinds::group_of(&self.api_version)
-    }
-}
-
-/// Reads the objects of one document.
-pub(super) struct Reader<'l, 't, 's> {
-    pub(super) loader: &'l mut Loader,
-    pub(super) tree: &'t Tree<'s>,
-    file: &'l str,
-    text: &'s str,
-}
-
-impl<'t> Reader<'_, 't, '_> {
-    fn object(&mut self, node: NodeId, inherited: Option<&TypeMeta>, depth: usize) {
-        let tree = self.tree;
-        if tree.is_null(node) {
-            return;
-        }
-        let text = |name| tree.text(node, name).map(str::to_owned).filter(|t| !t.is_empty());
-        let (api_version, kind) = (text("apiVersion"), text("kind"));
-        let is_complete = api_version.is_some() && kind.is_some();
-        let meta = TypeMeta {
-            api_version: api_version.or_else(|| inherited.map(|i| i.api_version.clone())).unwrap_or_default(),
-            kind: kind.or_else(|| inherited.map(|i| i.kind.clone())).unwrap_or_default(),
-        };
-        if !is_complete && inherited.is_none() && !self.says_what_it_is(node, &meta) {
-            return;
-        }
-        self.loader.assembly.objects += 1;
-        if meta.kind.ends_with("List") && tree.field(node, "items").is_some() {
-            self.list(node, &meta, depth);
-            return;
-        }
-        let is_reading_stored = self.loader.is_reading_stored;
-        match kinds::reading(&meta.api_version, &meta.kind) {
-            Some(kind) if is_reading_stored && !kind.is_policy() => {}
-            Some(kind) => (kind.read)(self, node, kind),
-            None if is_reading_stored => {}
-            None => self.other(node, &meta),
-        }
-    }
-
-    /// Reports a document without apiVersion or kind, unless it is no Kubernetes object at all.
-    fn says_what_it_is(&mut self, node: NodeId, meta: &TypeMeta) -> bool {
-        // Other files have a `kind` or an `apiVersion` too, such as the values and the Chart.yaml of Helm.
-        let has_body = ["metadata", "spec"].iter().any(|field| self.tree.field(node, field).is_some());
-        if !has_body || (meta.kind.is_empty() && meta.api_version.is_empty()) {
-            self.count("documents that are no Kubernetes objects");
-            return false;
-        }
-        let missing = if meta.kind.is_empty() { "kind" } else { "apiVersion" };
-        let known = kinds::named(&meta.kind);
-        if missing == "apiVersion" && known.is_none() {
-            self.count(&meta.kind);
-            return false;
-        }
-        let help = known.and_then(|kind| kind.groups.first()).map(|group| match *group {
-            "" => "add `apiVersion: v1`".to_owned(),
-            group => format!("add `apiVersion: {group}/v1`"),
-        });
-        let fault =
-            Fault::new(&objects::MISSING_API_VERSION_OR_KIND, &missing, format!("the document has no `{missing}`")).at(node);
-        self.fault(node, &meta.kind, Fault { help, ..fault });
-        // A policy without apiVersion is read all the same, to find its other faults.
-        known.is_some_and(kinds::Kind::is_policy)
-    }
-
-    fn list(&mut self, node: NodeId, meta: &TypeMeta, depth: usize) {
-        let tree = self.tree;
-        let inherited = meta.kind.strip_suffix("List").filter(|kind| !kind.is_empty());
-        let inherited = inherited.map(|kind| TypeMeta { api_version: meta.api_version.clone(), kind: kind.to_owned() });
-        let Some(items) = tree.field(node, "items") else { return };
-        match tree.value(items) {
-            Value::Sequence(items) if depth < DEEPEST_LIST => {
-                for (i, item) in items.iter().enumerate() {
-                    if tree.is_null(*item) {
-                        let message = "found nothing (`null`), expected an object";
-                        let fault = Fault::new(&files::NULL_ELEMENT, &format!("items[{i}]"), message);
-                        self.fault(*item, &meta.kind, fault.at(*item));
-                    }
-                    self.object(*item, inherited.as_ref(), depth + 1);
-                }
-            }
-            _ if tree.is_null(items) => {}
-            _ => {
-                let message = "expected a list of objects, and no lists nested deeper than 4";
-                self.fault(items, &meta.kind, Fault::new(&objects::INVALID_LIST, &"items", message).at(items));
-            }
-        }
-    }
-
-    /// An object that is not read: another engine's policy, a mistyped kind, or something that does not matter.
-    fn other(&mut self, node: NodeId, meta: &TypeMeta) {
-        let (group, kind) = (meta.group(), meta.kind.as_str());
-        let reach = foreign::reach(group, kind);
-        let is_upstream = !group.contains('.') || group.ends_with(".k8s.io");
-        let policy = kinds::named(kind).and_then(|kind| kind.policy_version());
-        if reach.is_some() || (policy.is_some() && !is_upstream) {
-            self.foreign(node, meta, reach.unwrap_or(Reach::Namespace));
-            return;
-        }
-        if let Some(expected) = policy {
-            let message = format!("found `{}`, expected `{expected}`", meta.api_version);
-            let fault = Fault::new(&objects::UNSUPPORTED_API_VERSION, &"apiVersion", message)
-                .help(format!("no Kubernetes version serves a {kind} under another apiVersion any more"))
-                .correction(Correction::Value(expected.to_owned()));
-            self.fault(node, kind, Fault { node: self.tree.field(node, "apiVersion"), ..fault });
-            return;
-        }
-        let near = nearest(kind, kinds::all().map(|kind| kind.name));
-        if let Some(near) = near
-            && is_upstream
-            && near != kind
-            && !foreign::NEIGHBOURS.contains(&kind)
-            && kinds::named(near).is_some_and(|kind| kind.groups.contains(&group))
-        {
-            let message = format!("`{}` has no kind `{kind}`", meta.api_version);
-            let fault = Fault::new(&objects::UNKNOWN_KIND, &"kind", message).did_you_mean(Some(near));
-            self.fault(node, kind, Fault { node: self.tree.field(node, "kind"), ..fault });
-            return;
-        }
-        let label = if meta.api_version.is_empty() { kind.to_owned() } else { format!("{kind}.{}", meta.api_version) };
-        self.count(&label);
-    }
-
-    fn foreign(&mut self, node: NodeId, meta: &TypeMeta, reach: Reach) {
-        let metadata = self.tree.field(node, "metadata");
-        let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
-        let namespace = (reach == Reach::Namespace).then(|| text("namespace").unwrap_or_else(|| "default".to_owned()));
-        // Istio's root namespace speaks for the whole mesh.
-        let namespace = namespace.filter(|n| !(meta.group().ends_with("istio.io") && n == "istio-system"));
-        let foreign = Foreign {
-            api_version: meta.api_version.clone(),
-            kind: meta.kind.clone(),
-            namespace,
-            name: text("name").unwrap_or_default(),
-            origin: Origin { file: self.file.to_owned(), line: self.tree.position(node).line },
-        };
-        self.loader.assembly.foreign.push(foreign);
-    }
-
-    fn count(&mut self, what: &str) {
-        *self.loader.assembly.skipped.entry(what.to_owned()).or_default() += 1;
-    }
-
-    pub(super) fn decode<T: serde::Deserialize<'t> + Default>(&mut self, node: NodeId) -> (T, Faults) {
-        let (value, mut faults) = decode::<T>(self.tree, node);
-        for (path, key, first) in self.tree.duplicate_keys(node) {
-            let name = path.rsplit('.').next().unwrap_or(&path).to_owned();
-            let fault = Fault::new(&files::DUPLICATE_KEY, &path, format!("duplicate key `{name}`"));
-            let related = Some((first, "also here".to_owned()));
-            faults.0.push(Fault { related, ..fault.at(key).help("remove one of the keys, or merge their values") });
-        }
-        (value, faults)
-    }
-
-    /// The key of an object with metadata. A generated name cannot be known; the line keeps it unique.
-    pub(super) fn key(&self, metadata: &wire::ObjectMeta, node: NodeId) -> ObjectKey {
-        let namespace = if metadata.namespace.is_empty() { "default" } else { &metadata.namespace };
-        if metadata.name.is_empty() {
-            let line = self.tree.position(node).line;
-            return ObjectKey::new(namespace, format!("{}({}:{line})", metadata.generate_name, self.file));
-        }
-        ObjectKey::new(namespace, &metadata.name)
-    }
-
-    pub(super) fn origin(&self, node: NodeId) -> Origin {
-        Origin { file: self.file.to_owned(), line: self.tree.position(node).line }
-    }
-
-    /// The place of a part of an object.
-    pub(super) fn place(&self, node: NodeId, path: &str) -> Place {
-        Place { file: self.file.to_owned(), position: Some(self.tree.position(self.tree.locate(node, path))) }
-    }
-
-    /// What the object is added to.
-    pub(super) fn assembly(&mut self) -> &mut Assembly {
-        &mut self.loader.assembly
-    }
-
-    /// Reports the faults of an object: what could not be decoded, then what lowering found.
-    pub(super) fn tell(&mut self, node: NodeId, object: &ObjectRef, unread: Faults, errors: Vec<Fault>, warnings: Vec<Fault>) {
-        if let Some(places) = &mut self.loader.places {
-            places.keep(object, self.file, self.tree, node);
-        }
-        let errors = unread.0.into_iter().chain(errors).map(|fault| (Severity::Error, fault));
-        for (severity, fault) in errors.chain(warnings.into_iter().map(|fault| (Severity::Warning, fault))) {
-            self.report(severity, node, object, fault);
-        }
-    }
-
-    /// Reports an error in an object of which no more than the kind is known.
-    fn fault(&mut self, node: NodeId, kind: &str, fault: Fault) {
-        self.report(Severity::Error, node, &ObjectRef::unnamed(kind), fault);
-    }
-
-    fn report(&mut self, severity: Severity, node: NodeId, object: &ObjectRef, fault: Fault) {
-        let document = Document { file: self.file, text: self.text, tree: self.tree };
-        self.loader.say(document.diagnostic(severity, node, object, fault));
-    }
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let last_line = before.iter().rev().take_while(|b| **b != b'\n').filter(|b| (**b & 0xC0) != 0x80).count();
+    Position { line: small(line), column: small(last_line + 1), bytes: (before.len(), before.len() + 1) }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 
 pub(crate) use pod::{OwnerName, controller, lower_pod, lower_workload};
 pub(crate) use policy::{Stored, lower_policy, stored};
+pub(crate) use selector::label_faults;
 
 use super::decode::Faults;
 use super::fault::Fault;

@@ -333,7 +333,7 @@ impl<'b> Reader<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Documents;
+    use super::super::documents::Documents;
     use super::*;
 
     fn kept(text: &str) -> Places {

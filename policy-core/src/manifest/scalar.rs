@@ -36,9 +36,14 @@ pub(crate) fn resolve(text: &str) -> Scalar<'_> {
     if is_float(&digits)
         && let Ok(value) = digits.parse()
     {
-        return Scalar::Float(value);
+        return whole(value).map_or(Scalar::Float(value), Scalar::Int);
     }
     Scalar::Text(text)
+}
+
+/// The integer that a number is: kubectl converts YAML to JSON, which writes `1e3` and `1000.0` as `1000`.
+fn whole(value: f64) -> Option<i64> {
+    if value.fract() == 0.0 { format!("{value:.0}").parse().ok() } else { None }
 }
 
 fn integer(text: &str) -> Option<i64> {
@@ -60,8 +65,8 @@ fn integer(text: &str) -> Option<i64> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
         return None;
     }
-    let value = i64::from_str_radix(digits, radix).ok()?;
-    Some(if negative { -value } else { value })
+    let signed = if negative { format!("-{digits}") } else { digits.to_owned() };
+    i64::from_str_radix(&signed, radix).ok()
 }
 
 /// Source: `yamlStyleFloat` of the decoder that kubectl uses.
@@ -101,6 +106,18 @@ mod tests {
     fn integers_have_yaml_1_1_bases() {
         for (text, value) in [("017", 15), ("0o17", 15), ("0b11", 3), ("0x1F", 31), ("1_000", 1000), ("-5", -5), ("0", 0)] {
             assert_eq!(resolve(text), Scalar::Int(value), "{text}");
+        }
+        assert_eq!(resolve("-9223372036854775808"), Scalar::Int(i64::MIN));
+    }
+
+    #[test]
+    fn numbers_without_a_fraction_are_integers() {
+        for (text, value) in [("1e3", 1000), ("80.0", 80), ("8.", 8), ("-0.0", 0), ("1.5e1", 15), ("4503599627370496.0", 1 << 52)]
+        {
+            assert_eq!(resolve(text), Scalar::Int(value), "{text}");
+        }
+        for (text, value) in [("1.5", 1.5), ("9223372036854775808", 9_223_372_036_854_775_808.0), ("1e30", 1e30)] {
+            assert_eq!(resolve(text), Scalar::Float(value), "{text}");
         }
     }
 

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
+use super::claims::Claims;
 use super::kinds;
 use super::lower::OwnerName;
 use super::places::Places;
+use super::unread::Unread;
 use crate::diagnostic::rules::objects;
-use crate::diagnostic::{Diagnostic, ObjectRef, Place, Related, Severity};
-use crate::model::{Change, Direction, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, WorkloadKey};
+use crate::diagnostic::{Diagnostic, ObjectRef};
+use crate::model::{Change, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, Service, WorkloadKey};
 
 /// What the files describe.
 #[derive(Debug, Default)]
@@ -32,6 +34,12 @@ pub struct Snapshot {
     pub skipped: BTreeMap<String, usize>,
     /// Policies that are not evaluated.
     pub foreign: Vec<Foreign>,
+    /// Services, which decide nothing: connections to them are judged at the pods behind them (S5.1).
+    pub services: BTreeMap<ObjectKey, Service>,
+    /// Objects of a live cluster that objects of files replace, as applying the files would; sorted.
+    pub replaced: Vec<ObjectRef>,
+    /// What could not be read at all, in the order met. There is an error about each.
+    pub unread: Vec<Unread>,
     /// How many Kubernetes objects stand in the files, of every kind; lists count beside their items, so that an empty list is
     /// something, and a file of comments is not.
     pub objects: usize,
@@ -47,7 +55,7 @@ pub struct Workload {
 }
 
 /// How many real pods one pod of a snapshot stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Replicas {
     /// Itself.
     One,
@@ -120,35 +128,16 @@ pub(crate) struct Assembly {
     pub diagnostics: Vec<Diagnostic>,
     pub skipped: BTreeMap<String, usize>,
     pub foreign: Vec<Foreign>,
+    pub services: BTreeMap<ObjectKey, Service>,
+    pub unread: Vec<Unread>,
     pub objects: usize,
-    policies: BTreeMap<ObjectKey, (Policy, Place)>,
+    pub policies: BTreeMap<ObjectKey, Policy>,
+    pub claims: Claims,
 }
 
 impl Assembly {
-    /// Takes a policy, and the place of its name. A second, different one of the same name would replace the first one when applied, so
-    /// it is an error.
-    pub(crate) fn policy(&mut self, policy: Policy, place: Place) {
-        let key = policy.key.clone();
-        if let Some((before, first)) = self.policies.get(&key) {
-            let is_same = (&before.target, shape(before)) == (&policy.target, shape(&policy));
-            let at = first.position.as_ref().map_or(0, |at| at.line);
-            let other = Origin { file: first.file.clone(), line: at };
-            let message = format!("this policy is also defined in {other}; the one that is applied last replaces the other");
-            let object = ObjectRef::namespaced("NetworkPolicy", &key.namespace, &key.name);
-            self.diagnostics.push(Diagnostic {
-                severity: if is_same { Severity::Warning } else { Severity::Error },
-                place: Some(place.clone()),
-                related: vec![Related { message: "also defined here".to_owned(), object: None, place: Some(first.clone()) }],
-                ..Diagnostic::new(&objects::DUPLICATE_POLICY, message)
-                    .about(object)
-                    .at("metadata.name")
-                    .help("rename or remove one of them")
-            });
-        }
-        self.policies.insert(key, (policy, place));
-    }
-
     pub(crate) fn finish(mut self) -> Snapshot {
+        self.settle();
         let mut owners = Owners::new(&self.workloads, &self.pods);
         let mut pods = BTreeMap::new();
         let mut members: BTreeMap<(String, WorkloadKey), Workload> = BTreeMap::new();
@@ -175,8 +164,7 @@ impl Assembly {
             workload.pods.sort();
             workload.pods.dedup();
         }
-        let policies: BTreeMap<_, _> =
-            std::mem::take(&mut self.policies).into_iter().map(|(key, (policy, _))| (key, policy)).collect();
+        let policies = std::mem::take(&mut self.policies);
         self.assume_namespaces(pods.keys().chain(policies.keys()).map(|key| key.namespace.clone()).collect());
         Snapshot {
             namespaces: self.namespaces,
@@ -188,6 +176,9 @@ impl Assembly {
             places: Places::default(),
             skipped: self.skipped,
             foreign: self.foreign,
+            services: self.services,
+            replaced: self.claims.into_replaced(),
+            unread: self.unread,
             objects: self.objects,
         }
     }
@@ -209,15 +200,8 @@ impl Assembly {
     }
 }
 
-type RuleShape<'a> = Option<Vec<(&'a crate::model::Peers, &'a crate::model::Ports)>>;
-
-/// The rules without their lines.
-fn shape(policy: &Policy) -> [RuleShape<'_>; 2] {
-    Direction::ALL.map(|direction| policy.rules(direction).map(|rules| rules.iter().map(|r| (&r.peers, &r.ports)).collect()))
-}
-
 /// Finds the workload that users know a pod by.
-struct Owners {
+pub(super) struct Owners {
     /// Controllers of workloads that were read: (namespace, kind, name) to the controller above.
     above: HashMap<(String, String, String), Option<OwnerName>>,
     /// Workloads that have real pods.
@@ -225,7 +209,7 @@ struct Owners {
 }
 
 impl Owners {
-    fn new(workloads: &[WorkloadObject], pods: &[(Pod, Option<OwnerName>, Origin)]) -> Self {
+    pub(super) fn new(workloads: &[WorkloadObject], pods: &[(Pod, Option<OwnerName>, Origin)]) -> Self {
         let above = workloads
             .iter()
             .map(|w| ((w.key.namespace.clone(), w.kind.clone(), w.key.name.clone()), w.controller.clone()))
@@ -238,7 +222,7 @@ impl Owners {
         owners
     }
 
-    fn of_pod(&mut self, pod: &Pod, controller: Option<&OwnerName>) -> WorkloadKey {
+    pub(super) fn of_pod(&mut self, pod: &Pod, controller: Option<&OwnerName>) -> WorkloadKey {
         // Mirror pods of static pods are controlled by their node, which is no workload.
         let Some(controller) = controller.filter(|c| c.kind != "Node") else {
             return WorkloadKey { kind: "Pod".to_owned(), name: pod.key.name.clone() };

@@ -1,12 +1,12 @@
-//! YAML and JSON documents as trees that remember where everything stands.
+//! One YAML or JSON document as a tree that remembers where everything stands.
 //!
-//! The event reader resolves syntax; this module keeps one document at a time as an arena of nodes with positions. Aliases
-//! stay references, so a document never takes more memory than its text is worth.
+//! The event reader resolves syntax; a [`Builder`] makes an arena of nodes with positions from its events. Aliases stay references, so a
+//! document never takes more memory than its text is worth. `documents` finds the documents of a text.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, ScalarStyle, Span};
 
 use super::scalar::{self, Scalar};
 use crate::diagnostic::Position;
@@ -44,79 +44,35 @@ pub(crate) enum Value<'s> {
 pub(crate) struct Tree<'s> {
     nodes: Vec<Node<'s>>,
     root: NodeId,
+    signs: Signs,
 }
 
-/// A syntax error.
-#[derive(Debug)]
-pub(crate) struct SyntaxError {
-    /// What the reader met.
-    pub message: String,
-    /// Where.
-    pub position: Position,
+/// What a document holds that no Kubernetes object does.
+#[derive(Clone, Copy, Default)]
+struct Signs {
+    /// The first mapping that has a mapping or a list as a key, and the key.
+    collection_key: Option<(NodeId, NodeId)>,
+    /// Whether a key begins with `$`.
+    has_dollar_key: bool,
 }
 
-/// Reads the documents of a text one after the other.
-pub(crate) struct Documents<'s> {
-    text: &'s str,
-    parser: Parser<'s, granit_parser::StrInput<'s>>,
-    /// What the parser began with: bytes and lines before it.
-    start: (usize, usize),
-    is_done: bool,
+/// Where in its text a reader began.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Start {
+    /// Bytes before it.
+    pub bytes: usize,
+    /// Lines before it.
+    pub lines: usize,
+    /// Characters before it in its first line.
+    pub columns: usize,
 }
 
-impl<'s> Documents<'s> {
-    /// The documents of `text`.
-    pub(crate) fn new(text: &'s str) -> Self {
-        Self { text, parser: Parser::new_from_str(text), start: (0, 0), is_done: false }
-    }
-
-    /// JSON objects may follow each other without a mark between them, as kubectl takes them: begins again at such an object.
-    fn begin_again(&mut self, error: &granit_parser::ScanError) -> bool {
-        let mark = error.marker();
-        let at = self.start.0 + mark.byte_offset().unwrap_or(0);
-        let rest = self.text.get(at..).unwrap_or_default();
-        if at <= self.start.0 || mark.col() != 0 || !rest.starts_with('{') {
-            return false;
-        }
-        self.start = (at, self.start.1 + mark.line() - 1);
-        self.parser = Parser::new_from_str(rest);
-        true
-    }
-
-    fn fail(&mut self, error: &granit_parser::ScanError) -> SyntaxError {
-        let mark = *error.marker();
-        self.is_done = !matches!(self.parser.proceed_next_document(), Ok(true));
-        let at = self.start.0 + mark.byte_offset().unwrap_or(0);
-        // The reader ends its message with the place, which the diagnostic says already.
-        let text = error.to_string();
-        let message = text.split(" at char ").next().unwrap_or(&text).to_owned();
-        SyntaxError {
-            message,
-            position: Position { line: small(self.start.1 + mark.line()), column: small(mark.col() + 1), bytes: (at, at + 1) },
-        }
-    }
-}
-
-impl<'s> Iterator for Documents<'s> {
-    /// A document, or why it has none; reading goes on with the next one.
-    type Item = Result<Tree<'s>, SyntaxError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut builder = Builder { start: self.start, ..Builder::default() };
-        while !self.is_done {
-            match self.parser.next_event() {
-                None => self.is_done = true,
-                Some(Err(error)) if builder.nodes.is_empty() && self.begin_again(&error) => builder.start = self.start,
-                Some(Err(error)) => return Some(Err(self.fail(&error))),
-                Some(Ok((Event::DocumentEnd, _))) => {
-                    if let Some(root) = builder.root {
-                        return Some(Ok(Tree { nodes: builder.nodes, root }));
-                    }
-                }
-                Some(Ok((event, span))) => builder.take(event, &span),
-            }
-        }
-        None
+impl Start {
+    /// The position of a mark of the reader; `length` is in bytes.
+    pub(super) fn position(self, mark: &granit_parser::Marker, length: usize) -> Position {
+        let at = self.bytes + mark.byte_offset().unwrap_or(0);
+        let column = mark.col() + if mark.line() == 1 { self.columns } else { 0 };
+        Position { line: small(self.lines + mark.line()), column: small(column + 1), bytes: (at, at + length) }
     }
 }
 
@@ -124,19 +80,36 @@ fn small(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+/// Makes a tree from the events of one document.
 #[derive(Default)]
-struct Builder<'s> {
-    /// Bytes and lines before the text that spans count from.
-    start: (usize, usize),
+pub(super) struct Builder<'s> {
+    start: Start,
     nodes: Vec<Node<'s>>,
     root: Option<NodeId>,
+    signs: Signs,
     /// Open collections; a mapping waits for a value when its key is here.
     open: Vec<(NodeId, Option<NodeId>)>,
     anchors: HashMap<usize, NodeId>,
 }
 
 impl<'s> Builder<'s> {
-    fn take(&mut self, event: Event<'s>, span: &Span) {
+    /// For events whose spans count from `start`.
+    pub(super) fn new(start: Start) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    /// Whether no node has been taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The tree of all events; `None` without a node.
+    pub(super) fn finish(self) -> Option<Tree<'s>> {
+        Some(Tree { root: self.root?, nodes: self.nodes, signs: self.signs })
+    }
+
+    /// Takes the next event.
+    pub(super) fn take(&mut self, event: Event<'s>, span: &Span) {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = tag.is_some_and(|t| t.core_suffix() == Some("str"));
@@ -169,7 +142,7 @@ impl<'s> Builder<'s> {
 
     /// A collection ends with its bracket, or in block style with the last node in it.
     fn close(&mut self, id: NodeId, span: &Span) {
-        let bracket = span.byte_range().filter(|range| !range.is_empty()).map(|range| self.start.0 + range.end);
+        let bracket = span.byte_range().filter(|range| !range.is_empty()).map(|range| self.start.bytes + range.end);
         let inside = self.nodes.get(id + 1..).unwrap_or_default();
         let last = || inside.iter().rev().map(|node| node.bytes.1).find(|end| *end > 0);
         let end = bracket.or_else(last);
@@ -180,10 +153,9 @@ impl<'s> Builder<'s> {
 
     fn add(&mut self, value: Value<'s>, span: &Span, anchor: usize) -> NodeId {
         let id = self.nodes.len();
-        let (first, last) = span.byte_range().map_or((0, 0), |r| (r.start, r.end));
-        let bytes = (self.start.0 + first, self.start.0 + last);
-        let line = small(self.start.1 + span.start.line());
-        self.nodes.push(Node { value, line, column: small(span.start.col() + 1), bytes });
+        let length = span.byte_range().map_or(0, |range| range.len());
+        let Position { line, column, bytes } = self.start.position(&span.start, length);
+        self.nodes.push(Node { value, line, column, bytes });
         if anchor != 0 {
             self.anchors.insert(anchor, id);
         }
@@ -193,12 +165,26 @@ impl<'s> Builder<'s> {
                 Some(Value::Sequence(items)) => items.push(id),
                 Some(Value::Mapping(entries)) => match key.take() {
                     Some(key) => entries.push((key, id)),
-                    None => *key = Some(id),
+                    None => {
+                        *key = Some(id);
+                        let parent = *parent;
+                        self.note_key(parent, id);
+                    }
                 },
                 _ => {}
             },
         }
         id
+    }
+
+    fn note_key(&mut self, mapping: NodeId, key: NodeId) {
+        match self.nodes.get(key).map(|node| &node.value) {
+            Some(Value::Mapping(_) | Value::Sequence(_)) => {
+                self.signs.collection_key = self.signs.collection_key.or(Some((mapping, key)))
+            }
+            Some(Value::Scalar { text, .. }) => self.signs.has_dollar_key |= text.starts_with('$'),
+            _ => {}
+        }
     }
 }
 
@@ -219,6 +205,22 @@ impl<'s> Tree<'s> {
             Value::Alias(target) => &self.node(*target).value,
             value => value,
         }
+    }
+
+    /// The first mapping that has a mapping or a list as a key, which no Kubernetes object has, and the key.
+    pub(crate) fn collection_key(&self) -> Option<(NodeId, NodeId)> {
+        self.signs.collection_key
+    }
+
+    /// Whether a key begins with `$`.
+    pub(crate) fn has_dollar_key(&self) -> bool {
+        self.signs.has_dollar_key
+    }
+
+    /// The entries of a mapping as they are written: duplicate keys and merge keys included. Empty for anything else.
+    pub(crate) fn written_entries(&self, id: NodeId) -> impl Iterator<Item = (Cow<'_, str>, NodeId, NodeId)> {
+        let entries = if let Value::Mapping(entries) = self.value(id) { entries.as_slice() } else { &[] };
+        entries.iter().filter_map(|(key, value)| Some((self.key(*key)?, *key, *value)))
     }
 
     /// How many nodes there are; each alias is one.
@@ -307,9 +309,27 @@ impl<'s> Tree<'s> {
         matches!(self.value(key), Value::Scalar { text, is_plain: true } if text == "<<")
     }
 
-    /// The value of one key of a mapping.
+    /// The value of one key of a mapping, as [`Self::entries`] has it.
     pub(crate) fn field(&self, id: NodeId, name: &str) -> Option<NodeId> {
-        self.entries(id).into_iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
+        let Value::Mapping(entries) = self.value(id) else { return None };
+        let is_it = |key: NodeId| !self.is_merge(key) && self.key(key).is_some_and(|key| key == name);
+        match entries.iter().rev().find(|(key, _)| is_it(*key)) {
+            Some((_, value)) => Some(*value),
+            None if entries.iter().any(|(key, _)| self.is_merge(*key)) => {
+                self.entries(id).into_iter().find(|(n, ..)| n == name).map(|(_, _, value)| value)
+            }
+            None => None,
+        }
+    }
+
+    /// Whether a field of fields has a value that is not null, an empty list or an empty mapping.
+    pub(crate) fn has_field(&self, id: NodeId, path: &[&str]) -> bool {
+        let found = path.iter().try_fold(id, |at, name| self.field(at, name));
+        found.is_some_and(|node| match self.value(node) {
+            Value::Sequence(items) => !items.is_empty(),
+            Value::Mapping(entries) => !entries.is_empty(),
+            _ => !self.is_null(node),
+        })
     }
 
     /// The text of one key of a mapping, when it is a scalar that is text.
@@ -398,32 +418,8 @@ fn trail_text(trail: &[(Option<usize>, Cow<'_, str>)], parent: Option<usize>, la
 
 #[cfg(test)]
 mod tests {
+    use super::super::documents::Documents;
     use super::*;
-
-    #[test]
-    fn reading_goes_on_after_a_broken_document() {
-        let text = "a: [1\n---\nb: 2\n---\n c: 3\n d: 4\n";
-        let documents: Vec<_> = Documents::new(text).collect();
-        assert!(documents[0].is_err());
-        let second = documents[1].as_ref().unwrap();
-        assert_eq!(second.scalar(second.field(second.root(), "b").unwrap()), Some(Scalar::Int(2)));
-        assert_eq!(documents.len(), 3);
-    }
-
-    #[test]
-    fn json_objects_may_follow_each_other() {
-        let text = "{\"a\": 1}\n\n{\n  \"b\": [2]\n}\n{\"c\": 3}\n";
-        let documents: Vec<_> = Documents::new(text).collect();
-        let second = documents[1].as_ref().unwrap();
-        let at = second.position(second.locate(second.root(), "b[0]"));
-        assert_eq!((at.line, at.column), (4, 9));
-        assert_eq!(text.get(at.bytes.0..at.bytes.1), Some("2"));
-        let third = documents[2].as_ref().unwrap();
-        assert_eq!(third.scalar(third.field(third.root(), "c").unwrap()), Some(Scalar::Int(3)));
-        assert_eq!(documents.len(), 3);
-        let broken: Vec<_> = Documents::new("{\"a\": 1}\n{\"b\": [}\n").collect();
-        assert!(broken.last().unwrap().as_ref().is_err_and(|e| e.position.line == 2));
-    }
 
     #[test]
     fn merge_keys_yield_to_explicit_ones() {

@@ -16,6 +16,7 @@ pub use super::kinds::network_policy::{
 };
 pub use super::kinds::node::{Node, NodeAddress, NodeStatus};
 pub use super::kinds::pod::{Container, ContainerPort, Pod, PodIP, PodSpec, PodStatus};
+pub use super::kinds::service::{LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
 pub use super::kinds::workload::{JobSpec, JobTemplateSpec, PodTemplateSpec, Workload, WorkloadSpec};
 
 /// A list whose elements keep their places when they cannot be read.
@@ -31,7 +32,7 @@ pub struct ObjectMeta {
     pub namespace: String,
     pub labels: BTreeMap<String, String>,
     pub owner_references: List<OwnerReference>,
-    pub annotations: IgnoredAny,
+    pub annotations: Annotations,
     pub self_link: IgnoredAny,
     pub uid: IgnoredAny,
     pub resource_version: IgnoredAny,
@@ -42,6 +43,55 @@ pub struct ObjectMeta {
     pub finalizers: IgnoredAny,
     pub cluster_name: IgnoredAny,
     pub managed_fields: IgnoredAny,
+}
+
+/// Annotations, of which nothing is kept: their values must be strings, and decide nothing.
+#[derive(Default, Debug)]
+pub struct Annotations;
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Strings;
+        impl<'de> Visitor<'de> for Strings {
+            type Value = Annotations;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
+                while map.next_entry::<IgnoredAny, Text>()?.is_some() {}
+                Ok(Annotations)
+            }
+        }
+        deserializer.deserialize_map(Strings)
+    }
+}
+
+/// A string that is not kept.
+struct Text;
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Str;
+        impl Visitor<'_> for Str {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<Text, E> {
+                Ok(Text)
+            }
+
+            // Plain JSON has `null` here.
+            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
+                Ok(Text)
+            }
+        }
+        deserializer.deserialize_any(Str)
+    }
 }
 
 /// `metav1.OwnerReference`.

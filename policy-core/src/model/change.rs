@@ -8,7 +8,7 @@ use super::{Labels, Node, ObjectKey, Pod, Policy};
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A Namespace: a name and the labels that namespace selectors look at (S1.34).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Namespace {
     /// `metadata.name`.
     pub name: String,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A Node. Its processes and its hostNetwork pods share its addresses.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node {
     /// `metadata.name`.
     pub name: String,

@@ -6,7 +6,7 @@ use super::{Labels, ObjectKey, WorkloadKey};
 use crate::sets::Transport;
 
 /// A Pod.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Pod {
     /// What distinguishes it from its predecessors of the same name, where that is known. Nothing is decided by it.
     pub uid: Option<String>,
@@ -86,7 +86,7 @@ pub enum Placement {
 }
 
 /// The addresses of a pod.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Addresses {
     /// Those of its status; possibly none.
     Known(Vec<IpAddr>),

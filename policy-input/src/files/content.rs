@@ -1,5 +1,6 @@
 //! The bytes of a file.
 
+use std::borrow::Cow;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Cursor, Error, ErrorKind, Read, Result};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -7,11 +8,13 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
+use policy_core::manifest::utf8;
 
 /// The start of a gzip stream (RFC 1952).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The bytes of what a user named (`-` for standard input), decompressed, and never more than `limit` of them. It may be a pipe.
+/// The bytes of what a user named (`-` for standard input), decompressed, and never more than `limit` of them; UTF-16 is then converted to
+/// UTF-8. It may be a pipe.
 ///
 /// # Errors
 /// When it cannot be read or decompressed; of the kind `FileTooLarge` when it is larger than `limit` bytes.
@@ -19,8 +22,8 @@ pub fn content(path: &Path, limit: u64) -> Result<Vec<u8>> {
     if path == Path::new("-") { read(std::io::stdin().lock(), limit) } else { read(File::open(path)?, limit) }
 }
 
-/// The bytes of a regular file, or of one that a link leads to, decompressed, and never more than `limit` of them. Nothing else is
-/// opened: a pipe may be waited for without end, and a device may do something when it is opened.
+/// The bytes of a regular file, or of one that a link leads to, decompressed, and never more than `limit` of them; UTF-16 is then converted to
+/// UTF-8. Nothing else is opened: a pipe may be waited for without end, and a device may do something when it is opened.
 ///
 /// # Errors
 /// When it cannot be read or decompressed; of the kind `Unsupported` when it is no regular file, and `FileTooLarge` when it is larger than
@@ -58,7 +61,12 @@ fn read(mut source: impl Read, limit: u64) -> Result<Vec<u8>> {
     source.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut head)?;
     let is_compressed = head == GZIP_MAGIC;
     let whole = Cursor::new(head).chain(source);
-    if is_compressed { bounded(MultiGzDecoder::new(whole), limit) } else { bounded(whole, limit) }
+    let bytes = if is_compressed { bounded(MultiGzDecoder::new(whole), limit) } else { bounded(whole, limit) }?;
+    let converted = match utf8(&bytes) {
+        Cow::Owned(converted) => Some(converted),
+        Cow::Borrowed(_) => None,
+    };
+    Ok(converted.unwrap_or(bytes))
 }
 
 fn bounded(source: impl Read, limit: u64) -> Result<Vec<u8>> {
@@ -104,6 +112,16 @@ mod tests {
         let half = std::fs::metadata(&path).unwrap().len() / 2;
         OpenOptions::new().write(true).open(&path).unwrap().set_len(half).unwrap();
         assert_eq!(regular_content(&path, 1 << 20).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn utf16_is_converted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let bytes: Vec<u8> = "\u{feff}kind: é".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(content(&path, 1 << 20).unwrap(), "kind: é".as_bytes());
+        assert_eq!(regular_content(&path, 3).unwrap_err().kind(), ErrorKind::FileTooLarge, "the limit is for the file");
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Store {
         }
         // The rules of API servers change: what an older one took is still there (S1.19).
         let mut loader = Loader::new(Syntax::Legacy);
-        loader.read("", &bytes);
+        loader.read_live(Syntax::Legacy, "", &bytes);
         let snapshot = loader.finish();
         let mut problems: Vec<String> = snapshot.diagnostics.iter().filter(|d| d.is_error()).map(describe).collect();
         let changes = snapshot.into_changes_of(&kind.api_version(), kind.name);

@@ -25,10 +25,10 @@ pub static INVALID_ENCODING: Rule = Rule {
     kind: Kind::Syntax,
     section: "S1.7",
     event_reason: None,
-    summary: "a file is not UTF-8 text",
+    summary: "a file is not text in an encoding that is read",
     documentation: Documentation {
-        what: "Bytes that are not UTF-8 text.",
-        why: "`kubectl` reads manifests as UTF-8. No document of the file is read.",
+        what: "Bytes that are neither UTF-8 text nor UTF-16 text with a byte order mark.",
+        why: "`kubectl` reads manifests in these encodings. No document of the file is read.",
         example: None,
         fix: "Save the file as UTF-8.",
     },
@@ -47,6 +47,59 @@ pub static INVALID_SYNTAX: Rule = Rule {
         why: "The document may be a policy, and its content is unknown.",
         example: Some("kind: NetworkPolicy\nmetadata: {name: [web}\n"),
         fix: "Correct the syntax. Render templates first, for example with `helm template`.",
+    },
+};
+
+/// A template that is read in place of what it renders.
+pub static UNRENDERED_TEMPLATE: Rule = Rule {
+    name: "unrendered-template",
+    severity: Severity::Error,
+    kind: Kind::Syntax,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a document is a template that must be rendered first",
+    documentation: Documentation {
+        what: "A document with values in double braces, such as `{{ .Values.name }}`, in a place that decides about traffic or that makes the \
+               document invalid.",
+        why: "The values are not known, so it is not known what the document would be.",
+        example: Some(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  podSelector:\n    matchLabels:\n      app: {{ .Values.app }}\n",
+        ),
+        fix: "Render the template, for example with `helm template`, and read the result.",
+    },
+};
+
+/// Two objects in one document.
+pub static MISSING_SEPARATOR: Rule = Rule {
+    name: "missing-separator",
+    severity: Severity::Error,
+    kind: Kind::DuplicateKey,
+    section: "S1.7",
+    event_reason: None,
+    summary: "two objects are in one document because `---` is missing between them",
+    documentation: Documentation {
+        what: "A document whose top-level mapping has more than one `apiVersion` or `kind`.",
+        why: "Only one of the objects counts, with fields of the other one, and tools differ in which one. Neither is read.",
+        example: Some(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
+        ),
+        fix: "Write a line `---` before the second object.",
+    },
+};
+
+/// A web page in place of manifests.
+pub static HTML_PAGE: Rule = Rule {
+    name: "html-page",
+    severity: Severity::Error,
+    kind: Kind::Syntax,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a file is an HTML page, not a manifest",
+    documentation: Documentation {
+        what: "Text that begins with `<`, such as a login page or an error page.",
+        why: "A download has failed, and the manifests that were meant are missing from the answers.",
+        example: Some("<html><body>login</body></html>\n"),
+        fix: "Download the manifests again. Check the address and the credentials.",
     },
 };
 

@@ -52,21 +52,73 @@ pub static UNKNOWN_KIND: Rule = Rule {
     },
 };
 
-/// A `NetworkPolicy` of an apiVersion that no server has.
+/// An apiVersion that no server has for the kind.
 pub static UNSUPPORTED_API_VERSION: Rule = Rule {
     name: "unsupported-api-version",
     severity: Severity::Error,
     kind: Kind::NotSupported,
     section: "S1.1",
     event_reason: None,
-    summary: "a NetworkPolicy has an apiVersion that is not served",
+    summary: "no API server serves the kind under the apiVersion",
     documentation: Documentation {
-        what: "A NetworkPolicy under an apiVersion other than `networking.k8s.io/v1`.",
-        why: "No Kubernetes version serves it any more, so the policy cannot be applied.",
+        what: "A kind that is read, under an apiVersion that does not have it, such as an `apps/v1` Pod or a NetworkPolicy other than \
+               `networking.k8s.io/v1`. It is a warning for workloads whose apiVersion was served by earlier versions of Kubernetes, such as an \
+               `extensions/v1beta1` Deployment: they are read. Kinds of the same name in groups of custom resources are other kinds.",
+        why: "The object cannot be applied: `kubectl` finds no match for the kind.",
         example: Some(
             "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
         ),
-        fix: "Write `apiVersion: networking.k8s.io/v1`.",
+        fix: "Write the apiVersion that serves the kind.",
+    },
+};
+
+/// An answer of an API server in place of objects.
+pub static ERROR_ANSWER: Rule = Rule {
+    name: "error-answer",
+    severity: Severity::Error,
+    kind: Kind::NotSupported,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a document is an answer of an API server about a failed request",
+    documentation: Documentation {
+        what: "An object of the kind `Status`.",
+        why: "The request for the objects has failed, and what was asked for is missing from the answers.",
+        example: Some("apiVersion: v1\nkind: Status\nstatus: Failure\nmessage: Unauthorized\ncode: 401\n"),
+        fix: "Correct the cause that the message names, and make the dump again.",
+    },
+};
+
+/// Part of an object, which a tool merges into a whole one.
+pub static PATCH_AS_OBJECT: Rule = Rule {
+    name: "patch-as-object",
+    severity: Severity::Error,
+    kind: Kind::Forbidden,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a patch is read as an object",
+    documentation: Documentation {
+        what: "An object with directives of a strategic merge patch: `$patch`, `$retainKeys`, `$setElementOrder` or `$deleteFromPrimitiveList`.",
+        why: "A patch changes an object and is none. It does not count as an object, and the object that it changes counts without the change.",
+        example: Some(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\n$patch: delete\n",
+        ),
+        fix: "Build the patch together with its base, for example with `kubectl kustomize`, and read the result.",
+    },
+};
+
+/// A workload without a selector.
+pub static MISSING_SELECTOR: Rule = Rule {
+    name: "missing-selector",
+    severity: Severity::Error,
+    kind: Kind::Required,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a workload has no selector",
+    documentation: Documentation {
+        what: "A Deployment, ReplicaSet, StatefulSet or DaemonSet of `apps/v1` without `spec.selector`.",
+        why: "The API server refuses it. It is probably a patch: then it does not replace the object that it changes.",
+        example: Some("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {replicas: 3}\n"),
+        fix: "Build a patch together with its base, for example with `kubectl kustomize`. Add `spec.selector` to a whole object.",
     },
 };
 
@@ -119,6 +171,23 @@ pub static DUPLICATE_POLICY: Rule = Rule {
         why: "The policy that is applied last replaces the other one.",
         example: Some(concat!(policy!("  podSelector: {}\n"), "---\n", policy!("  podSelector: {}\n  ingress: [{}]\n"))),
         fix: "Rename or remove one of them.",
+    },
+};
+
+/// Two objects of one name.
+pub static DUPLICATE_OBJECT: Rule = Rule {
+    name: "duplicate-object",
+    severity: Severity::Error,
+    kind: Kind::DuplicateObject,
+    section: "S1.2",
+    event_reason: None,
+    summary: "an object is defined more than once",
+    documentation: Documentation {
+        what: "Two Namespaces, Nodes, Pods, Services or workloads of the same kind, namespace and name in files. It is a warning if both have the \
+               same meaning. A file and a live cluster are no duplicates: the file counts, as if it were applied.",
+        why: "The object that is applied last replaces the other one. Several variants of one application, such as overlays, must be read one by one.",
+        example: Some(concat!(pod!("status: {podIP: 10.0.0.1}\n"), "---\n", pod!("status: {podIP: 10.0.0.2}\n"))),
+        fix: "Rename or remove one of them. Build overlays one by one, for example with `kubectl kustomize`.",
     },
 };
 

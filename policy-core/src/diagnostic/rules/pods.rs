@@ -67,3 +67,22 @@ pub static ADDRESS_WITHOUT_NODE: Rule = Rule {
         fix: "Add `spec.nodeName`.",
     },
 };
+
+/// A container port that the API server refuses.
+pub static INVALID_CONTAINER_PORT: Rule = Rule {
+    name: "invalid-container-port",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S1.55",
+    event_reason: None,
+    summary: "a container port has no number, or one or a name that cannot exist",
+    documentation: Documentation {
+        what: "An entry of the `ports` of a container without `containerPort`, with a number outside 1 to 65535, with a name that is not a port name, \
+               or with another protocol than TCP, UDP or SCTP.",
+        why: "The API server refuses the object. A policy that allows a port by its name allows nothing where no container has the port.",
+        example: Some(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nspec:\n  containers:\n  - name: web\n    ports: [{name: http, containerport: 8080}]\n",
+        ),
+        fix: "Write `containerPort` with a number from 1 to 65535.",
+    },
+};

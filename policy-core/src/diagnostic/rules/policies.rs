@@ -9,12 +9,12 @@ pub static INVALID_LABEL: Rule = Rule {
     kind: Kind::Invalid,
     section: "S1.12",
     event_reason: None,
-    summary: "a selector has a key or value that is not a label",
+    summary: "a selector or an object has a key or value that is not a label",
     documentation: Documentation {
-        what: "A key of a selector that is not a label key, or a value that is not a label value.",
-        why: "The API server refuses the policy. No object can have such a label.",
+        what: "A key of a selector, of a pod, of a pod template or of a Namespace that is not a label key, or a value that is not a label value.",
+        why: "The API server refuses the object. No object can have such a label.",
         example: Some(policy!("  podSelector:\n    matchLabels: {app: \"web server\"}\n")),
-        fix: "Write the label as the pods or namespaces have it.",
+        fix: "Correct the label. In a selector, write it as the pods or namespaces have it.",
     },
 };
 

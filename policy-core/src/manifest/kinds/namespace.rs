@@ -33,7 +33,8 @@ pub struct MetadataOnly {
 }
 
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
-    let (wire, unread) = reader.decode::<MetadataOnly>(node);
+    let (wire, mut unread) = reader.decode::<MetadataOnly>(node);
+    reader.check_namespace(&wire.metadata, &mut unread);
     let mut report = Report::new(&unread);
     lower::check_metadata(&wire.metadata, &mut report);
     let name = wire.metadata.name.clone();
@@ -44,8 +45,9 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
         report.error(Fault::new(&objects::WRONG_NAME_LABEL, &"metadata.labels", message).help("remove the label"));
     }
     let errors = report.errors;
-    reader.tell(node, &ObjectRef::global("Namespace", &name), unread, errors, Vec::new());
-    if !name.is_empty() {
+    let object = ObjectRef::global("Namespace", &name);
+    reader.tell(node, &object, unread, errors, Vec::new());
+    if !name.is_empty() && reader.counts(&object, node, &namespace) {
         reader.assembly().namespaces.insert(name, namespace);
     }
 }

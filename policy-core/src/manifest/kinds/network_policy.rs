@@ -7,12 +7,12 @@ use serde::de::IgnoredAny;
 
 use super::{Changes, Compiled, Kind, Role};
 use crate::diagnostic::ObjectRef;
-use crate::manifest::load::Reader;
+use crate::manifest::load::{Reader, Source};
 use crate::manifest::lower::{self, Report};
 use crate::manifest::snapshot::Snapshot;
 use crate::manifest::tree::NodeId;
 use crate::manifest::wire::{IntOrString, LabelSelector, List, ObjectMeta};
-use crate::model::{Change, ObjectKey, Policy, Selector};
+use crate::model::{Change, Direction, ObjectKey, Peers, Policy, Ports, Rule, Selector};
 
 pub(super) static KINDS: [Kind; 1] = [Kind {
     name: "NetworkPolicy",
@@ -107,7 +107,7 @@ pub struct IPBlock {
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let (wire, unread) = reader.decode::<NetworkPolicy>(node);
     let key = reader.key(&wire.metadata, node);
-    if reader.loader.is_reading_stored {
+    if reader.loader.source == Source::Stored {
         reader.loader.stored.insert(key, lower::stored(&wire));
         return;
     }
@@ -124,9 +124,17 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
         &mut report,
     );
     let (errors, warnings) = (report.errors, report.warnings);
-    reader.tell(node, &ObjectRef::namespaced("NetworkPolicy", &key.namespace, &key.name), unread, errors, warnings);
-    let place = reader.place(node, "metadata.name");
-    reader.assembly().policy(policy, place);
+    let object = ObjectRef::namespaced("NetworkPolicy", &key.namespace, &key.name);
+    reader.tell(node, &object, unread, errors, warnings);
+    let content = (&policy.target, Direction::ALL.map(|direction| content(policy.rules(direction))));
+    if reader.counts(&object, node, &content) {
+        reader.assembly().policies.insert(key, policy);
+    }
+}
+
+/// Rules without their lines.
+fn content(rules: Option<&[Rule]>) -> Option<Vec<(&Peers, &Ports)>> {
+    rules.map(|rules| rules.iter().map(|rule| (&rule.peers, &rule.ports)).collect())
 }
 
 struct Policies;

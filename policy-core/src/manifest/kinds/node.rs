@@ -45,8 +45,9 @@ pub struct NodeAddress {
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let (wire, unread) = reader.decode::<Node>(node);
     let lowered = lower_node(&wire);
-    reader.tell(node, &ObjectRef::global("Node", &lowered.name), unread, Vec::new(), Vec::new());
-    if !lowered.name.is_empty() {
+    let object = ObjectRef::global("Node", &lowered.name);
+    reader.tell(node, &object, unread, Vec::new(), Vec::new());
+    if !lowered.name.is_empty() && reader.counts(&object, node, &lowered) {
         reader.assembly().nodes.insert(lowered.name.clone(), lowered);
     }
 }

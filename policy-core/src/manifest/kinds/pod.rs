@@ -77,15 +77,20 @@ pub struct PodIP {
 }
 
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
-    let (wire, unread) = reader.decode::<Pod>(node);
+    let (wire, mut unread) = reader.decode::<Pod>(node);
+    reader.check_pod(node, &wire.metadata, &wire.spec, &mut unread);
     let key = reader.key(&wire.metadata, node);
     let mut report = Report::new(&unread);
     lower::check_metadata(&wire.metadata, &mut report);
     let pod = lower::lower_pod(&wire, key.clone(), reader.loader.syntax, &mut report);
     let (errors, warnings) = (report.errors, report.warnings);
-    reader.tell(node, &ObjectRef::namespaced("Pod", &key.namespace, &key.name), unread, errors, warnings);
-    let origin = reader.origin(node);
-    reader.assembly().pods.push((pod, lower::controller(&wire.metadata), origin));
+    let object = ObjectRef::namespaced("Pod", &key.namespace, &key.name);
+    reader.tell(node, &object, unread, errors, warnings);
+    let controller = lower::controller(&wire.metadata);
+    if reader.counts(&object, node, &(&pod, &controller)) {
+        let origin = reader.origin(node);
+        reader.assembly().pods.push((pod, controller, origin));
+    }
 }
 
 struct Pods;

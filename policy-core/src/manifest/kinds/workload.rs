@@ -74,13 +74,18 @@ pub struct PodTemplateSpec {
 
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &'static Kind) {
     let kind = kind.name;
-    let (wire, unread) = reader.decode::<Workload>(node);
+    let (wire, mut unread) = reader.decode::<Workload>(node);
+    reader.check_workload(node, &wire, &mut unread);
     let key = reader.key(&wire.metadata, node);
     let mut report = Report::new(&unread);
     lower::check_metadata(&wire.metadata, &mut report);
     let errors = report.errors;
-    reader.tell(node, &ObjectRef::namespaced(kind, &key.namespace, &key.name), unread, errors, Vec::new());
+    let object = ObjectRef::namespaced(kind, &key.namespace, &key.name);
+    reader.tell(node, &object, unread, errors, Vec::new());
     let (pods, replicas) = lower::lower_workload(kind, &wire, &key.namespace);
+    if !reader.counts(&object, node, &(&pods, replicas)) {
+        return;
+    }
     reader.assembly().workloads.push(WorkloadObject {
         kind: kind.to_owned(),
         key,

@@ -1,6 +1,7 @@
 //! Label selectors (S1.12, S1.13, S1.30 to S1.32).
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::super::fault::Fault;
 use super::super::names;
@@ -14,8 +15,10 @@ pub(crate) fn lower_selector(wire: &LabelSelector, path: &Path<'_>, report: &mut
     let mut requirements = Vec::with_capacity(wire.match_labels.len() + wire.match_expressions.len());
     let mut is_readable = !report.unread.touch(path);
     for (key, value) in &wire.match_labels {
-        let fits = label(key, value, path, report);
-        is_readable &= fits;
+        for fault in label_faults(key, value, &path.field("matchLabels")) {
+            report.error(fault);
+            is_readable = false;
+        }
         requirements.push(Requirement { key: key.clone(), operator: Operator::In(BTreeSet::from([value.clone()])) });
     }
     let list = path.field("matchExpressions");
@@ -28,22 +31,13 @@ pub(crate) fn lower_selector(wire: &LabelSelector, path: &Path<'_>, report: &mut
     is_readable.then(|| Selector::new(requirements))
 }
 
-fn label(key: &str, value: &str, path: &Path<'_>, report: &mut Report<'_>) -> bool {
-    let path = path.field("matchLabels");
-    let mut fits = true;
-    if let Some(expected) = names::not_label_key(key) {
-        report.error(Fault::new(&policies::INVALID_LABEL, &path, format!("found the key `{key}`, expected {expected}")));
-        fits = false;
-    }
-    if let Some(expected) = names::not_label_value(value) {
-        report.error(Fault::new(
-            &policies::INVALID_LABEL,
-            &path,
-            format!("found the value `{value}` of `{key}`, expected {expected}"),
-        ));
-        fits = false;
-    }
-    fits
+/// What is wrong with a label of the mapping at `path`: its key, its value, or both.
+pub(crate) fn label_faults(key: &str, value: &str, path: &dyn fmt::Display) -> impl Iterator<Item = Fault> {
+    let fault = |message| Fault::new(&policies::INVALID_LABEL, path, message);
+    let of_key = names::not_label_key(key).map(|expected| fault(format!("found the key `{key}`, expected {expected}")));
+    let of_value =
+        names::not_label_value(value).map(|expected| fault(format!("found the value `{value}` of `{key}`, expected {expected}")));
+    of_key.into_iter().chain(of_value)
 }
 
 fn lower_requirement(wire: &LabelSelectorRequirement, path: &Path<'_>, report: &mut Report<'_>) -> Option<Requirement> {

@@ -1,0 +1,230 @@
+//! An object has one meaning: of several of one name in files that differ, each is reported; patches are no objects; files are applied to
+//! live clusters.
+
+use policy_core::diagnostic::{Diagnostic, Kind};
+use policy_core::manifest::{Loader, Replicas, Snapshot, Syntax};
+use policy_core::model::{ObjectKey, WorkloadKey};
+
+fn files(texts: &[&str]) -> Snapshot {
+    let mut loader = Loader::new(Syntax::Strict);
+    for (number, text) in texts.iter().enumerate() {
+        loader.read(&format!("{number}.yaml"), text.as_bytes());
+    }
+    loader.finish()
+}
+
+fn found(snapshot: &Snapshot) -> Vec<&Diagnostic> {
+    snapshot.diagnostics.iter().filter(|found| found.kind() != Kind::Assumed).collect()
+}
+
+fn object(version: &str, kind: &str, rest: &str) -> String {
+    format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\n{rest}\n")
+}
+
+fn deployment(label: &str, replicas: u8) -> String {
+    let template = format!("{{metadata: {{labels: {{app: {label}}}}}, spec: {{containers: [{{name: c}}]}}}}");
+    object(
+        "apps/v1",
+        "Deployment",
+        &format!("spec: {{replicas: {replicas}, selector: {{matchLabels: {{app: {label}}}}}, template: {template}}}"),
+    )
+}
+
+fn labels(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.pods.values().map(|pod| pod.labels.get("app").cloned().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_second_object_of_a_name_is_an_error_unless_equal() {
+    let namespace = |label: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, labels: {{team: {label}}}}}\n");
+    let node = |address: &str| {
+        format!("apiVersion: v1\nkind: Node\nmetadata: {{name: a}}\nstatus: {{addresses: [{{address: {address}}}]}}\n")
+    };
+    let pod = |phase: &str| object("v1", "Pod", &format!("spec: {{nodeName: n1}}\nstatus: {{phase: {phase}, podIP: 10.0.0.1}}"));
+    let service = |address: &str| object("v1", "Service", &format!("spec: {{clusterIP: {address}}}"));
+    let policy =
+        |rules: &str| object("networking.k8s.io/v1", "NetworkPolicy", &format!("spec: {{podSelector: {{}}, ingress: {rules}}}"));
+    let job = |label: &str| object("batch/v1", "Job", &format!("spec: {{template: {{metadata: {{labels: {{app: {label}}}}}}}}}"));
+    for (first, second, rule) in [
+        (namespace("b"), namespace("c"), "duplicate-object"),
+        (node("10.0.0.1"), node("10.0.0.2"), "duplicate-object"),
+        (pod("Running"), pod("Failed"), "duplicate-object"),
+        (service("10.0.0.1"), service("10.0.0.2"), "duplicate-object"),
+        (deployment("b", 1), deployment("c", 1), "duplicate-object"),
+        (deployment("b", 1), deployment("b", 2), "duplicate-object"),
+        (job("b"), job("c"), "duplicate-object"),
+        (policy("[]"), policy("[{}]"), "duplicate-policy"),
+    ] {
+        for (a, b) in [(&first, &second), (&second, &first)] {
+            let snapshot = files(&[a, b]);
+            let [found] = found(&snapshot)[..] else { panic!("{a}: {:?}", snapshot.diagnostics) };
+            assert!(found.is_error() && found.rule.name == rule, "{a}: {found:?}");
+            let other = found.related[0].place.as_ref().unwrap();
+            assert_eq!((found.file(), found.position().unwrap().line), ("1.yaml", 3), "{a}");
+            assert_eq!((other.file.as_str(), other.position.as_ref().unwrap().line), ("0.yaml", 3), "{a}");
+        }
+        let twice = files(&[&first, &format!("# the same\n{first}")]);
+        let found = found(&twice);
+        assert!(found.len() == 1 && !found[0].is_error() && found[0].rule.name == rule, "{first}: {found:?}");
+    }
+    let other = |namespace: &str| deployment("b", 1).replace("namespace: x", &format!("namespace: {namespace}"));
+    let custom = object("vendor.example/v1", "Service", "spec: {}");
+    assert_eq!(
+        found(&files(&[&other("x"), &other("z"), &pod("Running"), &service("10.0.0.1"), &custom])),
+        [] as [&Diagnostic; 0]
+    );
+}
+
+#[test]
+fn the_last_of_several_counts_whole() {
+    let set = |replicas: u8| deployment("b", replicas).replace("Deployment", "StatefulSet");
+    let snapshot = files(&[&set(3), &set(1)]);
+    assert_eq!(snapshot.pods.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a-0"]);
+}
+
+#[test]
+fn patches_are_errors_and_never_replace_anything() {
+    let base = deployment("b", 1);
+    for (patch, rule) in [
+        (object("apps/v1", "Deployment", "spec: {replicas: 3}"), "missing-selector"),
+        (object("apps/v1", "Deployment", "spec: {template: {metadata: {labels: {app: c}}}}"), "missing-selector"),
+        (object("apps/v1", "Deployment", "spec: {selector: {}, template: {spec: {hostNetwork: true}}}"), "missing-selector"),
+        (object("apps/v1", "Deployment", "$patch: delete"), "patch-as-object"),
+        (
+            object("apps/v1", "Deployment", "spec: {selector: {matchLabels: {app: c}}, template: {spec: {$retainKeys: [a]}}}"),
+            "patch-as-object",
+        ),
+        (
+            object(
+                "apps/v1",
+                "Deployment",
+                "spec: {template: {spec: {$setElementOrder/containers: [{name: a}], containers: [{name: a}]}}}",
+            ),
+            "patch-as-object",
+        ),
+        (
+            object("apps/v1", "Deployment", "spec: {template: {spec: {containers: [{name: a, $patch: delete}]}}}"),
+            "patch-as-object",
+        ),
+    ] {
+        for texts in [[&base, &patch], [&patch, &base]] {
+            let snapshot = files(&texts.map(String::as_str));
+            let found = found(&snapshot);
+            assert!(found.len() == 1 && found[0].is_error() && found[0].rule.name == rule, "{patch}: {found:?}");
+            assert!(found[0].help.as_deref().unwrap().contains("kustomize"), "{patch}: {found:?}");
+            assert_eq!((labels(&snapshot), snapshot.workloads.len()), (vec!["b".to_owned()], 1), "{patch}");
+        }
+    }
+    let policy = object("networking.k8s.io/v1", "NetworkPolicy", "$patch: delete");
+    let snapshot = files(&[&policy]);
+    assert_eq!(found(&snapshot).iter().map(|found| found.rule.name).collect::<Vec<_>>(), ["patch-as-object"]);
+    assert!(snapshot.policies.is_empty() && snapshot.unread[0].may_be_policy());
+    // API servers set the selectors of these.
+    for (version, kind) in [("v1", "ReplicationController"), ("batch/v1", "Job")] {
+        assert_eq!(found(&files(&[&object(version, kind, "spec: {template: {}}")])), [] as [&Diagnostic; 0], "{kind}");
+    }
+    // It decides nothing.
+    assert_eq!(found(&files(&[&object("v1", "ConfigMap", "$patch: delete")])), [] as [&Diagnostic; 0]);
+}
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+
+/// A cluster with a Deployment of two pods, a pod, a policy and a Service.
+fn cluster() -> String {
+    let owned = |kind: &str, owner: &str| format!("ownerReferences: [{{kind: {kind}, name: {owner}, controller: true}}]");
+    let pod = |name: &str, owner: &str, address: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: old}}, {owner}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: {address}}}\n"
+        )
+    };
+    let set = object(
+        "apps/v1",
+        "ReplicaSet",
+        "spec: {replicas: 2, selector: {matchLabels: {app: old}}, template: {metadata: {labels: {app: old}}}}",
+    )
+    .replace("name: a,", &format!("name: a-5d4, {},", owned("Deployment", "a")));
+    let by_set = owned("ReplicaSet", "a-5d4");
+    [
+        NAMESPACE.to_owned(),
+        deployment("old", 2),
+        set,
+        pod("a-5d4-1", &by_set, "10.0.0.1"),
+        pod("a-5d4-2", &by_set, "10.0.0.2"),
+        pod("other", "uid: u", "10.0.0.3"),
+        object("networking.k8s.io/v1", "NetworkPolicy", "spec: {podSelector: {}}"),
+        object("v1", "Service", "spec: {clusterIP: 10.1.0.1}"),
+    ]
+    .join("---\n")
+}
+
+/// The snapshot of a cluster with files applied to it, which the order of reading does not change.
+fn applied(file: &str) -> Snapshot {
+    let read = |is_live_first: bool| {
+        let mut loader = Loader::new(Syntax::Strict);
+        let live = cluster();
+        if is_live_first {
+            loader.read_live(Syntax::Legacy, "live", live.as_bytes());
+        }
+        loader.read("new.yaml", file.as_bytes());
+        if !is_live_first {
+            loader.read_live(Syntax::Legacy, "live", live.as_bytes());
+        }
+        loader.finish()
+    };
+    let (one, other) = (read(true), read(false));
+    assert_eq!((&one.pods, &one.policies, &one.workloads), (&other.pods, &other.policies, &other.workloads), "{file}");
+    assert_eq!((&one.replaced, &one.services), (&other.replaced, &other.services), "{file}");
+    assert_eq!(found(&one), [] as [&Diagnostic; 0], "{file}");
+    one
+}
+
+fn replaced(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.replaced.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn files_replace_what_a_cluster_has() {
+    let names = |snapshot: &Snapshot| snapshot.pods.keys().map(|key| key.name.clone()).collect::<Vec<_>>();
+    let alone = applied("");
+    assert_eq!((names(&alone), replaced(&alone).len()), (vec!["a-5d4-1".into(), "a-5d4-2".into(), "other".into()], 0));
+
+    let policy = applied(&object("networking.k8s.io/v1", "NetworkPolicy", "spec: {podSelector: {}, ingress: [{}]}"));
+    assert_eq!(policy.policies[&ObjectKey::new("x", "a")].ingress.as_ref().unwrap().len(), 1);
+    assert_eq!(replaced(&policy), ["NetworkPolicy x/a"]);
+
+    let service = applied(&object("v1", "Service", "spec: {clusterIP: 10.1.0.2}"));
+    assert_eq!(replaced(&service), ["Service x/a"]);
+    assert_eq!(service.services[&ObjectKey::new("x", "a")].cluster_ips, ["10.1.0.2".parse::<std::net::IpAddr>().unwrap()]);
+
+    let namespace = applied("apiVersion: v1\nkind: Namespace\nmetadata: {name: x, labels: {team: b}}\n");
+    assert_eq!(replaced(&namespace), ["Namespace x"]);
+    assert_eq!(namespace.namespaces["x"].labels.get("team").map(String::as_str), Some("b"));
+}
+
+#[test]
+fn a_changed_workload_is_judged_by_its_new_template() {
+    let key = ("x".to_owned(), WorkloadKey { kind: "Deployment".to_owned(), name: "a".to_owned() });
+    let changed = applied(&deployment("new", 2));
+    assert_eq!(replaced(&changed), ["Deployment x/a"]);
+    assert_eq!(labels(&changed), ["new", "old"], "the pod of its own stays");
+    assert_eq!(changed.workloads[&key].replicas, Replicas::Several);
+    // Pods that run are known better than those of a template that says the same.
+    let same = applied(&deployment("old", 2));
+    assert_eq!((replaced(&same).len(), same.pods.len()), (0, 3));
+    assert_eq!(same.workloads[&key].pods.len(), 2);
+    // A new workload replaces nothing.
+    let new = applied(&deployment("new", 1).replace("name: a,", "name: b,"));
+    assert_eq!((replaced(&new).len(), new.pods.len()), (0, 4));
+}
+
+#[test]
+fn files_that_disagree_stay_an_error_beside_a_cluster() {
+    let mut loader = Loader::new(Syntax::Strict);
+    loader.read_live(Syntax::Legacy, "live", cluster().as_bytes());
+    loader.read("1.yaml", deployment("b", 1).as_bytes());
+    loader.read("2.yaml", deployment("c", 1).as_bytes());
+    let snapshot = loader.finish();
+    let [found] = found(&snapshot)[..] else { panic!("{:?}", snapshot.diagnostics) };
+    assert!(found.is_error() && found.rule.name == "duplicate-object", "{found:?}");
+    assert_eq!(found.related[0].place.as_ref().unwrap().file, "1.yaml");
+}
