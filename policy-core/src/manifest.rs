@@ -8,7 +8,9 @@
 //! - `load`: dispatch by apiVersion and kind, over that table.
 //! - `foreign`: kinds that are not read.
 //! - [`Places`]: where the parts of objects are written, for findings that come later.
-//! - `snapshot`: workloads stand for their pods.
+//! - `makers`: objects whose pods are not known.
+//! - `snapshot`: everything that was read, put together.
+//! - `workloads`: which pods an input stands for.
 //!
 //! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
 //! in the snapshot; whether to answer from such a snapshot is for the caller to decide ([`Snapshot::has_errors`]).
@@ -20,17 +22,20 @@ mod foreign;
 mod kinds;
 mod load;
 mod lower;
+mod makers;
 mod names;
 mod places;
 mod scalar;
 mod snapshot;
 mod tree;
 pub mod wire;
+mod workloads;
 
 pub use foreign::is_foreign_policy;
 pub use kinds::{removal, unreadable};
 pub use load::Loader;
 pub use lower::Syntax;
+pub use makers::PodMaker;
 pub use names::nearest;
 pub use places::Places;
-pub use snapshot::{Foreign, Replicas, Snapshot, Workload};
+pub use snapshot::{Basis, Extent, Foreign, Replicas, Snapshot, Workload};

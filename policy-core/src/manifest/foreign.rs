@@ -49,7 +49,8 @@ const FOREIGN: [(&str, &[&str], Reach); 14] = [
     ("kuma.io", &["MeshTrafficPermission"], Reach::Cluster),
 ];
 
-fn is_in_group(group: &str, suffix: &str) -> bool {
+/// Whether a group is this one, or below it.
+pub(super) fn is_in_group(group: &str, suffix: &str) -> bool {
     group == suffix || group.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
 }
 
