@@ -262,7 +262,8 @@ fn questions_by_name_are_answered_as_the_table_says() {
                 let output = output.expect("netpol runs");
                 let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{place}: {e}: {output:?}"));
                 assert_eq!(answer["verdict"], verdict.as_str(), "{place}");
-                let caveats: Vec<&str> = answer["caveats"].as_array().expect("caveats").iter().filter_map(Value::as_str).collect();
+                let caveats: Vec<&str> =
+                    answer["caveats"].as_array().expect("caveats").iter().filter_map(Value::as_str).collect();
                 let is_said = if caveat.is_empty() { caveats.is_empty() } else { caveats.iter().any(|c| c.contains(caveat)) };
                 assert!(is_said, "{place}: {caveats:?}");
                 count += 1;

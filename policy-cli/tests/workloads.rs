@@ -184,7 +184,8 @@ fn a_workload_and_itself_are_two_replicas() {
 #[test]
 fn a_cronjob_between_two_runs_is_its_template() {
     let file = "cronjob-with-finished-pods.yaml";
-    can(file, "ops/cronjob/nightly", "ops/pg", "5432").is("allowed", &["ops/nightly has no running pod; evaluated as its template"]);
+    can(file, "ops/cronjob/nightly", "ops/pg", "5432")
+        .is("allowed", &["ops/nightly has no running pod; evaluated as its template"]);
     can(file, "ops/cronjob/weekly", "ops/pg", "5432").is("denied", &["ops/weekly has no running pod; evaluated as its template"]);
     for command in [&["who", "ops/pg", "-o", "json"][..], &["list", "--to", "ops/pg", "-o", "json"]] {
         let output = on_file(file, command);
@@ -302,9 +303,13 @@ fn a_label_whose_value_is_not_known_makes_the_answer_partial() {
     can_in(&input, "a/db", "a/web", "80").is("allowed", &[]);
     let exists = ingress("app: db", "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: Exists}]}}]}");
     can_in(&format!("{web}{db}{exists}"), "a/web", "a/db", "80").is("allowed", &[]);
-    let absent = ingress("app: db", "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: DoesNotExist}]}}]}");
+    let absent =
+        ingress("app: db", "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: DoesNotExist}]}}]}");
     can_in(&format!("{web}{db}{absent}"), "a/web", "a/db", "80").is("denied", &[]);
-    let not = ingress("app: db", "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: NotIn, values: [x]}]}}]}");
+    let not = ingress(
+        "app: db",
+        "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: NotIn, values: [x]}]}}]}",
+    );
     can_in(&format!("{web}{db}{not}"), "a/web", "a/db", "80").is("partial", &["pod-template-hash"]);
 }
 
@@ -329,7 +334,8 @@ fn ordinals_that_are_too_many_to_list_are_named() {
     let web = workload("apps/v1", "Deployment", "web", "");
     let one = ingress("app: web", "{from: [{podSelector: {matchLabels: {statefulset.kubernetes.io/pod-name: db-4000}}}]}");
     let input = format!("{db}{web}{one}");
-    can_in(&input, "a/db", "a/web", "80").is("partial", &["a/db has 5000 pods; evaluated as those that policies name, and one for all others"]);
+    can_in(&input, "a/db", "a/web", "80")
+        .is("partial", &["a/db has 5000 pods; evaluated as those that policies name, and one for all others"]);
     can_in(&input, "a/db-4000", "a/web", "80").is("allowed", &["5000"]);
     let shown = text(&on_text(&input, &["can", "a/db-4999", "a/web"]));
     assert!(shown.contains("ask for `a/statefulset/db`"), "{shown}");

@@ -145,7 +145,10 @@ fn a_rollout_in_the_middle_is_one_workload() {
     }
     // Without pods, both ReplicaSets make some, also when the Deployment itself is not in the input.
     let deployment = templated("Deployment", "apps/v1", "web", "replicas: 2");
-    for (text, sets) in [(sets.clone(), ["web-5", "web-6"].map(Some).to_vec()), (format!("{deployment}{sets}"), vec![None, Some("web-5"), Some("web-6")])] {
+    for (text, sets) in [
+        (sets.clone(), ["web-5", "web-6"].map(Some).to_vec()),
+        (format!("{deployment}{sets}"), vec![None, Some("web-5"), Some("web-6")]),
+    ] {
         let snapshot = expected(&text);
         assert_eq!(snapshot.workloads.len(), 1);
         assert_eq!(values(&snapshot, "Deployment", "web", "set"), sets.into_iter().collect());
@@ -228,13 +231,17 @@ fn indexes_of_a_job_are_distinguished_where_selectors_do() {
 
 #[test]
 fn ordinals_are_listed_up_to_a_thousand_and_above_that_by_name() {
-    let set = |replicas: u32| templated("StatefulSet", "apps/v1", "db", &format!("replicas: {replicas}\n  ordinals: {{start: 5}}"));
+    let set =
+        |replicas: u32| templated("StatefulSet", "apps/v1", "db", &format!("replicas: {replicas}\n  ordinals: {{start: 5}}"));
     let thousand = expected(&set(1000));
     let found = workload(&thousand, "StatefulSet", "db");
     assert_eq!((found.pods.len(), found.extent), (1000, Extent::Whole));
-    assert!(thousand.pods.contains_key(&ObjectKey::new("x", "db-5")) && !thousand.pods.contains_key(&ObjectKey::new("x", "db-0")));
+    assert!(
+        thousand.pods.contains_key(&ObjectKey::new("x", "db-5")) && !thousand.pods.contains_key(&ObjectKey::new("x", "db-0"))
+    );
     assert!(thousand.pods.contains_key(&ObjectKey::new("x", "db-1004")));
-    let policy = peer("matchExpressions: [{key: statefulset.kubernetes.io/pod-name, operator: In, values: [db-0, db-5, db-4000]}]");
+    let policy =
+        peer("matchExpressions: [{key: statefulset.kubernetes.io/pod-name, operator: In, values: [db-0, db-5, db-4000]}]");
     let many = expected(&format!("{}{policy}", set(5000)));
     let found = workload(&many, "StatefulSet", "db");
     assert_eq!(found.extent, Extent::Named { count: 5000 });
@@ -261,7 +268,11 @@ fn only_what_never_has_two_pods_is_one() {
         ("Job", "batch/v1", "parallelism: 2", Replicas::Several),
         ("CloneSet", "apps.kruise.io/v1alpha1", "replicas: 1", Replicas::Several),
     ] {
-        assert_eq!(workload(&expected(&templated(kind, api_version, "w", fields)), kind, "w").replicas, replicas, "{kind} {fields}");
+        assert_eq!(
+            workload(&expected(&templated(kind, api_version, "w", fields)), kind, "w").replicas,
+            replicas,
+            "{kind} {fields}"
+        );
     }
 }
 
@@ -280,7 +291,8 @@ fn any_kind_with_a_template_is_a_workload_and_an_agent_counts_none_of_them() {
 
 #[test]
 fn a_maker_is_remembered_until_its_pods_are_there() {
-    let maker = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: pg, namespace: x}\nspec: {instances: 3}\n---\n";
+    let maker =
+        "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: pg, namespace: x}\nspec: {instances: 3}\n---\n";
     let alone = expected(maker);
     let named: Vec<String> = alone.unknown_pods().map(|maker| format!("{} {}", maker.title(), maker.name)).collect();
     assert_eq!(named, ["CloudNativePG Cluster pg"]);
@@ -304,7 +316,8 @@ fn makers_lead_to_their_workloads_through_others() {
         )
     };
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello-1-deployment, namespace: x, ownerReferences: [{kind: Revision, name: hello-1, controller: true}]}\nspec: {replicas: 0, template: {metadata: {labels: {app: hello-1}}}}\n---\n";
-    let (configuration, revision) = (of("Configuration", "hello", "Service/hello"), of("Revision", "hello-1", "Configuration/hello"));
+    let (configuration, revision) =
+        (of("Configuration", "hello", "Service/hello"), of("Revision", "hello-1", "Configuration/hello"));
     let snapshot = expected(&format!("{service}{configuration}{revision}{deployment}"));
     assert_eq!(snapshot.unknown_pods().count(), 0);
     let names: BTreeSet<&str> = snapshot.makers.iter().flat_map(|maker| &maker.workloads).map(|key| key.name.as_str()).collect();

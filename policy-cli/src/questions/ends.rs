@@ -201,9 +201,8 @@ fn find(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str
 /// # Errors
 /// If there is one, and the input has no pods of it.
 fn made_by(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Result<Vec<End>> {
-    let is_meant = |maker: &&PodMaker| {
-        maker.namespace == namespace && maker.name == name && kind.is_none_or(|kind| kind == maker.kind)
-    };
+    let is_meant =
+        |maker: &&PodMaker| maker.namespace == namespace && maker.name == name && kind.is_none_or(|kind| kind == maker.kind);
     let makers: Vec<&PodMaker> = evaluation.snapshot.makers.iter().filter(is_meant).collect();
     let owners: BTreeSet<&WorkloadKey> = makers.iter().flat_map(|maker| &maker.workloads).collect();
     let Some(maker) = makers.first().filter(|_| owners.is_empty()) else {

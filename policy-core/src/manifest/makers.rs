@@ -57,7 +57,11 @@ const fn family_of(group: &'static str, kinds: &'static [&'static str]) -> Famil
 static FAMILIES: &[Family] = &[
     // Requests.
     Family { project: "Knative", label: "serving.knative.dev/service", ..family_of("serving.knative.dev", &["Service"]) },
-    Family { project: "Knative", label: "serving.knative.dev/configuration", ..family_of("serving.knative.dev", &["Configuration"]) },
+    Family {
+        project: "Knative",
+        label: "serving.knative.dev/configuration",
+        ..family_of("serving.knative.dev", &["Configuration"])
+    },
     Family { project: "Knative", label: "serving.knative.dev/revision", ..family_of("serving.knative.dev", &["Revision"]) },
     Family {
         project: "Knative",
@@ -68,12 +72,26 @@ static FAMILIES: &[Family] = &[
     family_of("camel.apache.org", &["Build", "Integration", "KameletBinding", "Pipe"]),
     // Metrics, logs and traces.
     family_of("monitoring.coreos.com", &["Alertmanager", "Prometheus", "PrometheusAgent", "ThanosRuler"]),
-    family_of("monitoring.rhobs", &["Alertmanager", "MonitoringStack", "Prometheus", "PrometheusAgent", "ThanosQuerier", "ThanosRuler"]),
+    family_of(
+        "monitoring.rhobs",
+        &["Alertmanager", "MonitoringStack", "Prometheus", "PrometheusAgent", "ThanosQuerier", "ThanosRuler"],
+    ),
     family_of(
         "victoriametrics.com",
         &[
-            "VLAgent", "VLCluster", "VLSingle", "VLogs", "VMAgent", "VMAlert", "VMAlertmanager", "VMAnomaly", "VMAuth", "VMCluster",
-            "VMSingle", "VTCluster", "VTSingle",
+            "VLAgent",
+            "VLCluster",
+            "VLSingle",
+            "VLogs",
+            "VMAgent",
+            "VMAlert",
+            "VMAlertmanager",
+            "VMAnomaly",
+            "VMAuth",
+            "VMCluster",
+            "VMSingle",
+            "VTCluster",
+            "VTSingle",
         ],
     ),
     family_of("grafana.com", &["GrafanaAgent", "Loki", "LokiStack", "TempoMonolithic", "TempoStack", "Alloy"]),
@@ -153,8 +171,21 @@ static FAMILIES: &[Family] = &[
         project: "Stackable",
         ..family_of(
             "stackable.tech",
-            &["AirflowCluster", "DruidCluster", "HbaseCluster", "HdfsCluster", "HiveCluster", "KafkaCluster", "NifiCluster",
-              "OpaCluster", "OpenSearchCluster", "SparkApplication", "SparkHistoryServer", "SupersetCluster", "ZookeeperCluster"],
+            &[
+                "AirflowCluster",
+                "DruidCluster",
+                "HbaseCluster",
+                "HdfsCluster",
+                "HiveCluster",
+                "KafkaCluster",
+                "NifiCluster",
+                "OpaCluster",
+                "OpenSearchCluster",
+                "SparkApplication",
+                "SparkHistoryServer",
+                "SupersetCluster",
+                "ZookeeperCluster",
+            ],
         )
     },
     Family { project: "MinIO", label: "v1.min.io/tenant", ..family_of("minio.min.io", &["Tenant"]) },

@@ -97,6 +97,10 @@ pub(super) fn represent(
     let mut templates: BTreeMap<(String, WorkloadKey), Vec<WorkloadObject>> = BTreeMap::new();
     for object in objects {
         let owner = owners.of_object(&object);
+        // Dumps keep the old ReplicaSets of a Deployment, which make no pods any more.
+        if !object.template.is_active && owner.kind != object.kind {
+            continue;
+        }
         made.note(&object.key.namespace, object.controller.as_ref(), &owner);
         templates.entry((object.key.namespace.clone(), owner)).or_default().push(object);
     }
@@ -175,20 +179,15 @@ fn represent_by_template(
 }
 
 /// The objects whose templates stand for a workload: its own, and those between it and its pods that still make other pods, as in the
-/// middle of a rollout. Without its own, those that make pods, or else all.
-fn standing(
-    objects: Vec<WorkloadObject>,
-    is_main: impl Fn(&WorkloadObject) -> bool,
-    asked: &AskedValues,
-) -> Vec<WorkloadObject> {
+/// middle of a rollout.
+fn standing(objects: Vec<WorkloadObject>, is_main: impl Fn(&WorkloadObject) -> bool, asked: &AskedValues) -> Vec<WorkloadObject> {
     let (mut main, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_main);
     if main.is_empty() {
-        let (active, idle): (Vec<_>, Vec<_>) = others.into_iter().partition(|object| object.template.is_active);
-        return if active.is_empty() { idle } else { active };
+        return others;
     }
     let mut shapes: HashSet<Shape> = main.iter().map(|object| shape(&object.template.pod, asked)).collect();
     // The Jobs of a CronJob are those of its earlier runs.
-    let is_rolling = |object: &WorkloadObject| object.template.is_active && object.kind != "Job";
+    let is_rolling = |object: &WorkloadObject| object.kind != "Job";
     main.extend(others.into_iter().filter(|object| is_rolling(object) && shapes.insert(shape(&object.template.pod, asked))));
     main
 }

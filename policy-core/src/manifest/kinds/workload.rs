@@ -126,16 +126,15 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
     if is_misplaced || !reader.assembly().expects_pods {
         return false;
     }
-    let templates = if makers::is_known(api_version, kind) {
-        Templates::Nested
-    } else {
-        makers::templates(reader.tree, node, group)
-    };
+    let templates =
+        if makers::is_known(api_version, kind) { Templates::Nested } else { makers::templates(reader.tree, node, group) };
     match templates {
         Templates::None => return false,
         Templates::Nested => read_maker(reader, node, api_version, kind),
         // OpenKruise: its fields, labels and names are those of Kubernetes.
-        Templates::Own if group == "apps.kruise.io" && ["StatefulSet", "DaemonSet"].contains(&kind) => read_as(reader, node, kind),
+        Templates::Own if group == "apps.kruise.io" && ["StatefulSet", "DaemonSet"].contains(&kind) => {
+            read_as(reader, node, kind)
+        }
         Templates::Own => {
             let (wire, unread) = reader.decode::<TemplateOwner>(node);
             let key = check(reader, node, kind, &wire.metadata, unread);

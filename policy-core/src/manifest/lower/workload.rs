@@ -68,7 +68,8 @@ pub(crate) fn lower_workload(kind: &str, wire: &Workload, key: &ObjectKey) -> (T
     match kind {
         "CronJob" => {
             let JobSpec { parallelism, completions, completion_mode, template } = &spec.job_template.spec;
-            let (template, replicas) = job(kind, &JobShape { parallelism: *parallelism, completions: *completions, completion_mode, template }, key);
+            let (template, replicas) =
+                job(kind, &JobShape { parallelism: *parallelism, completions: *completions, completion_mode, template }, key);
             (Template { unknown: vec![JOB_NAMES, JOB_UIDS], ..template }, replicas)
         }
         "Job" => lower_job(wire, key),
