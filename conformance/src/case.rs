@@ -2,7 +2,7 @@
 //!
 //! A file holds one or more *sections*, each a `yaml` block and a table; a heading of the second level names a section. The
 //! header of a table says what it is: `from | to | port | verdict | why | policy` for verdicts, `severity | kind | path` for
-//! faults. A line `Options: …` before the first section, or in one, sets `legacy` (CIDRs), `invalid` (the manifests have
+//! faults, and `question | verdict | caveat` for questions by name, which only the command line answers. A line `Options: …` before the first section, or in one, sets `legacy` (CIDRs), `invalid` (the manifests have
 //! faults, and verdicts show that these fail closed), `update` (the
 //! first document is what is stored, the rest updates it) or `no-fixture`. The fixture is `fixture.yaml`, and an object of the
 //! same name in a case replaces the fixture's.
@@ -188,6 +188,12 @@ pub fn folder() -> PathBuf {
 #[must_use]
 pub fn is_verdicts(section: &Section) -> bool {
     section.table[0][0] == "from"
+}
+
+/// Whether a section's table is one of questions by name.
+#[must_use]
+pub fn is_questions(section: &Section) -> bool {
+    section.table[0][0] == "question"
 }
 
 /// The manifests of a section with what they leave of the fixture before them.

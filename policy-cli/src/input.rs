@@ -34,8 +34,17 @@ pub(crate) struct Input {
     pub namespace: Option<String>,
 }
 
+/// The pods that count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Those that an agent would see.
+    Real,
+    /// Those that the input is certain to lead to as well (S2.22, S2.23).
+    Expected,
+}
+
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
-pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
+pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) -> Result<Input> {
     let mut files = Vec::new();
     // A named path can be a pipe; a pipe that is merely in a directory is not read.
     let mut in_folders = BTreeSet::new();
@@ -56,7 +65,8 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         }
     }
     let syntax = if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict };
-    let mut loader = Loader::new(syntax).with_places();
+    let loader = Loader::new(syntax).with_places();
+    let mut loader = if counted == Counted::Expected { loader.with_expected_pods() } else { loader };
     let limit = args.max_size.saturating_mul(1 << 20);
     if let Some(path) = stored {
         loader.read_stored(&content(path, limit).with_context(|| format!("cannot read `{}`", path.display()))?);
@@ -114,6 +124,9 @@ fn forget_lines(snapshot: &mut Snapshot) {
     }
     for foreign in snapshot.foreign.iter_mut().filter(|foreign| is_live(&foreign.origin.file)) {
         foreign.origin.line = 0;
+    }
+    for maker in snapshot.makers.iter_mut().filter(|maker| is_live(&maker.origin.file)) {
+        maker.origin.line = 0;
     }
 }
 

@@ -11,7 +11,9 @@
 //! - `claims`, `apply`: which of several objects of one name counts.
 //! - [`Unread`]: what could not be read, and may be a policy.
 //! - [`Places`]: where the parts of objects are written, for findings that come later.
-//! - `snapshot`: workloads stand for their pods.
+//! - `makers`: objects whose pods are not known.
+//! - `snapshot`: everything that was read, put together.
+//! - `workloads`: which pods an input stands for.
 //!
 //! A bad document is a diagnostic and never hides the next one. What could not be read of a policy is in its fail-closed form
 //! in the snapshot; whether to answer from such a snapshot is for the caller to decide ([`Snapshot::has_errors`]).
@@ -27,6 +29,7 @@ mod foreign;
 mod kinds;
 mod load;
 mod lower;
+mod makers;
 mod names;
 mod places;
 mod scalar;
@@ -35,13 +38,15 @@ mod snapshot;
 mod tree;
 mod unread;
 pub mod wire;
+mod workloads;
 
 pub use encoding::utf8;
 pub use foreign::is_foreign_policy;
 pub use kinds::{removal, unreadable};
 pub use load::Loader;
 pub use lower::Syntax;
+pub use makers::PodMaker;
 pub use names::nearest;
 pub use places::Places;
-pub use snapshot::{Foreign, Replicas, Snapshot, Workload};
+pub use snapshot::{Basis, Extent, Foreign, Replicas, Snapshot, Workload};
 pub use unread::Unread;

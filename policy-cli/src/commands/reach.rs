@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::args::{ListFormat, ReachArgs};
-use crate::output::rows::show;
+use crate::output::rows::{print_caveats, show};
 use crate::output::{BOLD, json, print};
 use crate::questions::ends::{self, End};
 use crate::questions::evaluation::Evaluation;
@@ -64,6 +64,7 @@ fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: Li
             Hop { to: name(*unit), path: path.into_iter().map(name).collect() }
         })
         .collect();
+    print_caveats(evaluation);
     match format {
         ListFormat::Json => json(&found),
         ListFormat::Text => {

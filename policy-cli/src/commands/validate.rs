@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::args::{AnswerFormat, ValidateArgs};
-use crate::input;
+use crate::input::{self, Counted};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
 use crate::output::{GREEN, RED, json, print};
+use crate::questions::representation;
 
 /// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
 #[derive(Serialize)]
@@ -27,10 +28,12 @@ struct Findings<'a> {
     skipped: &'a BTreeMap<String, usize>,
     /// Policies of other engines and tiers, which are not evaluated.
     not_evaluated: Vec<String>,
+    /// Objects whose pods a controller makes in a way that is not known.
+    unknown_pods: Vec<String>,
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
-    let mut input = input::read(&args.input, args.stored.as_deref())?;
+    let mut input = input::read(&args.input, args.stored.as_deref(), Counted::Expected)?;
     let snapshot = &input.snapshot;
     let mut compiler = Compiler::new(Options::default());
     snapshot.changes().for_each(|change| compiler.apply(change));
@@ -61,6 +64,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
                 )
             })
             .collect(),
+        unknown_pods: snapshot.unknown_pods().map(representation::named).collect(),
         diagnostics: all.iter().map(|found| Finding::from(*found)).collect(),
     };
     text::print_notes(&input.notes);
@@ -97,6 +101,9 @@ fn summary(findings: &Findings<'_>, files: usize) -> String {
     }
     if !findings.not_evaluated.is_empty() {
         out.push_str(&format!("not evaluated: {}\n", findings.not_evaluated.join(", ")));
+    }
+    if !findings.unknown_pods.is_empty() {
+        out.push_str(&format!("made by controllers, so not known: the pods of {}\n", findings.unknown_pods.join(", ")));
     }
     out
 }

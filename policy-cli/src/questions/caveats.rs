@@ -9,6 +9,7 @@ use policy_core::verdict::Reason;
 use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
+use super::representation;
 
 /// The caveats of an answer.
 pub(crate) fn caveats(
@@ -37,6 +38,7 @@ pub(crate) fn caveats(
             out.push(Reason::with_section(text, "S2.8, S2.9"));
         }
     }
+    out.extend(representation::of_ends(evaluation, ends, found, shown, asked));
     let by_family = |family: Family| -> Option<PortSet> {
         let ports = found.iter().filter(|c| c.source.family() == family).map(|c| c.ports().intersection(asked));
         ports.reduce(|a, b| a.intersection(&b))
@@ -54,8 +56,16 @@ pub(crate) fn caveats(
     out
 }
 
+/// The caveats of a list.
+pub(crate) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
+    let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
+    let mut out = foreign_caveats(evaluation, &namespaces);
+    out.extend(representation::of_lists(evaluation));
+    out
+}
+
 /// Policies that are not evaluated and could apply to these namespaces; `None` is an end without a namespace.
-pub(crate) fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
+fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
     let mut by_kind: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for foreign in &evaluation.snapshot.foreign {
         let concerns = match &foreign.namespace {

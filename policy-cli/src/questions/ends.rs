@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Result, anyhow, bail};
 use ipnet::IpNet;
-use policy_core::manifest::{Replicas, nearest};
+use policy_core::manifest::{Extent, PodMaker, nearest};
 use policy_core::model::{ObjectKey, WorkloadKey};
 use policy_core::sets::{AddressSet, PortSet, Protocol, Transport};
 use policy_core::verdict::WorkloadPods;
@@ -56,9 +56,9 @@ impl End {
         match self {
             Self::Workload { namespace, owner } => {
                 let workload = evaluation.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?;
-                Some(evaluation.unit(&workload.pods, workload.replicas))
+                Some(evaluation.unit(workload))
             }
-            Self::Pod(key) => Some(evaluation.unit(std::slice::from_ref(key), Replicas::One)),
+            Self::Pod(key) => Some(evaluation.unit_of_pod(key)),
             Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => None,
         }
     }
@@ -90,6 +90,35 @@ fn kind(word: &str) -> Option<&'static str> {
     })
 }
 
+/// Names of other kinds than Kubernetes', beside the kind itself and its plural.
+const SHORT_NAMES: [(&str, &str); 6] = [
+    ("dc", "DeploymentConfig"),
+    ("ksvc", "Service"),
+    ("prom", "Prometheus"),
+    ("ro", "Rollout"),
+    ("svc", "Service"),
+    ("vm", "VirtualMachine"),
+];
+
+/// The kind of a word before a slash, among those of Kubernetes and those of the input.
+fn kind_in(evaluation: &Evaluation, word: &str) -> Option<String> {
+    if let Some(kind) = kind(word) {
+        return Some(kind.to_owned());
+    }
+    // `rollouts.argoproj.io`
+    let word = word.split('.').next().unwrap_or(word).to_ascii_lowercase();
+    let snapshot = &evaluation.snapshot;
+    let workloads = snapshot.workloads.keys().map(|(_, owner)| owner.kind.as_str());
+    let kinds: BTreeSet<&str> = workloads.chain(snapshot.makers.iter().map(|maker| maker.kind.as_str())).collect();
+    let is_meant = |kind: &&str| {
+        let singular = kind.to_ascii_lowercase();
+        let stem = singular.strip_suffix('y').map(|stem| format!("{stem}ies"));
+        [Some(format!("{singular}s")), Some(format!("{singular}es")), stem, Some(singular)].contains(&Some(word.clone()))
+            || SHORT_NAMES.contains(&(word.as_str(), kind))
+    };
+    kinds.into_iter().find(is_meant).map(str::to_owned)
+}
+
 /// Reads one end.
 ///
 /// # Errors
@@ -108,11 +137,13 @@ pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation
     match parts.as_slice() {
         [name] => find(evaluation, default_namespace, None, name),
         ["node" | "no" | "nodes", name] => node(evaluation, name),
-        [first, name] => match kind(first) {
-            Some(kind) => find(evaluation, default_namespace, Some(kind), name),
-            None => find(evaluation, first, None, name),
+        [first, name] => match kind_in(evaluation, first) {
+            Some(found) if kind(first).is_some() || !evaluation.snapshot.namespaces.contains_key(*first) => {
+                find(evaluation, default_namespace, Some(&found), name)
+            }
+            _ => find(evaluation, first, None, name),
         },
-        [namespace, word, name] => match kind(word) {
+        [namespace, word, name] => match kind_in(evaluation, word).as_deref() {
             Some("Node") | None => {
                 bail!("`{word}` in `{text}` is not a workload kind; expected pod, deploy, sts, ds, job, cronjob, rs or rc")
             }
@@ -146,6 +177,9 @@ fn find(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str
     if is_wanted("Pod") && !is_own_workload && evaluation.snapshot.pods.contains_key(&key) {
         found.push(End::Pod(key));
     }
+    if found.is_empty() {
+        found = made_by(evaluation, namespace, kind, name)?;
+    }
     match found.as_slice() {
         [] => Err(unknown(evaluation, namespace, kind, name)),
         [end] => ends_somewhere(evaluation, end).map(|()| end.clone()),
@@ -153,13 +187,35 @@ fn find(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str
             let kinds: Vec<String> = several
                 .iter()
                 .map(|end| match end {
-                    End::Workload { owner, .. } => format!("{namespace}/{}/{name}", owner.kind.to_lowercase()),
+                    End::Workload { owner, .. } => format!("{namespace}/{}/{}", owner.kind.to_lowercase(), owner.name),
                     _ => format!("{namespace}/pod/{name}"),
                 })
                 .collect();
             bail!("`{namespace}/{name}` is ambiguous; specify one of {}", kinds.join(", "))
         }
     }
+}
+
+/// The workloads that the controller of an object has made; none when there is no such object.
+///
+/// # Errors
+/// If there is one, and the input has no pods of it.
+fn made_by(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Result<Vec<End>> {
+    let is_meant =
+        |maker: &&PodMaker| maker.namespace == namespace && maker.name == name && kind.is_none_or(|kind| kind == maker.kind);
+    let makers: Vec<&PodMaker> = evaluation.snapshot.makers.iter().filter(is_meant).collect();
+    let owners: BTreeSet<&WorkloadKey> = makers.iter().flat_map(|maker| &maker.workloads).collect();
+    let Some(maker) = makers.first().filter(|_| owners.is_empty()) else {
+        let end = |owner: &WorkloadKey| End::Workload { namespace: namespace.to_owned(), owner: owner.clone() };
+        return Ok(owners.into_iter().map(end).collect());
+    };
+    let title = maker.title();
+    let article = if title.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    bail!(
+        "{namespace}/{name} is {article} {title} ({}): its pods are made by a controller that netpol does not know; give it a dump with \
+         the pods",
+        maker.api_version
+    )
 }
 
 /// A workload without a single endpoint cannot be an end of a connection.
@@ -192,6 +248,13 @@ fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &
     names.extend(
         evaluation.snapshot.pods.keys().filter(|k| !k.name.contains('/')).map(|k| (k.namespace.as_str(), k.name.as_str())),
     );
+    names.extend(evaluation.snapshot.makers.iter().map(|maker| (maker.namespace.as_str(), maker.name.as_str())));
+    if let Some((set, count)) = numbered(evaluation, namespace, name) {
+        return anyhow!(
+            "`{namespace}/{name}` is none of the pods of StatefulSet `{set}` that policies name, and {count} pods are too many to list; \
+             ask for `{namespace}/statefulset/{set}`"
+        );
+    }
     let elsewhere: Vec<String> = names.iter().filter(|(_, n)| *n == name).map(|(ns, n)| format!("`{ns}/{n}`")).collect();
     if !elsewhere.is_empty() {
         return anyhow!("there is no {what}; did you mean {}?", elsewhere.join(" or "));
@@ -211,6 +274,17 @@ fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &
             let more = if own.len() > shown.len() { ", …" } else { "" };
             anyhow!("there is no {what}; the namespace has {}{more}", shown.join(", "))
         }
+    }
+}
+
+/// The StatefulSet with too many pods to list them that a pod of this name would belong to, and their number.
+fn numbered<'n>(evaluation: &Evaluation, namespace: &str, name: &'n str) -> Option<(&'n str, i64)> {
+    let (set, number) = name.rsplit_once('-')?;
+    number.parse::<u32>().ok()?;
+    let owner = WorkloadKey { kind: "StatefulSet".to_owned(), name: set.to_owned() };
+    match evaluation.snapshot.workloads.get(&(namespace.to_owned(), owner))?.extent {
+        Extent::Named { count } => Some((set, count)),
+        Extent::Whole | Extent::Cut => None,
     }
 }
 

@@ -6,14 +6,14 @@ use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::Diagnostic;
 use policy_core::graph::{AllowGraph, OwnNodeEgress};
-use policy_core::manifest::{Replicas, Snapshot};
+use policy_core::manifest::{Extent, Replicas, Snapshot, Workload};
 use policy_core::model::{ObjectKey, WorkloadKey};
 use policy_core::verdict::WorkloadPods;
 
 use crate::Outcome;
 use crate::args::{InputArgs, OwnNode};
 use crate::input::excerpts::Excerpts;
-use crate::input::{self, Input};
+use crate::input::{self, Counted, Input};
 
 /// A snapshot and its graph.
 pub(crate) struct Evaluation {
@@ -54,8 +54,8 @@ pub(crate) struct Report {
 }
 
 /// The input.
-fn read(args: &InputArgs) -> Result<Loaded<Input>> {
-    let mut input = input::read(args, None)?;
+fn read(args: &InputArgs, counted: Counted) -> Result<Loaded<Input>> {
+    let mut input = input::read(args, None, counted)?;
     let has_errors = input.snapshot.has_errors();
     let report = Report {
         notes: std::mem::take(&mut input.notes),
@@ -66,15 +66,15 @@ fn read(args: &InputArgs) -> Result<Loaded<Input>> {
     Ok(Loaded { value: (!has_errors || args.keep_going).then_some(input), report })
 }
 
-/// The objects alone.
+/// The objects alone, as an agent sees them.
 pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
-    let Loaded { value, report } = read(args)?;
+    let Loaded { value, report } = read(args, Counted::Real)?;
     Ok(Loaded { value: value.map(|input| input.snapshot), report })
 }
 
 /// The input, compiled.
 pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
-    let Loaded { value, mut report } = read(args)?;
+    let Loaded { value, mut report } = read(args, Counted::Expected)?;
     let Some(Input { snapshot, namespace, .. }) = value else { return Ok(Loaded { value: None, report }) };
     let has_errors = report.objects.iter().any(Diagnostic::is_error);
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
@@ -108,16 +108,33 @@ impl Evaluation {
         self.snapshot
             .workloads
             .iter()
-            .map(|(key, workload)| (key.clone(), self.unit(&workload.pods, workload.replicas)))
+            .map(|(key, workload)| (key.clone(), self.unit(workload)))
             .filter(|(_, unit)| unit.pods.iter().any(|pod| !self.graph.endpoints_of(*pod).is_empty()))
             .collect()
     }
 
-    /// The unit of some pods.
-    pub(crate) fn unit(&self, pods: &[ObjectKey], replicas: Replicas) -> WorkloadPods {
-        WorkloadPods {
-            pods: pods.iter().filter_map(|key| self.graph.pod(&key.namespace, &key.name)).collect(),
-            has_replicas: replicas == Replicas::Several,
-        }
+    /// The pods of a workload as one unit.
+    pub(crate) fn unit(&self, workload: &Workload) -> WorkloadPods {
+        let has_replicas = match workload.replicas {
+            Replicas::One => false,
+            Replicas::Several => true,
+            // Each of several pods is itself. One alone has peers that are not known.
+            Replicas::Numbered => workload.pods.len() == 1 || workload.extent != Extent::Whole,
+        };
+        WorkloadPods { has_replicas, ..self.pods(&workload.pods) }
+    }
+
+    /// One pod as a unit: itself, and what stands for it where a label of it is not known.
+    pub(crate) fn unit_of_pod(&self, key: &ObjectKey) -> WorkloadPods {
+        let start = ObjectKey::new(&key.namespace, format!("{}/", key.name));
+        let variants = self.snapshot.pods.range(&start..).map(|(variant, _)| variant);
+        let variants = variants.take_while(|v| v.namespace == start.namespace && v.name.starts_with(&start.name));
+        let keys: Vec<ObjectKey> = std::iter::once(key).chain(variants).cloned().collect();
+        self.pods(&keys)
+    }
+
+    fn pods(&self, keys: &[ObjectKey]) -> WorkloadPods {
+        let pods = keys.iter().filter_map(|key| self.graph.pod(&key.namespace, &key.name));
+        WorkloadPods { pods: pods.collect(), has_replicas: false }
     }
 }

@@ -43,6 +43,11 @@ impl Endpoint {
         self
     }
 
+    /// A pod like this one, at an address and on a node that are not known.
+    pub(crate) fn replica(&self) -> Self {
+        Self { address: None, nodes: SmallVec::new(), ..self.clone() }
+    }
+
     /// The address, when it is known.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::snapshot::{Assembly, Owners, WorkloadObject};
+use super::snapshot::{Assembly, WorkloadObject};
+use super::workloads::Owners;
 use crate::diagnostic::ObjectRef;
 use crate::model::{ObjectKey, WorkloadKey};
 
@@ -26,7 +27,7 @@ impl Assembly {
         if changed.is_empty() {
             return;
         }
-        let mut owners = Owners::new(&self.workloads, &self.pods);
+        let owners = Owners::new(&self.workloads);
         let claims = &mut self.claims;
         self.pods.retain(|(pod, controller, _)| {
             let owner = (pod.key.namespace.clone(), owners.of_pod(pod, controller.as_ref()));

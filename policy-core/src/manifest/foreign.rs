@@ -72,7 +72,8 @@ const STAGED: &str = "Staged";
 /// Groups whose objects are derived from policies that have objects of their own.
 const DERIVED: [&str; 2] = ["controlplane.antrea.io", "stats.antrea.io"];
 
-fn is_in_group(group: &str, suffix: &str) -> bool {
+/// Whether a group is this one, or below it.
+pub(super) fn is_in_group(group: &str, suffix: &str) -> bool {
     group == suffix || group.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
 }
 

@@ -63,6 +63,16 @@ impl Loader {
         Self { places: Some(Places::default()), ..self }
     }
 
+    /// The loader, with the pods counted that an input is certain to lead to: a pod that waits for its address, the template of a workload
+    /// of which no pod runs, and the template in an object of any kind (S2.22, S2.23). Questions ask for these; what enforces policies
+    /// counts real pods, and does not.
+    #[must_use]
+    pub fn with_expected_pods(self) -> Self {
+        let mut loader = self;
+        loader.assembly.expects_pods = true;
+        loader
+    }
+
     /// Reads policies as an API server has them stored: files read afterwards are validated as updates of these, which may
     /// keep what newer servers refuse in new objects (S1.12, S1.19). Nothing else is taken from the text, and nothing said.
     pub fn read_stored(&mut self, bytes: &[u8]) {

@@ -6,12 +6,17 @@
 mod pod;
 mod policy;
 mod selector;
+mod workload;
 
 use std::fmt;
 
-pub(crate) use pod::{OwnerName, controller, lower_pod, lower_workload};
+pub(crate) use pod::{OwnerName, controller, lower_pod};
 pub(crate) use policy::{Stored, lower_policy, stored};
 pub(crate) use selector::label_faults;
+pub(crate) use workload::{
+    COMPLETION_INDEX, JOB_NAMES, Numbers, POD_INDEX, POD_NAME, Sort, Template, as_next_job, is_generated, labels_of_object_alone,
+    lower_template, lower_workload,
+};
 
 use super::decode::Faults;
 use super::fault::Fault;

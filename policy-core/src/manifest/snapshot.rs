@@ -1,17 +1,19 @@
-//! Everything that was read, put together: workloads stand for their pods, owners are resolved, namespaces are complete.
+//! Everything that was read, put together. Which pods it stands for is up to `workloads`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::claims::Claims;
 use super::kinds;
-use super::lower::OwnerName;
+use super::lower::{OwnerName, Template};
+use super::makers::PodMaker;
 use super::places::Places;
 use super::unread::Unread;
+use super::workloads::{self, AskedValues, Represented};
 use crate::diagnostic::rules::objects;
 use crate::diagnostic::{Diagnostic, ObjectRef};
-use crate::model::{Change, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, Service, WorkloadKey};
+use crate::model::{Change, Labels, NAME_LABEL, Namespace, Node, ObjectKey, Origin, Pod, Policy, Service, WorkloadKey};
 
 /// What the files describe.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Snapshot {
     pub nodes: BTreeMap<String, Node>,
     /// Pods, those that workloads stand for included.
     pub pods: BTreeMap<ObjectKey, Pod>,
+    /// Pods of the input that have no address yet, and are evaluated as what they will be (S2.22).
+    pub pending: BTreeSet<ObjectKey>,
     /// Policies, the faulty ones in their fail-closed form.
     pub policies: BTreeMap<ObjectKey, Policy>,
     /// Workloads by namespace, then kind and name. A pod without controller is a workload of kind `Pod`.
@@ -40,27 +44,65 @@ pub struct Snapshot {
     pub replaced: Vec<ObjectRef>,
     /// What could not be read at all, in the order met. There is an error about each.
     pub unread: Vec<Unread>,
+    /// Objects whose pods a controller makes in a way that is not known, in the order read.
+    pub makers: Vec<PodMaker>,
+    /// Whether the input holds pods as a cluster reports them, with their status.
+    pub has_reported_pods: bool,
     /// How many Kubernetes objects stand in the files, of every kind; lists count beside their items, so that an empty list is
     /// something, and a file of comments is not.
     pub objects: usize,
 }
 
-/// A workload and its pods.
+/// A workload and the pods that it is evaluated as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Its pods, sorted.
     pub pods: Vec<ObjectKey>,
-    /// How many pods each of them stands for.
+    /// How many pods it can have.
     pub replicas: Replicas,
+    /// Where its pods come from.
+    pub basis: Basis,
+    /// Labels of its pods that selectors ask for and whose values are not known before the pods run. There is a pod for each value that
+    /// is asked for, and one for all others.
+    pub unknown_labels: BTreeSet<String>,
+    /// How many of its pods are listed.
+    pub extent: Extent,
+    /// Labels of the workload itself that its pods do not have.
+    pub own_labels: Labels,
 }
 
-/// How many real pods one pod of a snapshot stands for.
+/// How many pods a workload can have at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Replicas {
-    /// Itself.
+    /// One at most, which has no peer of its own kind.
     One,
-    /// Two or more, so that it also has itself as a peer.
+    /// Any number. A pod of a template stands for all of them, and a pod of the input for itself.
     Several,
+    /// Any number, each with an identity of its own, so that each pod stands for itself.
+    Numbered,
+}
+
+/// Where the pods of a workload come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// From the input.
+    Pods,
+    /// From its template, because none of its pods runs (S2.23).
+    Template,
+}
+
+/// How many of the pods of a workload are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// One for all pods that no selector distinguishes, at least.
+    Whole,
+    /// There are so many that only those are listed that selectors name, and one for all others.
+    Named {
+        /// How many pods it will have.
+        count: i64,
+    },
+    /// Selectors name so many that some are missing.
+    Cut,
 }
 
 /// A policy that is not evaluated.
@@ -91,6 +133,11 @@ impl Snapshot {
         self.objects == 0 && self.skipped.is_empty() && self.diagnostics.is_empty()
     }
 
+    /// The objects whose pods are not in the input, and are not known.
+    pub fn unknown_pods(&self) -> impl Iterator<Item = &PodMaker> {
+        self.makers.iter().filter(|maker| maker.workloads.is_empty())
+    }
+
     /// The changes that turn this snapshot into another, kind by kind as in [`Self::changes`].
     #[must_use]
     pub fn difference(&self, after: &Self) -> Vec<Change> {
@@ -110,12 +157,15 @@ impl Snapshot {
 }
 
 /// A workload as read.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct WorkloadObject {
     pub kind: String,
     pub key: ObjectKey,
     pub controller: Option<OwnerName>,
-    pub pods: Vec<Pod>,
+    pub template: Template,
     pub replicas: Replicas,
+    /// Its labels that the template lacks.
+    pub own_labels: Labels,
 }
 
 /// What the loader collects.
@@ -125,6 +175,9 @@ pub(crate) struct Assembly {
     pub nodes: BTreeMap<String, Node>,
     pub pods: Vec<(Pod, Option<OwnerName>, Origin)>,
     pub workloads: Vec<WorkloadObject>,
+    pub makers: Vec<(PodMaker, Option<OwnerName>)>,
+    /// Whether pods count that are yet to be made or to run, beyond the workloads of which no pod is there.
+    pub expects_pods: bool,
     pub diagnostics: Vec<Diagnostic>,
     pub skipped: BTreeMap<String, usize>,
     pub foreign: Vec<Foreign>,
@@ -138,40 +191,21 @@ pub(crate) struct Assembly {
 impl Assembly {
     pub(crate) fn finish(mut self) -> Snapshot {
         self.settle();
-        let mut owners = Owners::new(&self.workloads, &self.pods);
-        let mut pods = BTreeMap::new();
-        let mut members: BTreeMap<(String, WorkloadKey), Workload> = BTreeMap::new();
-        let add = |pod: Pod, owner: WorkloadKey, replicas, members: &mut BTreeMap<_, Workload>, pods: &mut BTreeMap<_, _>| {
-            let workload =
-                members.entry((pod.key.namespace.clone(), owner.clone())).or_insert(Workload { pods: Vec::new(), replicas });
-            workload.pods.push(pod.key.clone());
-            pods.insert(pod.key.clone(), Pod { owner: Some(owner), ..pod });
-        };
-        for (pod, controller, _) in std::mem::take(&mut self.pods) {
-            let owner = owners.of_pod(&pod, controller.as_ref());
-            add(pod, owner, Replicas::One, &mut members, &mut pods);
-        }
-        for object in std::mem::take(&mut self.workloads) {
-            if owners.is_stood_for(&object) {
-                continue;
-            }
-            let owner = WorkloadKey { kind: object.kind, name: object.key.name };
-            for pod in object.pods {
-                add(pod, owner.clone(), object.replicas, &mut members, &mut pods);
-            }
-        }
-        for workload in members.values_mut() {
-            workload.pods.sort();
-            workload.pods.dedup();
-        }
         let policies = std::mem::take(&mut self.policies);
+        let pods = std::mem::take(&mut self.pods).into_iter().map(|(pod, controller, _)| (pod, controller)).collect();
+        let workloads = std::mem::take(&mut self.workloads);
+        let makers = std::mem::take(&mut self.makers);
+        let asked = AskedValues::of(policies.values());
+        let Represented { pods, pending, workloads, makers, has_reported_pods } =
+            workloads::represent(pods, workloads, makers, &asked, self.expects_pods);
         self.assume_namespaces(pods.keys().chain(policies.keys()).map(|key| key.namespace.clone()).collect());
         Snapshot {
             namespaces: self.namespaces,
             nodes: self.nodes,
             pods,
+            pending,
             policies,
-            workloads: members,
+            workloads,
             diagnostics: self.diagnostics,
             places: Places::default(),
             skipped: self.skipped,
@@ -179,6 +213,8 @@ impl Assembly {
             services: self.services,
             replaced: self.claims.into_replaced(),
             unread: self.unread,
+            makers,
+            has_reported_pods,
             objects: self.objects,
         }
     }
@@ -197,64 +233,5 @@ impl Assembly {
             );
             self.namespaces.insert(name.clone(), Namespace::assumed(name));
         }
-    }
-}
-
-/// Finds the workload that users know a pod by.
-pub(super) struct Owners {
-    /// Controllers of workloads that were read: (namespace, kind, name) to the controller above.
-    above: HashMap<(String, String, String), Option<OwnerName>>,
-    /// Workloads that have real pods.
-    with_pods: HashSet<(String, WorkloadKey)>,
-}
-
-impl Owners {
-    pub(super) fn new(workloads: &[WorkloadObject], pods: &[(Pod, Option<OwnerName>, Origin)]) -> Self {
-        let above = workloads
-            .iter()
-            .map(|w| ((w.key.namespace.clone(), w.kind.clone(), w.key.name.clone()), w.controller.clone()))
-            .collect();
-        let mut owners = Self { above, with_pods: HashSet::new() };
-        for (pod, controller, _) in pods {
-            let owner = owners.of_pod(pod, controller.as_ref());
-            owners.with_pods.insert((pod.key.namespace.clone(), owner));
-        }
-        owners
-    }
-
-    pub(super) fn of_pod(&mut self, pod: &Pod, controller: Option<&OwnerName>) -> WorkloadKey {
-        // Mirror pods of static pods are controlled by their node, which is no workload.
-        let Some(controller) = controller.filter(|c| c.kind != "Node") else {
-            return WorkloadKey { kind: "Pod".to_owned(), name: pod.key.name.clone() };
-        };
-        let mut owner = controller.clone();
-        let key = (pod.key.namespace.clone(), owner.kind.clone(), owner.name.clone());
-        match self.above.get(&key) {
-            Some(Some(above)) => owner = above.clone(),
-            Some(None) => {}
-            // A dump without ReplicaSets: their names are the Deployment's name and the template hash.
-            None if owner.kind == "ReplicaSet" => {
-                let hash = pod.labels.get("pod-template-hash").map(|hash| format!("-{hash}"));
-                if let Some(name) = hash.and_then(|hash| owner.name.strip_suffix(&hash).map(str::to_owned)) {
-                    owner = OwnerName { kind: "Deployment".to_owned(), name };
-                }
-            }
-            None => {}
-        }
-        WorkloadKey { kind: owner.kind, name: owner.name }
-    }
-
-    /// Whether real pods, or the workload above it, stand for this one.
-    fn is_stood_for(&self, object: &WorkloadObject) -> bool {
-        let namespace = &object.key.namespace;
-        let own = WorkloadKey { kind: object.kind.clone(), name: object.key.name.clone() };
-        if self.with_pods.contains(&(namespace.clone(), own)) {
-            return true;
-        }
-        object.controller.as_ref().is_some_and(|above| {
-            let above_key = WorkloadKey { kind: above.kind.clone(), name: above.name.clone() };
-            self.above.contains_key(&(namespace.clone(), above.kind.clone(), above.name.clone()))
-                || self.with_pods.contains(&(namespace.clone(), above_key))
-        })
     }
 }

@@ -17,7 +17,7 @@ pub use super::kinds::network_policy::{
 pub use super::kinds::node::{Node, NodeAddress, NodeStatus};
 pub use super::kinds::pod::{Container, ContainerPort, Pod, PodIP, PodSpec, PodStatus};
 pub use super::kinds::service::{LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
-pub use super::kinds::workload::{JobSpec, JobTemplateSpec, PodTemplateSpec, Workload, WorkloadSpec};
+pub use super::kinds::workload::{JobSpec, JobTemplateSpec, Ordinals, PodTemplateSpec, Workload, WorkloadSpec};
 
 /// A list whose elements keep their places when they cannot be read.
 pub type List<T> = Vec<Option<T>>;

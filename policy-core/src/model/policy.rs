@@ -61,6 +61,20 @@ impl Policy {
             Direction::Ingress => self.ingress.as_deref(),
         }
     }
+
+    /// Every selector over pods: that of the policy, then those of the peers of its rules.
+    pub fn pod_selectors(&self) -> impl Iterator<Item = &Selector> {
+        let rules = self.ingress.iter().chain(&self.egress).flatten();
+        let peers = rules.flat_map(|rule| match &rule.peers {
+            Peers::Listed(peers) => peers.as_slice(),
+            Peers::Everyone => &[],
+        });
+        let of_peers = peers.filter_map(|peer| match peer {
+            Peer::Pods { pods, .. } => Some(pods),
+            Peer::Block(_) | Peer::Unreadable => None,
+        });
+        std::iter::once(&self.target).chain(of_peers)
+    }
 }
 
 /// One rule: peers AND ports (S3.2).

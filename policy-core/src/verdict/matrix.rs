@@ -19,7 +19,8 @@ use crate::sets::{AddressSet, Family, PortSet};
 pub struct WorkloadPods {
     /// Its pods.
     pub pods: Vec<PodId>,
-    /// Whether each of them represents more than one, so that it has peers of its own kind.
+    /// Whether there can be two of them at one time, so that each has peers of its own kind. A replica of a pod with a known address is
+    /// another of the pods, or, where it is the only one, a pod like it at an address that is not known.
     pub has_replicas: bool,
 }
 
@@ -57,6 +58,17 @@ struct EquivalenceClass {
 
 /// A class with the places of its unit and of itself.
 type ClassAt<'a> = (usize, usize, &'a EquivalenceClass);
+
+/// How the pods of two classes relate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// They are two pods.
+    Two,
+    /// They are one pod.
+    Same,
+    /// They are the only pod that is known, and a replica of it.
+    Replica,
+}
 
 #[derive(PartialEq, Eq, Hash)]
 struct ClassKey {
@@ -157,23 +169,47 @@ impl<'g> ConnectivityMatrix<'g> {
     /// families are not paired.
     #[must_use]
     pub fn ends(&self, from: usize, to: usize) -> Vec<(Endpoint, Endpoint, bool)> {
-        let pairs = self.cell_pairs(from, to).into_iter();
-        let pairs = pairs.filter_map(|(source, destination, is_same)| {
-            let (source, destination) = in_one_family(&source.2.endpoint, &destination.2.endpoint)?;
-            Some((source.into_owned(), destination.into_owned(), is_same))
-        });
-        pairs.collect()
+        let mut out = Vec::new();
+        for (source, destination, relation) in self.cell_pairs(from, to) {
+            let Some((source, destination)) = in_one_family(&source.2.endpoint, &destination.2.endpoint) else { continue };
+            let (source, destination) = (source.into_owned(), destination.into_owned());
+            if relation == Relation::Replica {
+                out.extend(with_replica(&source, &destination).map(|(a, b)| (a, b, false)));
+            } else {
+                out.push((source, destination, relation == Relation::Same));
+            }
+        }
+        out
     }
 
-    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(ClassAt<'_>, ClassAt<'_>, bool)> {
+    /// Whether a pod of a unit is the only one of two units.
+    fn is_only_pod(&self, units: [usize; 2], pod: PodId) -> bool {
+        let mut classes = units.into_iter().flat_map(|unit| classes_of(&self.classes, unit));
+        classes.all(|class| class.pod == pod && class.count == 1)
+    }
+
+    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(ClassAt<'_>, ClassAt<'_>, Relation)> {
         let has_replicas = |unit: usize| self.units.get(unit).is_some_and(|u| u.has_replicas);
         let is_alone = !has_replicas(from) && !has_replicas(to);
+        let relation = |source: &EquivalenceClass, destination: &EquivalenceClass| {
+            if source.pod != destination.pod || source.count > 1 || destination.count > 1 {
+                Relation::Two
+            } else if is_alone {
+                Relation::Same
+            } else if !source.has_known_address {
+                // It stands for all its replicas.
+                Relation::Two
+            } else if self.is_only_pod([from, to], source.pod) {
+                Relation::Replica
+            } else {
+                Relation::Same
+            }
+        };
         let mut out = Vec::new();
         for (i, source) in classes_of(&self.classes, from).iter().enumerate() {
             let destinations = classes_of(if source.endpoint.is_node() { &self.classes_by_node } else { &self.classes }, to);
             for (j, destination) in destinations.iter().enumerate() {
-                let is_one_pod = source.pod == destination.pod && source.count == 1 && destination.count == 1;
-                out.push(((from, i, source), (to, j, destination), is_one_pod && is_alone));
+                out.push(((from, i, source), (to, j, destination), relation(source, destination)));
             }
         }
         out
@@ -184,18 +220,32 @@ impl<'g> ConnectivityMatrix<'g> {
     #[must_use]
     pub fn pair(&self, from: usize, to: usize) -> Option<PairPorts> {
         let mut found: Vec<Rc<PortSet>> = Vec::new();
-        for (source, destination, is_same) in self.cell_pairs(from, to) {
-            if !is_same
-                && let Some(ports) = self.cell_pair(source, destination)
-                && !found.contains(&ports)
-            {
+        let mut add = |ports: Rc<PortSet>| {
+            if !found.contains(&ports) {
                 found.push(ports);
+            }
+        };
+        for (source, destination, relation) in self.cell_pairs(from, to) {
+            match relation {
+                Relation::Two => self.cell_pair(source, destination).into_iter().for_each(&mut add),
+                Relation::Same => {}
+                Relation::Replica => self.replica_ports(source, destination).into_iter().for_each(&mut add),
             }
         }
         let (first, rest) = found.split_first()?;
         let all = rest.iter().fold(PortSet::clone(first), |all, ports| all.intersection(ports));
         let some = rest.iter().fold(PortSet::clone(first), |some, ports| some.union(ports));
         Some(PairPorts { all, some })
+    }
+
+    /// What the only pod of a unit and a replica of it may use, in both directions.
+    fn replica_ports(&self, from: ClassAt<'_>, to: ClassAt<'_>) -> Vec<Rc<PortSet>> {
+        let Some((source, destination)) = in_one_family(&from.2.endpoint, &to.2.endpoint) else { return Vec::new() };
+        let between = |(source, destination): (Endpoint, Endpoint)| {
+            let (egress, ingress) = self.graph.ports_between(&source, &destination, false);
+            Rc::new(egress.intersection(&ingress))
+        };
+        with_replica(&source, &destination).map(between).into()
     }
 
     fn cell_pair(&self, from: ClassAt<'_>, to: ClassAt<'_>) -> Option<Rc<PortSet>> {
@@ -265,6 +315,11 @@ impl<'g> ConnectivityMatrix<'g> {
 
 fn classes_of(list: &[Vec<EquivalenceClass>], unit: usize) -> &[EquivalenceClass] {
     list.get(unit).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A pod and a replica of it, each as the source.
+fn with_replica(source: &Endpoint, destination: &Endpoint) -> [(Endpoint, Endpoint); 2] {
+    [(source.clone(), destination.replica()), (source.replica(), destination.clone())]
 }
 
 /// The ends as those of one flow; `None` when they share no family.

@@ -194,13 +194,20 @@ const POD_STATUS: FieldMask<'_> = FieldMask::Fields(&[
 const TEMPLATE: FieldMask<'_> = FieldMask::Fields(&[("metadata", POD_METADATA), ("spec", POD_SPEC)]);
 const WORKLOAD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
     ("replicas", FieldMask::Whole),
+    ("ordinals", FieldMask::Whole),
     ("parallelism", FieldMask::Whole),
+    ("completions", FieldMask::Whole),
+    ("completionMode", FieldMask::Whole),
+    ("manualSelector", FieldMask::Whole),
     ("selector", FieldMask::Whole),
     ("template", TEMPLATE),
-    (
-        "jobTemplate",
-        FieldMask::Fields(&[("spec", FieldMask::Fields(&[("parallelism", FieldMask::Whole), ("template", TEMPLATE)]))]),
-    ),
+    ("jobTemplate", FieldMask::Fields(&[("spec", JOB_SPEC)])),
+]);
+const JOB_SPEC: FieldMask<'_> = FieldMask::Fields(&[
+    ("parallelism", FieldMask::Whole),
+    ("completions", FieldMask::Whole),
+    ("completionMode", FieldMask::Whole),
+    ("template", TEMPLATE),
 ]);
 /// Objects of which the whole `spec` decides, such as policies.
 pub(super) const SPECIFIED: FieldMask<'_> = FieldMask::Fields(&[("metadata", NAMES), ("spec", FieldMask::Whole)]);

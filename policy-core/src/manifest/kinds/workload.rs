@@ -1,15 +1,20 @@
-//! Workloads, which stand for their pods until these are there. Their lowering is in `lower::pod`.
+//! Workloads, which stand for their pods until these are there: those of Kubernetes, and objects of any other kind that hold the
+//! template of their pods. Their lowering is in `lower::workload`.
 
 use serde::Deserialize;
 
+use super::namespace::MetadataOnly;
 use super::pod::PodSpec;
-use super::{Kind, Role};
+use super::{Kind, Role, group_of, named};
 use crate::diagnostic::ObjectRef;
+use crate::manifest::decode::Faults;
 use crate::manifest::load::Reader;
-use crate::manifest::lower::{self, Report};
-use crate::manifest::snapshot::WorkloadObject;
+use crate::manifest::lower::{self, Report, Template};
+use crate::manifest::makers::{self, PodMaker, Templates};
+use crate::manifest::snapshot::{Replicas, WorkloadObject};
 use crate::manifest::tree::NodeId;
 use crate::manifest::wire::ObjectMeta;
+use crate::model::ObjectKey;
 
 pub(super) static KINDS: [Kind; 7] = [
     workload("ReplicationController", &[""]),
@@ -41,9 +46,21 @@ pub struct Workload {
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct WorkloadSpec {
     pub replicas: Option<i64>,
+    pub ordinals: Ordinals,
     pub parallelism: Option<i64>,
+    pub completions: Option<i64>,
+    pub completion_mode: String,
+    pub manual_selector: bool,
     pub template: PodTemplateSpec,
     pub job_template: JobTemplateSpec,
+}
+
+/// `StatefulSetOrdinals`.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of the API")]
+pub struct Ordinals {
+    pub start: i64,
 }
 
 /// `JobTemplateSpec`.
@@ -56,10 +73,12 @@ pub struct JobTemplateSpec {
 
 /// `JobSpec`.
 #[derive(Deserialize, Default, Debug)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct JobSpec {
     pub parallelism: Option<i64>,
+    pub completions: Option<i64>,
+    pub completion_mode: String,
     pub template: PodTemplateSpec,
 }
 
@@ -72,25 +91,106 @@ pub struct PodTemplateSpec {
     pub spec: PodSpec,
 }
 
+/// An object of any other kind that holds the template of its pods.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct TemplateOwner {
+    metadata: ObjectMeta,
+    spec: TemplateOwnerSpec,
+}
+
+/// The `spec` of such an object. Its other fields are its own.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct TemplateOwnerSpec {
+    template: PodTemplateSpec,
+}
+
 fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &'static Kind) {
-    let kind = kind.name;
+    read_as(reader, node, kind.name);
+}
+
+fn read_as(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str) {
     let (wire, mut unread) = reader.decode::<Workload>(node);
     reader.check_workload(node, &wire, &mut unread);
-    let key = reader.key(&wire.metadata, node);
+    let key = check(reader, node, kind, &wire.metadata, unread);
+    let (template, replicas) = lower::lower_workload(kind, &wire, &key);
+    add(reader, node, kind, key, &wire.metadata, template, replicas);
+}
+
+/// Reads an object of a kind that is in no table, if it makes pods: as a workload where its pods are those of its template, and
+/// otherwise by its name. Returns whether it does.
+pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str) -> bool {
+    let group = group_of(api_version);
+    let is_upstream = !group.contains('.') || group.ends_with(".k8s.io");
+    let is_misplaced = is_upstream && named(kind).is_some();
+    if is_misplaced || !reader.assembly().expects_pods {
+        return false;
+    }
+    let templates =
+        if makers::is_known(api_version, kind) { Templates::Nested } else { makers::templates(reader.tree, node, group) };
+    match templates {
+        Templates::None => return false,
+        Templates::Nested => read_maker(reader, node, api_version, kind),
+        // OpenKruise: its fields, labels and names are those of Kubernetes.
+        Templates::Own if group == "apps.kruise.io" && ["StatefulSet", "DaemonSet"].contains(&kind) => {
+            read_as(reader, node, kind)
+        }
+        Templates::Own => {
+            let (wire, unread) = reader.decode::<TemplateOwner>(node);
+            let key = check(reader, node, kind, &wire.metadata, unread);
+            let template = lower::lower_template(kind, &wire.spec.template, &key);
+            add(reader, node, kind, key, &wire.metadata, template, Replicas::Several);
+        }
+    }
+    true
+}
+
+/// Remembers an object whose pods are not known. Nothing but its names is read, so nothing else can be wrong.
+fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str) {
+    let (wire, _) = reader.decode::<MetadataOnly>(node);
+    let ObjectKey { namespace, name } = reader.key(&wire.metadata, node);
+    let maker = PodMaker {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        namespace,
+        name,
+        origin: reader.origin(node),
+        workloads: Vec::new(),
+    };
+    let controller = lower::controller(&wire.metadata);
+    reader.assembly().makers.push((maker, controller));
+}
+
+/// Reports what is wrong with an object, and returns its key.
+fn check(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str, metadata: &ObjectMeta, unread: Faults) -> ObjectKey {
+    let key = reader.key(metadata, node);
     let mut report = Report::new(&unread);
-    lower::check_metadata(&wire.metadata, &mut report);
+    lower::check_metadata(metadata, &mut report);
     let errors = report.errors;
+    reader.tell(node, &ObjectRef::namespaced(kind, &key.namespace, &key.name), unread, errors, Vec::new());
+    key
+}
+
+fn add(
+    reader: &mut Reader<'_, '_, '_>,
+    node: NodeId,
+    kind: &str,
+    key: ObjectKey,
+    metadata: &ObjectMeta,
+    template: Template,
+    replicas: Replicas,
+) {
     let object = ObjectRef::namespaced(kind, &key.namespace, &key.name);
-    reader.tell(node, &object, unread, errors, Vec::new());
-    let (pods, replicas) = lower::lower_workload(kind, &wire, &key.namespace);
-    if !reader.counts(&object, node, &(&pods, replicas)) {
+    if !reader.counts(&object, node, &(&template, replicas)) {
         return;
     }
     reader.assembly().workloads.push(WorkloadObject {
         kind: kind.to_owned(),
         key,
-        controller: lower::controller(&wire.metadata),
-        pods,
+        controller: lower::controller(metadata),
+        own_labels: lower::labels_of_object_alone(&metadata.labels, &template),
+        template,
         replicas,
     });
 }

@@ -303,6 +303,9 @@ impl<'t> Reader<'_, 't, '_> {
             self.set_aside(node, Some(near.to_owned()));
             return;
         }
+        if kinds::workload::read_other(self, node, &meta.api_version, kind) {
+            return;
+        }
         let label = if meta.api_version.is_empty() { kind.to_owned() } else { format!("{kind}.{}", meta.api_version) };
         self.count(&label);
     }

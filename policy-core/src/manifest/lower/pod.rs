@@ -1,4 +1,4 @@
-//! Pods, and the pods that workloads stand for.
+//! Pods, and the owners of objects.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,8 +9,7 @@ use super::super::names::nearest;
 use super::super::wire::{self, List, ObjectMeta, PodSpec};
 use super::{Path, Report, Syntax};
 use crate::diagnostic::rules::{files, pods};
-use crate::manifest::snapshot::Replicas;
-use crate::model::{Addresses, NamedPort, ObjectKey, Phase, Placement, Pod, WorkloadKey};
+use crate::model::{Addresses, NamedPort, ObjectKey, Phase, Placement, Pod};
 use crate::sets::Transport;
 
 /// The fields that decide whom policies select and match; with any of them unreadable, the pod is unknown (S2.25). Ports are not
@@ -117,7 +116,7 @@ fn addresses(status: &wire::PodStatus, syntax: Syntax, report: &mut Report<'_>) 
 }
 
 /// The named ports of containers and of sidecars, which are init containers that always restart (S1.55).
-fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
+pub(super) fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
     let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy == "Always");
     let mut ports: Vec<NamedPort> = spec
         .containers
@@ -148,59 +147,4 @@ pub(crate) struct OwnerName {
 pub(crate) fn controller(metadata: &ObjectMeta) -> Option<OwnerName> {
     let owners: &List<wire::OwnerReference> = &metadata.owner_references;
     owners.iter().flatten().find(|o| o.controller).map(|o| OwnerName { kind: o.kind.clone(), name: o.name.clone() })
-}
-
-/// A StatefulSet stands for this many pods at most; more of them differ in nothing that a policy is likely to name.
-const MOST_ORDINALS: i64 = 64;
-
-/// The pods that a workload will make, and how many there can be of each.
-pub(crate) fn lower_workload(kind: &str, wire: &wire::Workload, namespace: &str) -> (Vec<Pod>, Replicas) {
-    let name = wire.metadata.name.as_str();
-    let spec = &wire.spec;
-    let (template, count) = match kind {
-        "CronJob" => (&spec.job_template.spec.template, spec.job_template.spec.parallelism.unwrap_or(1)),
-        "Job" => (&spec.template, spec.parallelism.unwrap_or(1)),
-        // One on each node, and a file does not say how many nodes there are.
-        "DaemonSet" => (&spec.template, 2),
-        _ => (&spec.template, spec.replicas.unwrap_or(1)),
-    };
-    // Dumps keep the old ReplicaSets of a Deployment, which make no pods any more.
-    if count == 0 && controller(&wire.metadata).is_some() {
-        return (Vec::new(), Replicas::One);
-    }
-    let pod = |pod_name: String, extra: &[(&str, &str)]| {
-        let mut labels = template.metadata.labels.clone();
-        labels.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        Pod {
-            uid: None,
-            key: ObjectKey::new(namespace, pod_name),
-            labels,
-            placement: match template.spec.node_name.as_str() {
-                "" => Placement::Somewhere,
-                node => Placement::Node(node.to_owned()),
-            },
-            phase: Phase::Live,
-            is_host_network: template.spec.host_network,
-            addresses: Addresses::Unknown,
-            ports: named_ports(&template.spec),
-            owner: Some(WorkloadKey { kind: kind.to_owned(), name: name.to_owned() }),
-            is_unknown: false,
-        }
-    };
-    // A slash is in no real name, so a stand-in never takes a real pod's place.
-    let stand_in = format!("{kind}/{name}");
-    let pods = match kind {
-        "StatefulSet" => (0..count.clamp(1, MOST_ORDINALS))
-            .map(|i| {
-                let pod_name = format!("{name}-{i}");
-                let labels =
-                    [("statefulset.kubernetes.io/pod-name", pod_name.clone()), ("apps.kubernetes.io/pod-index", i.to_string())];
-                pod(pod_name, &labels.each_ref().map(|(k, v)| (*k, v.as_str())))
-            })
-            .collect(),
-        "Job" => vec![pod(stand_in, &[("batch.kubernetes.io/job-name", name), ("job-name", name)])],
-        _ => vec![pod(stand_in, &[])],
-    };
-    let replicas = if kind != "StatefulSet" && count > 1 { Replicas::Several } else { Replicas::One };
-    (pods, replicas)
 }
