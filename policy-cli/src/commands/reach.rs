@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::args::{ListFormat, ReachArgs};
-use crate::output::rows::show;
+use crate::output::rows::{caveats, show};
 use crate::output::{BOLD, json, print};
 use crate::questions::ends::{self, End};
 use crate::questions::evaluation::Evaluation;
@@ -21,6 +21,7 @@ pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
     let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
     let ports = ends::ports(&args.ports.ports, None, &evaluation)?;
     if args.hops {
+        caveats(&evaluation);
         hops(&evaluation, &from, ports.as_ref(), args.output)?;
     } else {
         let rows = narrowed(rows(&evaluation, Some(&from), None), ports.as_ref());

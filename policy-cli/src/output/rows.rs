@@ -8,7 +8,7 @@ use policy_core::sets::PortSet;
 
 use super::{BOLD, DIM, YELLOW, json, print, raw};
 use crate::args::ListFormat;
-use crate::questions::caveats::foreign_caveats;
+use crate::questions::caveats::input_caveats;
 use crate::questions::evaluation::Evaluation;
 use crate::questions::rows::{Peer, Row};
 
@@ -178,12 +178,17 @@ fn edges<'a>(rows: &'a [Row], ids: &'a [(&'a Peer, String)]) -> impl Iterator<It
     rows.iter().filter_map(move |row| Some((row, *index.get(&row.src)?, *index.get(&row.dst)?)))
 }
 
-/// Prints rows in a format, and their caveats on standard error.
-pub(crate) fn show(evaluation: &Evaluation, rows: &[Row], format: ListFormat) -> Result<()> {
+/// Prints what could change a list, on standard error.
+pub(crate) fn caveats(evaluation: &Evaluation) {
     let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
-    for caveat in foreign_caveats(evaluation, &namespaces) {
+    for caveat in input_caveats(evaluation, &namespaces) {
         anstream::eprintln!("{YELLOW}caveat{YELLOW:#}: {caveat}");
     }
+}
+
+/// Prints rows in a format, and their caveats on standard error.
+pub(crate) fn show(evaluation: &Evaluation, rows: &[Row], format: ListFormat) -> Result<()> {
+    caveats(evaluation);
     match format {
         ListFormat::Text => print(&text(rows)),
         ListFormat::Json => json(rows),

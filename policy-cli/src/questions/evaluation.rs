@@ -13,6 +13,7 @@ use policy_core::verdict::WorkloadPods;
 use crate::Outcome;
 use crate::args::{InputArgs, OwnNode};
 use crate::input::excerpts::Excerpts;
+use crate::input::left_out::{self, LeftOut};
 use crate::input::{self, Input};
 
 /// A snapshot and its graph.
@@ -23,6 +24,8 @@ pub(crate) struct Evaluation {
     pub namespace: String,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
+    /// What was not read, and could change answers.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The reading of S2.13 that the arguments ask for.
@@ -66,14 +69,15 @@ fn read(args: &InputArgs) -> Result<Loaded<Input>> {
 
 /// The objects alone.
 pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
-    let Loaded { value, report } = read(args)?;
+    let Loaded { value, mut report } = read(args)?;
+    report.notes.extend(value.iter().flat_map(|input| left_out::sentences(&input.left_out)));
     Ok(Loaded { value: value.map(|input| input.snapshot), report })
 }
 
 /// The input, compiled.
 pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     let Loaded { value, mut report } = read(args)?;
-    let Some(Input { snapshot, namespace, .. }) = value else { return Ok(Loaded { value: None, report }) };
+    let Some(Input { snapshot, namespace, places, left_out, .. }) = value else { return Ok(Loaded { value: None, report }) };
     let has_errors = report.objects.iter().any(Diagnostic::is_error);
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
@@ -84,8 +88,9 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     compiler.flush();
     let graph = compiler.into_graph();
     report.graph = policy_lint::check_graph(&graph, &snapshot);
+    places.apply_to(&mut report.graph);
     report.excerpts.complete(&report.graph);
-    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, has_errors }), report })
+    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, has_errors, left_out }), report })
 }
 
 impl Evaluation {
