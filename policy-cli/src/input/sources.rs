@@ -113,6 +113,11 @@ impl Sources {
         self.notes.extend(ignored(path, &ignores.ignored));
         self.notes.extend(ignores.troubles.iter().map(|text| format!("a line of an ignore file cannot be read: {text}")));
         let name = shown(path);
+        if contents.is_empty() && !ignores.ignored.is_empty() {
+            bail!(
+                "`{name}` has no manifests but those that .gitignore excludes; take them back in with a .netpolignore, such as `!*`"
+            );
+        }
         match contents.top {
             Top::Plain => {}
             Top::Kustomization => {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 /// The folders of kubectl and of helm, to be put before `PATH`; `None`, with a line about it, where one is missing. They are those of the machine,
 /// or what `conformance/tools/build` has built. In CI it builds what is missing.
-pub fn folders() -> Option<Vec<PathBuf>> {
+pub(crate) fn folders() -> Option<Vec<PathBuf>> {
     [("kubectl", "kubernetes-1.37"), ("helm", "helm")].into_iter().map(|(name, module)| folder(name, module)).collect()
 }
 

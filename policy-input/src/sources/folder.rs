@@ -33,6 +33,15 @@ pub struct Contents {
     pub broken_links: Vec<PathBuf>,
 }
 
+impl Contents {
+    /// Whether there is nothing to read, and nothing that could be asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let has_others = !self.kustomizations.is_empty() || !self.charts.is_empty() || !self.broken_links.is_empty();
+        self.top == Top::Plain && self.files.is_empty() && !has_others
+    }
+}
+
 /// What a folder is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Top {
