@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::args::{AnswerFormat, InputArgs, ValidateArgs};
-use crate::input::config::{self, FailOn};
+use crate::input::config::{self, FailOn, Selected};
 use crate::input::left_out::{self, LeftOut};
 use crate::input::{self, Input};
 use crate::output::diagnostics::json::Finding;
@@ -60,11 +60,11 @@ struct Checked<'a> {
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
-    let deployments = config::each(&args.input)?;
+    let selected = config::each(&args.input)?;
     let fail_on = config::fail_on()?;
     let mut all = Findings { valid: true, ..Findings::default() };
     let mut read = Vec::new();
-    for (name, input) in &deployments {
+    for Selected { deployment: name, args: input } in &selected {
         let loaded = match load(input, args) {
             Err(error) if name.is_none() => return Err(error),
             loaded => loaded,

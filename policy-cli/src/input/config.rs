@@ -203,17 +203,26 @@ pub(crate) fn one(args: &InputArgs) -> Result<(InputArgs, Option<String>)> {
     }
 }
 
-/// The arguments of a command that checks: those of each deployment with its name and what it is, or as they are.
-pub(crate) fn each(args: &InputArgs) -> Result<Vec<(Option<(String, String)>, InputArgs)>> {
-    let Some(config) = wanted(args)? else { return Ok(vec![(None, args.clone())]) };
+/// An input to check by itself.
+pub(crate) struct Selected {
+    /// The name of the deployment and what it is, if it is one of all.
+    pub deployment: Option<(String, String)>,
+    pub args: InputArgs,
+}
+
+/// The inputs of a command that checks: each deployment, or what the arguments select.
+pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
+    let only = |args| Ok(vec![Selected { deployment: None, args }]);
+    let Some(config) = wanted(args)? else { return only(args.clone()) };
     if let Some(name) = &args.deployment {
-        return Ok(vec![(None, config.arguments(config.named(name)?, args))]);
+        return only(config.arguments(config.named(name)?, args));
     }
     if config.deployments.is_empty() {
-        return Ok(vec![(None, args.clone())]);
+        return only(args.clone());
     }
-    let named = |(name, deployment): (&String, &Deployment)| {
-        (Some((name.clone(), deployment.describe())), config.arguments(deployment, args))
+    let named = |(name, deployment): (&String, &Deployment)| Selected {
+        deployment: Some((name.clone(), deployment.describe())),
+        args: config.arguments(deployment, args),
     };
     Ok(config.deployments.iter().map(named).collect())
 }

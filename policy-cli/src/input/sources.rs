@@ -157,7 +157,7 @@ impl Sources {
                     format!("; netpol runs no plugins, so pipe it: {}", piped("kustomize build --enable-helm"))
                 }
                 Failure::Missing(_) => format!("; build it elsewhere, and pipe it: {}", piped("kubectl kustomize")),
-                Failure::Refused(text) if text.contains("remote") => {
+                Failure::Remote(..) => {
                     format!("; build it where the network is, and pipe it: {}", piped("kubectl kustomize"))
                 }
                 _ => String::new(),

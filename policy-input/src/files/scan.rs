@@ -174,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_without_a_selection_reads_no_ignore_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, text) in [(".gitignore", "*\n"), (".netpolignore", "*\n"), ("a.yaml", "x"), ("kustomization.yaml", "")] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        assert_eq!(scan(folder.path()).files, ["a.yaml", "kustomization.yaml"].map(at));
+    }
+
+    #[test]
     fn what_editors_leave_is_no_manifest() {
         for name in ["deny.yaml~", "#deny.yaml#", "deny.yaml.bak", "deny.yaml.swp", "deny.yaml___jb_tmp___", "4913", "sedQx7"] {
             assert!(!is_manifest(Path::new(name)), "{name}");

@@ -156,7 +156,8 @@ impl Sorter {
 
     /// The charts that belong to no other chart and to no kustomization.
     fn charts(&self) -> Vec<Chart> {
-        let is_own = |at: &Path| at != self.folder && !self.is_part_of_chart(at) && self.kustomization_of(at).is_none();
+        let is_in_other = |at: &Path| self.kustomization_of(at).is_some_and(|folder| folder != at);
+        let is_own = |at: &Path| at != self.folder && !self.is_part_of_chart(at) && !is_in_other(at);
         let own = self.charts.iter().filter(|(at, _)| is_own(at)).map(|(_, shown)| {
             let text = regular_content(&shown.join("Chart.yaml"), LARGEST).unwrap_or_default();
             chart::read(shown.clone(), &String::from_utf8_lossy(&text))

@@ -24,8 +24,7 @@ pub fn build(folder: &Path, limits: Limits) -> Result<Rendered, Failure> {
     let mut references = References::default();
     references.follow(folder);
     if let Some((file, resource)) = references.remote.first() {
-        let text = format!("`{}` refers to `{resource}`, and remote resources are not fetched", shown(file).display());
-        return Err(Failure::Refused(text));
+        return Err(Failure::Remote(shown(file), resource.clone()));
     }
     let has_origins =
         folder.canonicalize().is_ok_and(|folder| references.kustomizations.get(&folder).is_some_and(|found| found.has_origins));
@@ -93,9 +92,9 @@ mod tests {
     fn what_cannot_be_built_here_is_refused_before_a_program_runs() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits { time: std::time::Duration::from_secs(20), size: 1 << 20 };
-        let refused = |expected: &str| match build(folder.path(), limits) {
-            Err(Failure::Refused(text)) => assert!(text.contains(expected), "{text}"),
-            other => panic!("{other:?}"),
+        let refused = |expected: &str| {
+            let text = build(folder.path(), limits).unwrap_err().to_string();
+            assert!(text.contains(expected), "{text}");
         };
         refused("has no `kustomization.yaml`");
         std::fs::write(folder.path().join("kustomization.yaml"), "resources: [github.com/org/repo//base?ref=v1]\n").unwrap();

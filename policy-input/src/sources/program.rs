@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -37,7 +38,9 @@ pub enum Failure {
     TooSlow(&'static str, Duration),
     /// It printed more than this many bytes.
     TooLarge(&'static str, u64),
-    /// The source cannot be read without the network, or is not one; why.
+    /// This file refers to this resource, which only the network has.
+    Remote(PathBuf, String),
+    /// The source is not one, or is not complete; why.
     Refused(String),
 }
 
@@ -53,6 +56,9 @@ impl std::fmt::Display for Failure {
             Self::Failed(name, text) => write!(f, "`{name}` failed: {}", text.trim()),
             Self::TooSlow(name, time) => write!(f, "`{name}` did not end within {} seconds", time.as_secs()),
             Self::TooLarge(name, size) => write!(f, "`{name}` printed more than {} MiB", size >> 20),
+            Self::Remote(file, resource) => {
+                write!(f, "`{}` refers to `{resource}`, and remote resources are not fetched", file.display())
+            }
             Self::Refused(text) => f.write_str(text),
         }
     }
