@@ -147,7 +147,9 @@ fn rulesets_of_the_examples_are_as_committed() {
             difference(&expected, found)
         );
     }
-    for folder in std::fs::read_dir(examples()).expect("examples").map(|entry| entry.expect("an entry").path()) {
+    // An example of kustomizations and charts has no plain manifests; the tests of the command line ask about it.
+    let folders = std::fs::read_dir(examples()).expect("examples").map(|entry| entry.expect("an entry").path());
+    for folder in folders.filter(|folder| !manifests(folder).is_empty()) {
         let files = std::fs::read_dir(folder.join("ruleset")).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let files: BTreeSet<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
         let stale: Vec<&PathBuf> = files.iter().filter(|file| !all.contains_key(*file)).collect();

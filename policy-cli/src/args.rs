@@ -1,12 +1,16 @@
 //! The command line.
 //!
+//! - `input`: the arguments that select the input.
 //! - `sections`: the sections after the options in help, manual pages and the reference.
 
+pub(crate) mod input;
 pub(crate) mod sections;
 
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+pub(crate) use input::InputArgs;
 
 /// The path that selects the live cluster.
 pub(crate) const LIVE: &str = "cluster";
@@ -37,10 +41,7 @@ impl Args {
     pub(crate) fn resolved(mut self, is_kubectl: bool) -> Self {
         let is_live = is_kubectl || self.cluster.context.is_some() || self.cluster.kubeconfig.is_some();
         if let Some(input) = self.command.input_mut() {
-            if input.paths.is_empty() {
-                input.paths.push(if is_live { LIVE } else { "." }.into());
-            }
-            input.cluster = self.cluster.clone();
+            input.complete(&self.cluster, is_live);
         }
         self
     }
@@ -55,7 +56,7 @@ impl Command {
             Self::Reach(args) => Some(&mut args.input),
             Self::Validate(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
-            Self::Snapshot | Self::Completions { .. } | Self::Man { .. } | Self::Reference => None,
+            Self::Init(_) | Self::Snapshot | Self::Completions { .. } | Self::Man { .. } | Self::Reference => None,
         }
     }
 }
@@ -83,6 +84,9 @@ pub(crate) enum Command {
     /// Check manifests, and report every error with file and line
     #[command(after_help = sections::text("validate"))]
     Validate(ValidateArgs),
+    /// Write netpol.toml, with the kustomizations, charts and manifests of this directory as deployments
+    #[command(after_help = sections::text("init"))]
+    Init(InitArgs),
     /// Print the nftables ruleset that the agent of a node applies
     #[command(after_help = sections::text("render"))]
     Render(RenderArgs),
@@ -105,32 +109,6 @@ pub(crate) enum Command {
     /// Print the page of the manual that describes every command, in Markdown
     #[command(hide = true)]
     Reference,
-}
-
-/// Where the objects come from.
-#[derive(ClapArgs, Debug, Clone)]
-pub(crate) struct InputArgs {
-    /// A file, a directory (read recursively), `-` for standard input, or `cluster` for the live cluster; files can be
-    /// compressed with gzip. Repeatable [default: .]
-    #[arg(short = 'f', long = "file", value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    #[arg(skip)]
-    pub cluster: ClusterArgs,
-    /// The namespace for names without one [default: `default`, or the namespace of the context]
-    #[arg(short = 'n', long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as older API servers do
-    #[arg(long)]
-    pub legacy_cidrs: bool,
-    /// Whether egress rules apply to traffic from a pod to its own node; the Kubernetes documentation is ambiguous
-    #[arg(long, value_enum, value_name = "READING", default_value_t = OwnNode::Enforce)]
-    pub own_node_egress: OwnNode,
-    /// Answer even if the input has errors; objects that cannot be read allow nothing
-    #[arg(long)]
-    pub keep_going: bool,
-    /// The largest size of a file after decompression
-    #[arg(long, value_name = "MEBIBYTES", default_value_t = 1024)]
-    pub max_size: u64,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -218,6 +196,13 @@ pub(crate) struct ValidateArgs {
     /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
     pub output: AnswerFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct InitArgs {
+    /// Print the file instead of writing it
+    #[arg(long)]
+    pub stdout: bool,
 }
 
 #[derive(ClapArgs, Debug)]

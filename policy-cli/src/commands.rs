@@ -1,6 +1,7 @@
 //! The commands of `netpol`, one module each.
 
 pub(crate) mod can;
+pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod reach;
 pub(crate) mod render;

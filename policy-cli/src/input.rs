@@ -1,36 +1,52 @@
-//! Finds and reads files, and the live cluster.
+//! Finds and reads files, what kustomize and helm print, and the live cluster.
 //!
 //! Nothing is printed here but progress: what is found is returned.
 //!
 //! - `cluster`: the live cluster.
+//! - `config`: `netpol.toml`.
 //! - `excerpts`: the lines that findings point at.
+//! - `left_out`: what is below a folder and was not read.
+//! - `places`: where the objects of rendered input come from.
+//! - `sources`: what the arguments name.
+//! - `unreadable`: files that cannot be read.
 
 pub(crate) mod cluster;
+pub(crate) mod config;
 pub(crate) mod excerpts;
+pub(crate) mod left_out;
+pub(crate) mod places;
+mod sources;
+mod unreadable;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use policy_core::diagnostic::Diagnostic;
-use policy_core::diagnostic::rules::files::UNREADABLE_FILE;
+use policy_core::diagnostic::{Diagnostic, Severity};
 use policy_core::manifest::{Loader, Snapshot, Syntax};
-use policy_input::files::{content, manifests_below, regular_content};
+use policy_input::files::{content, regular_content};
 
-use crate::args::{InputArgs, LIVE};
+use crate::args::InputArgs;
 use crate::output::progress::progress;
 
 use excerpts::Excerpts;
+use left_out::LeftOut;
+use places::Places;
+use sources::{Piece, Sources, sources};
 
 /// The objects of all files, and the findings about them.
 pub(crate) struct Input {
     pub snapshot: Snapshot,
     pub excerpts: Excerpts,
-    /// What could not be read of a live cluster.
+    /// Where objects of rendered input come from.
+    pub places: Places,
+    /// What there is to say about the sources: what could not be read of a live cluster, and what was built.
     pub notes: Vec<String>,
+    /// What was not read, and could change answers.
+    pub left_out: Vec<LeftOut>,
     pub files: usize,
-    /// The namespace of a live cluster's context.
+    /// The namespace of the deployment, or of a live cluster's context.
     pub namespace: Option<String>,
 }
 
@@ -45,68 +61,139 @@ pub(crate) enum Counted {
 
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
 pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) -> Result<Input> {
-    let mut files = Vec::new();
-    // A named path can be a pipe; a pipe that is merely in a directory is not read.
-    let mut in_folders = BTreeSet::new();
-    for path in &args.paths {
-        if path == Path::new("-") || path == Path::new(LIVE) {
-            files.push(path.clone());
-        } else if path.is_dir() {
-            let found = manifests_below(path)?;
-            in_folders.extend(found.iter().cloned());
-            files.extend(found);
-        } else if path.exists() {
-            files.push(path.clone());
-        } else {
-            bail!(
-                "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
-                path.display()
-            );
-        }
-    }
-    let syntax = if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict };
-    let loader = Loader::new(syntax).with_places();
-    let mut loader = if counted == Counted::Expected { loader.with_expected_pods() } else { loader };
-    let limit = args.max_size.saturating_mul(1 << 20);
+    let (args, note) = config::one(args)?;
+    let mut sources = sources(&args)?;
+    sources.notes.splice(0..0, note);
+    let files = sources.count();
+    let pieces = std::mem::take(&mut sources.pieces);
+    let mut reading = Reading::new(&args, counted, sources);
     if let Some(path) = stored {
-        loader.read_stored(&content(path, limit).with_context(|| format!("cannot read `{}`", path.display()))?);
+        reading.stored(path)?;
     }
-    let mut excerpts = Excerpts::default();
-    let (mut namespace, mut notes) = (None, Vec::new());
-    let progress = progress(files.len());
-    for file in &files {
-        let name = shown(file);
-        progress.set_message(name.clone());
-        if file == Path::new(LIVE) {
-            let live = cluster::read(&args.cluster)?;
-            notes.extend(live.notes());
-            // The API server accepted the objects of a cluster, possibly under older rules.
-            loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
-            namespace = Some(live.namespace);
-            continue;
-        }
-        let read = if in_folders.contains(file) { regular_content(file, limit) } else { content(file, limit) };
-        match read {
-            Ok(bytes) => {
-                let before = loader.diagnostics().len();
-                loader.read(&name, &bytes);
-                excerpts.take(&name, bytes, loader.diagnostics().get(before..).unwrap_or_default());
-            }
-            Err(error) => loader.report(unreadable(&name, &error)),
-        }
+    let progress = progress(pieces.len());
+    for piece in pieces {
+        progress.set_message(piece.name());
+        reading.piece(piece)?;
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let mut snapshot = loader.finish();
-    policy_lint::check(&mut snapshot);
-    forget_lines(&mut snapshot);
-    excerpts.complete(&snapshot.diagnostics);
-    Ok(Input { snapshot, excerpts, notes, files: files.len(), namespace })
+    reading.finish(files)
 }
 
-fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {
-    let diagnostic = Diagnostic::new(&UNREADABLE_FILE, format!("cannot read the file: {error}")).in_file(file, None);
-    if error.kind() == ErrorKind::FileTooLarge { diagnostic.help("use `--max-size` to raise the limit") } else { diagnostic }
+/// What has been read so far.
+struct Reading<'a> {
+    args: &'a InputArgs,
+    loader: Loader,
+    /// The largest size of a file.
+    limit: u64,
+    found: Sources,
+    excerpts: Excerpts,
+    places: Places,
+    namespace: Option<String>,
+    /// Files without an object, whatever else is wrong with them.
+    without_objects: BTreeSet<String>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(args: &'a InputArgs, counted: Counted, found: Sources) -> Self {
+        let loader = Loader::new(syntax(args)).with_places();
+        Self {
+            args,
+            loader: if counted == Counted::Expected { loader.with_expected_pods() } else { loader },
+            limit: args.max_size.saturating_mul(1 << 20),
+            found,
+            excerpts: Excerpts::default(),
+            places: Places::default(),
+            namespace: args.namespace.clone(),
+            without_objects: BTreeSet::new(),
+        }
+    }
+
+    fn stored(&mut self, path: &Path) -> Result<()> {
+        let bytes = content(path, self.limit).with_context(|| format!("cannot read `{}`", path.display()))?;
+        self.loader.read_stored(&bytes);
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: Piece) -> Result<()> {
+        let name = piece.name();
+        match piece {
+            Piece::Live => {
+                let live = cluster::read(&self.args.cluster)?;
+                self.found.notes.extend(live.notes());
+                // The API server accepted the objects of a cluster, possibly under older rules.
+                self.loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
+                self.namespace.get_or_insert(live.namespace);
+            }
+            Piece::Named(path) => self.file(&name, content(&path, self.limit)),
+            Piece::Found(path) => match regular_content(&path, self.limit) {
+                Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
+                    self.found.left_out.push(LeftOut::link(&path));
+                }
+                read => self.file(&name, read),
+            },
+            Piece::Rendered(_, rendered) => {
+                let text = self.places.take(&name, rendered);
+                self.text(&name, text);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, name: &str, read: std::io::Result<Vec<u8>>) {
+        match read {
+            Err(error) => self.loader.report(unreadable::unopened(name, &error)),
+            Ok(bytes) => match unreadable::why_no_manifest(&bytes) {
+                Some(why) => {
+                    self.without_objects.insert(name.to_owned());
+                    self.loader.report(unreadable::no_manifest(name, why));
+                }
+                None => self.text(name, bytes),
+            },
+        }
+    }
+
+    fn text(&mut self, name: &str, bytes: Vec<u8>) {
+        let before = self.loader.diagnostics().len();
+        self.loader.read(name, &bytes);
+        if let Some(encrypted) = unreadable::encrypted(name, &bytes) {
+            self.loader.report(encrypted);
+        }
+        let found = self.loader.diagnostics().get(before..).unwrap_or_default();
+        if found.iter().any(Diagnostic::is_error) && unreadable::holds_no_object(&bytes) {
+            self.without_objects.insert(name.to_owned());
+        }
+        self.excerpts.take(name, bytes, found);
+    }
+
+    fn finish(self, files: usize) -> Result<Input> {
+        let Self { args, loader, found, mut excerpts, places, namespace, without_objects, .. } = self;
+        let mut snapshot = loader.finish();
+        let is_empty = snapshot.workloads.is_empty() && snapshot.policies.is_empty() && snapshot.foreign.is_empty();
+        if let Some(refusal) = found.refusal().filter(|_| is_empty && !snapshot.has_errors()) {
+            bail!("{refusal}");
+        }
+        // Of files alone that cannot be read, nothing is known.
+        let is_forgiven = |file: &str| without_objects.contains(file);
+        let severity = if snapshot.objects > 0 { Severity::Warning } else { Severity::Error };
+        unreadable::judge(&mut snapshot.diagnostics, severity, is_forgiven);
+        policy_lint::check(&mut snapshot);
+        forget_lines(&mut snapshot);
+        places.apply(&mut snapshot, syntax(args));
+        excerpts.complete(&snapshot.diagnostics);
+        let Sources { mut left_out, notes, .. } = found;
+        left_out.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+        Ok(Input { snapshot, excerpts, places, notes, left_out, files, namespace })
+    }
+}
+
+/// Whether a file has objects that decide, or may have.
+pub(crate) fn holds_objects(file: &Path) -> bool {
+    sources::could_decide(file, u64::MAX)
+}
+
+fn syntax(args: &InputArgs) -> Syntax {
+    if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict }
 }
 
 /// Objects of a live cluster have no file and no line.

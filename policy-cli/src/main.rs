@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
-use commands::{can, list, reach, render, snapshot, validate, who};
+use commands::{can, init, list, reach, render, snapshot, validate, who};
 
 /// The outcome of a command, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +57,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Who(who) => who::run(who),
         Command::Reach(reach) => reach::run(reach),
         Command::Validate(validate) => validate::run(validate),
+        Command::Init(init) => init::run(init),
         Command::Render(render) => render::run(render),
         Command::Snapshot => snapshot::run(&args.cluster),
         Command::Completions { shell } => {

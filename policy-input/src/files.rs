@@ -7,4 +7,4 @@ mod content;
 mod scan;
 
 pub use content::{content, regular_content};
-pub use scan::{FolderId, Scan, manifests_below, scan};
+pub use scan::{FolderId, Scan, Selection, is_manifest, manifests_below, scan, scan_selected};

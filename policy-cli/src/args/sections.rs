@@ -94,6 +94,8 @@ const VALIDATE: &[Section] = &[
     examples(
         "\
 netpol validate -f manifests/
+netpol validate -k overlays/prod
+netpol validate                          every deployment of netpol.toml
 kubectl get netpol -A -o yaml | netpol validate -f -
 netpol validate -o json",
     ),
@@ -101,6 +103,22 @@ netpol validate -o json",
         "\
 0  valid, possibly with warnings
 2  at least one error, or a usage error",
+    ),
+];
+
+const INIT: &[Section] = &[
+    examples(
+        "\
+netpol init                              write netpol.toml
+netpol init --stdout                     print it
+netpol validate                          check every deployment of it
+netpol can -d prod shop/web shop/db      ask about one of them",
+    ),
+    exit_codes(
+        "\
+0  written, or the file names everything that was found
+1  the file is there, and does not name everything that was found
+2  nothing was found, or a usage error",
     ),
 ];
 
@@ -150,6 +168,7 @@ pub(crate) fn sections(command: &str) -> &'static [Section] {
         "who" => WHO,
         "reach" => REACH,
         "validate" => VALIDATE,
+        "init" => INIT,
         "render" => RENDER,
         "snapshot" => SNAPSHOT,
         "completions" => COMPLETIONS,

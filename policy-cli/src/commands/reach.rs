@@ -21,6 +21,7 @@ pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
     let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
     let ports = ends::ports(&args.ports.ports, None, &evaluation)?;
     if args.hops {
+        print_caveats(&evaluation);
         hops(&evaluation, &from, ports.as_ref(), args.output)?;
     } else {
         let rows = narrowed(rows(&evaluation, Some(&from), None), ports.as_ref());

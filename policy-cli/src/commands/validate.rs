@@ -8,40 +8,127 @@ use policy_core::diagnostic::Diagnostic;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::args::{AnswerFormat, ValidateArgs};
-use crate::input::{self, Counted};
+use crate::args::{AnswerFormat, InputArgs, ValidateArgs};
+use crate::input::config::{self, FailOn, Selected};
+use crate::input::left_out::{self, LeftOut};
+use crate::input::{self, Counted, Input};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
-use crate::output::{GREEN, RED, json, print};
+use crate::output::{BOLD, GREEN, RED, YELLOW, json, print};
 use crate::questions::representation;
 
 /// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 struct Findings<'a> {
     valid: bool,
     errors: usize,
     warnings: usize,
-    diagnostics: Vec<Finding<'a>>,
+    diagnostics: Vec<OfDeployment<'a>>,
     /// Objects that were read, by kind.
     read: BTreeMap<&'static str, usize>,
     /// Objects that do not affect connections, by kind.
-    skipped: &'a BTreeMap<String, usize>,
+    skipped: BTreeMap<&'a str, usize>,
     /// Policies of other engines and tiers, which are not evaluated.
     not_evaluated: Vec<String>,
+    /// What was not read, and could hold objects.
+    left_out: Vec<&'a LeftOut>,
     /// Objects whose pods a controller makes in a way that is not known.
     unknown_pods: Vec<String>,
+    /// The deployments of `netpol.toml`, if all of them were checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deployments: Vec<Checked<'a>>,
+    #[serde(skip)]
+    files: usize,
+}
+
+/// A finding, and the deployment that it is about.
+#[derive(Serialize)]
+struct OfDeployment<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment: Option<&'a str>,
+    #[serde(flatten)]
+    finding: Finding<'a>,
+}
+
+/// The outcome for one deployment.
+#[derive(Serialize)]
+struct Checked<'a> {
+    name: &'a str,
+    valid: bool,
+    errors: usize,
+    warnings: usize,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
-    let mut input = input::read(&args.input, args.stored.as_deref(), Counted::Expected)?;
-    let snapshot = &input.snapshot;
+    let selected = config::each(&args.input)?;
+    let fail_on = config::fail_on()?;
+    let mut all = Findings { valid: true, ..Findings::default() };
+    let mut read = Vec::new();
+    for Selected { deployment: name, args: input } in &selected {
+        let loaded = match load(input, args) {
+            Err(error) if name.is_none() => return Err(error),
+            loaded => loaded,
+        };
+        if args.output == AnswerFormat::Text {
+            if let Some((name, what)) = name {
+                let gap = if read.is_empty() { "" } else { "\n" };
+                print(&format!("{gap}{BOLD}{name}{BOLD:#} ({what})\n"))?;
+            }
+            show(&loaded)?;
+        } else if let Ok((input, _)) = &loaded {
+            text::print_notes(&input.notes);
+        }
+        read.push((name.as_ref().map(|(name, _)| name.as_str()), loaded));
+    }
+    let mut is_failed = false;
+    for (name, loaded) in &read {
+        let found = loaded.as_ref().map(|(input, of_graph)| findings(*name, input, of_graph));
+        is_failed |= found.as_ref().map_or(true, |found| !found.valid || (fail_on == FailOn::Warning && found.warnings > 0));
+        all.add(*name, found);
+    }
+    if args.output == AnswerFormat::Json {
+        json(&all)?;
+    }
+    Ok(if is_failed { Outcome::BadInput } else { Outcome::Yes })
+}
+
+/// The input, and the findings about its graph.
+fn load(args: &InputArgs, validate: &ValidateArgs) -> Result<(Input, Vec<Diagnostic>)> {
+    let mut input = input::read(args, validate.stored.as_deref(), Counted::Expected)?;
     let mut compiler = Compiler::new(Options::default());
-    snapshot.changes().for_each(|change| compiler.apply(change));
-    let of_graph = policy_lint::check_graph(compiler.graph(), snapshot);
+    input.snapshot.changes().for_each(|change| compiler.apply(change));
+    let mut of_graph = policy_lint::check_graph(compiler.graph(), &input.snapshot);
+    input.places.apply_to(&mut of_graph);
     input.excerpts.complete(&of_graph);
-    let all: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(&of_graph).collect();
+    Ok((input, of_graph))
+}
+
+/// Prints the findings about one input, and their summary.
+fn show(loaded: &Result<(Input, Vec<Diagnostic>)>) -> Result<()> {
+    let (input, of_graph) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            anstream::eprintln!("{RED}error{RED:#}: {error:#}");
+            return Ok(());
+        }
+    };
+    text::print_notes(&input.notes);
+    text::print(input.snapshot.diagnostics.iter().chain(of_graph), &input.excerpts);
+    print(&summary(&findings(None, input, of_graph), &input.left_out))
+}
+
+fn findings<'a>(deployment: Option<&'a str>, input: &'a Input, of_graph: &'a [Diagnostic]) -> Findings<'a> {
+    let snapshot = &input.snapshot;
+    let all: Vec<&Diagnostic> = snapshot.diagnostics.iter().chain(of_graph).collect();
     let errors = all.iter().filter(|d| d.is_error()).count();
-    let findings = Findings {
+    let not_evaluated = snapshot.foreign.iter().map(|foreign| {
+        let name = foreign.namespace.as_ref().map_or(foreign.name.clone(), |ns| format!("{ns}/{}", foreign.name));
+        format!("{} {name} ({})", foreign.kind, foreign.origin)
+    });
+    Findings {
         valid: errors == 0,
         errors,
         warnings: all.len() - errors,
@@ -51,34 +138,39 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
             ("nodes", snapshot.nodes.len()),
             ("workloads", snapshot.workloads.len()),
         ]),
-        skipped: &snapshot.skipped,
-        not_evaluated: snapshot
-            .foreign
-            .iter()
-            .map(|f| {
-                format!(
-                    "{} {} ({})",
-                    f.kind,
-                    f.namespace.as_ref().map_or(f.name.clone(), |ns| format!("{ns}/{}", f.name)),
-                    f.origin
-                )
-            })
-            .collect(),
+        skipped: snapshot.skipped.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
+        not_evaluated: not_evaluated.collect(),
         unknown_pods: snapshot.unknown_pods().map(representation::named).collect(),
-        diagnostics: all.iter().map(|found| Finding::from(*found)).collect(),
-    };
-    text::print_notes(&input.notes);
-    match args.output {
-        AnswerFormat::Json => json(&findings)?,
-        AnswerFormat::Text => {
-            text::print(all, &input.excerpts);
-            print(&summary(&findings, input.files))?;
-        }
+        left_out: input.left_out.iter().collect(),
+        diagnostics: all.into_iter().map(|found| OfDeployment { deployment, finding: Finding::from(found) }).collect(),
+        deployments: Vec::new(),
+        files: input.files,
     }
-    Ok(if errors == 0 { Outcome::Yes } else { Outcome::BadInput })
 }
 
-fn summary(findings: &Findings<'_>, files: usize) -> String {
+impl<'a> Findings<'a> {
+    /// Adds what was found in one input.
+    fn add(&mut self, deployment: Option<&'a str>, found: Result<Self, &anyhow::Error>) {
+        let (valid, errors, warnings) = found.as_ref().map_or((false, 0, 0), |found| (found.valid, found.errors, found.warnings));
+        self.valid &= valid;
+        self.errors += errors;
+        self.warnings += warnings;
+        if let Some(name) = deployment {
+            let error = found.as_ref().err().map(|error| format!("{error:#}"));
+            self.deployments.push(Checked { name, valid, errors, warnings, error });
+        }
+        let Ok(found) = found else { return };
+        found.read.into_iter().for_each(|(kind, count)| *self.read.entry(kind).or_default() += count);
+        found.skipped.into_iter().for_each(|(kind, count)| *self.skipped.entry(kind).or_default() += count);
+        self.diagnostics.extend(found.diagnostics);
+        self.not_evaluated.extend(found.not_evaluated);
+        self.unknown_pods.extend(found.unknown_pods);
+        self.left_out.extend(found.left_out);
+        self.files += found.files;
+    }
+}
+
+fn summary(findings: &Findings<'_>, left_out: &[LeftOut]) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let read = |kind: &str| findings.read.get(kind).copied().unwrap_or(0);
     let (style, word) = if findings.valid { (GREEN, "valid") } else { (RED, "not valid") };
@@ -86,7 +178,7 @@ fn summary(findings: &Findings<'_>, files: usize) -> String {
         "{style}{word}{style:#}: {}, {} in {}\n",
         count(findings.errors, "error"),
         count(findings.warnings, "warning"),
-        count(files, "file")
+        count(findings.files, "file")
     );
     let policies = read("networkpolicies");
     let policies = format!("{policies} NetworkPolic{}", if policies == 1 { "y" } else { "ies" });
@@ -104,6 +196,9 @@ fn summary(findings: &Findings<'_>, files: usize) -> String {
     }
     if !findings.unknown_pods.is_empty() {
         out.push_str(&format!("made by controllers, so not known: the pods of {}\n", findings.unknown_pods.join(", ")));
+    }
+    for sentence in left_out::sentences(left_out) {
+        out.push_str(&format!("{YELLOW}not read{YELLOW:#}: {sentence}\n"));
     }
     out
 }

@@ -10,6 +10,7 @@ use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
 use super::representation;
+use crate::input::left_out;
 
 /// The caveats of an answer.
 pub(crate) fn caveats(
@@ -19,7 +20,8 @@ pub(crate) fn caveats(
     shown: &Connection,
     asked: &PortSet,
 ) -> Vec<Reason> {
-    let mut out: Vec<Reason> = foreign_caveats(evaluation, &ends.map(End::namespace)).into_iter().map(Reason::from).collect();
+    let of_input = input_caveats(evaluation, &ends.map(End::namespace));
+    let mut out: Vec<Reason> = of_input.into_iter().map(Reason::from).collect();
     let sides = [(&shown.source, Direction::Egress, &shown.destination), (&shown.destination, Direction::Ingress, &shown.source)];
     for ((subject, direction, other), end) in sides.into_iter().zip([ends[1], ends[0]]) {
         let ports = if direction == Direction::Egress { &shown.egress } else { &shown.ingress };
@@ -59,12 +61,19 @@ pub(crate) fn caveats(
 /// The caveats of a list.
 pub(crate) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
-    let mut out = foreign_caveats(evaluation, &namespaces);
+    let mut out = input_caveats(evaluation, &namespaces);
     out.extend(representation::of_lists(evaluation));
     out
 }
 
-/// Policies that are not evaluated and could apply to these namespaces; `None` is an end without a namespace.
+/// What could change answers about these namespaces and is not evaluated, or was not read; `None` is an end without a namespace.
+fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
+    let not_read = left_out::sentences(&evaluation.left_out);
+    let not_read = not_read.into_iter().map(|sentence| format!("not read, but could change this answer: {sentence}"));
+    foreign_caveats(evaluation, namespaces).into_iter().chain(not_read).collect()
+}
+
+/// Policies that are not evaluated and could apply to these namespaces.
 fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
     let mut by_kind: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for foreign in &evaluation.snapshot.foreign {

@@ -13,6 +13,7 @@ use policy_core::verdict::WorkloadPods;
 use crate::Outcome;
 use crate::args::{InputArgs, OwnNode};
 use crate::input::excerpts::Excerpts;
+use crate::input::left_out::{self, LeftOut};
 use crate::input::{self, Counted, Input};
 
 /// A snapshot and its graph.
@@ -25,6 +26,8 @@ pub(crate) struct Evaluation {
     pub own_node_egress: OwnNodeEgress,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
+    /// What was not read, and could change answers.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The reading of S2.13 that the arguments ask for.
@@ -68,21 +71,23 @@ fn read(args: &InputArgs, counted: Counted) -> Result<Loaded<Input>> {
 
 /// The objects alone, as an agent sees them.
 pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
-    let Loaded { value, report } = read(args, Counted::Real)?;
+    let Loaded { value, mut report } = read(args, Counted::Real)?;
+    report.notes.extend(value.iter().flat_map(|input| left_out::sentences(&input.left_out)));
     Ok(Loaded { value: value.map(|input| input.snapshot), report })
 }
 
 /// The input, compiled.
 pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     let Loaded { value, mut report } = read(args, Counted::Expected)?;
-    let Some(Input { snapshot, namespace, .. }) = value else { return Ok(Loaded { value: None, report }) };
+    let Some(Input { snapshot, namespace, places, left_out, .. }) = value else { return Ok(Loaded { value: None, report }) };
     let has_errors = report.objects.iter().any(Diagnostic::is_error);
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
     let graph = compiled(&snapshot, own_node_egress).into_graph();
     report.graph = policy_lint::check_graph(&graph, &snapshot);
+    places.apply_to(&mut report.graph);
     report.excerpts.complete(&report.graph);
-    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, own_node_egress, has_errors }), report })
+    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, own_node_egress, has_errors, left_out }), report })
 }
 
 fn compiled(snapshot: &Snapshot, own_node_egress: OwnNodeEgress) -> Compiler {

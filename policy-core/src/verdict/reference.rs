@@ -40,7 +40,8 @@ impl std::fmt::Display for RuleRef {
         write!(f, "{} {}[{}]", self.policy, self.direction, self.index)?;
         match (&self.file, self.line) {
             (Some(file), Some(line)) => write!(f, " ({file}:{line})"),
-            _ => Ok(()),
+            (Some(file), None) => write!(f, " ({file})"),
+            (None, _) => Ok(()),
         }
     }
 }

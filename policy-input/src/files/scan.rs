@@ -39,10 +39,37 @@ pub fn manifests_below(folder: &Path) -> Result<Vec<PathBuf>> {
     scan.troubles.into_iter().next().map_or(Ok(scan.files), |(_, error)| Err(error))
 }
 
+/// What is looked at below a folder.
+pub trait Selection {
+    /// A folder is about to be listed.
+    fn enter(&mut self, _folder: &Path) {}
+
+    /// Whether an entry is not looked at.
+    fn leaves_out(&mut self, _path: &Path, _is_folder: bool) -> bool {
+        false
+    }
+
+    /// Whether a file is taken, by its name.
+    fn takes(&self, path: &Path) -> bool {
+        is_manifest(path)
+    }
+}
+
+/// Every manifest.
+struct Everything;
+
+impl Selection for Everything {}
+
 /// Looks at a folder and all folders below it, and goes on where one cannot be listed.
 #[must_use]
 pub fn scan(folder: &Path) -> Scan {
-    let mut walk = Walk { scan: Scan::default(), visited: BTreeSet::new(), entries: 0 };
+    scan_selected(folder, &mut Everything)
+}
+
+/// Looks at what is selected of a folder and of all folders below it, and goes on where one cannot be listed.
+#[must_use]
+pub fn scan_selected(folder: &Path, selection: &mut dyn Selection) -> Scan {
+    let mut walk = Walk { scan: Scan::default(), visited: BTreeSet::new(), entries: 0, selection };
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         if let Err(error) = walk.list(&folder, &mut folders) {
@@ -53,13 +80,14 @@ pub fn scan(folder: &Path) -> Scan {
     walk.scan
 }
 
-struct Walk {
+struct Walk<'s> {
     scan: Scan,
     visited: BTreeSet<FolderId>,
     entries: usize,
+    selection: &'s mut dyn Selection,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Adds what is in one folder, and the folders in it to those that are yet to be listed.
     fn list(&mut self, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<()> {
         let named = |verb: &str| {
@@ -70,6 +98,7 @@ impl Walk {
         if !self.visited.insert(id) {
             return Ok(());
         }
+        self.selection.enter(folder);
         let mut below = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(named("list"))? {
             let entry = entry.map_err(named("list"))?;
@@ -94,9 +123,13 @@ impl Walk {
     }
 
     fn entry(&mut self, path: PathBuf, below: &mut Vec<PathBuf>) {
-        match std::fs::metadata(&path) {
+        let metadata = std::fs::metadata(&path);
+        if self.selection.leaves_out(&path, metadata.as_ref().is_ok_and(std::fs::Metadata::is_dir)) {
+            return;
+        }
+        match metadata {
             Ok(metadata) if metadata.is_dir() => below.push(path),
-            _ if is_manifest(&path) => self.scan.files.push(path),
+            _ if self.selection.takes(&path) => self.scan.files.push(path),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => drop(self.scan.broken_links.insert(path)),
             Err(error) => {
@@ -112,7 +145,9 @@ fn identity(folder: &Path) -> Result<FolderId> {
     Ok(FolderId { device: metadata.dev(), inode: metadata.ino() })
 }
 
-fn is_manifest(path: &Path) -> bool {
+/// Whether a file is a manifest, by its name.
+#[must_use]
+pub fn is_manifest(path: &Path) -> bool {
     let extension = |p: &Path| p.extension().map(|e| e.to_string_lossy().to_lowercase());
     match extension(path).as_deref() {
         Some("gz") => path.file_stem().is_some_and(|stem| is_manifest(Path::new(stem))),
@@ -136,6 +171,16 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), at("sub/up")).unwrap();
         let found = manifests_below(folder.path()).unwrap();
         assert_eq!(found, ["a.json.gz", "b.yaml", "sub/c.yml"].map(at));
+    }
+
+    #[test]
+    fn a_scan_without_a_selection_reads_no_ignore_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, text) in [(".gitignore", "*\n"), (".netpolignore", "*\n"), ("a.yaml", "x"), ("kustomization.yaml", "")] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        assert_eq!(scan(folder.path()).files, ["a.yaml", "kustomization.yaml"].map(at));
     }
 
     #[test]

@@ -1,0 +1,291 @@
+//! `netpol.toml`: the deployments of a repository.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use policy_core::manifest::nearest;
+use policy_input::sources::ignores::Globs;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::args::{InputArgs, LIVE};
+
+/// The name of the file.
+pub(crate) const NAME: &str = "netpol.toml";
+
+/// The file. Every key is described in `docs/src/reference/netpol-toml.md`.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    fail_on: FailOn,
+    ignore: Vec<String>,
+    deployments: BTreeMap<String, Spanned<Deployment>>,
+}
+
+/// The findings that fail a check.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FailOn {
+    #[default]
+    Error,
+    Warning,
+}
+
+/// Objects that are deployed together: one of `kustomize`, `chart` and `files`.
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Deployment {
+    pub kustomize: Option<PathBuf>,
+    pub chart: Option<PathBuf>,
+    pub values: Vec<PathBuf>,
+    pub set: Vec<String>,
+    pub release: Option<String>,
+    pub files: Vec<PathBuf>,
+    pub namespace: Option<String>,
+}
+
+/// The file, and where it is.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Its path, relative to the current directory.
+    pub path: PathBuf,
+    pub fail_on: FailOn,
+    ignore: Vec<String>,
+    pub deployments: BTreeMap<String, Deployment>,
+}
+
+impl Config {
+    /// The file of the current directory, or else of the next directory above it that has one, within one Git repository.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn find() -> Result<Option<Self>> {
+        let current = std::env::current_dir().context("cannot read the current directory")?;
+        let mut above = PathBuf::new();
+        for folder in current.ancestors() {
+            let path = above.join(NAME);
+            if path.is_file() {
+                return Self::read(path).map(Some);
+            }
+            if folder.join(".git").exists() {
+                break;
+            }
+            above.push("..");
+        }
+        Ok(None)
+    }
+
+    /// Reads a file.
+    pub(crate) fn read(path: PathBuf) -> Result<Self> {
+        let shown = super::shown(&path);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{shown}`"))?;
+        let place = |at: usize| {
+            let before = text.get(..at.min(text.len())).unwrap_or_default();
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("{shown}:{}:{column}", before.matches('\n').count() + 1)
+        };
+        let file: File = toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or_else(|| shown.clone(), |span| place(span.start));
+            anyhow!("{at}: {}", explained(error.message()))
+        })?;
+        let mut deployments = BTreeMap::new();
+        for (name, deployment) in file.deployments {
+            let at = deployment.span().start;
+            let deployment = deployment.into_inner();
+            deployment.check().map_err(|text| anyhow!("{}: deployment `{name}`: {text}", place(at)))?;
+            deployments.insert(name, deployment);
+        }
+        Ok(Self { path, fail_on: file.fail_on, ignore: file.ignore, deployments })
+    }
+
+    /// The folder of the file; empty for the current directory.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// What is left out of folders.
+    pub(crate) fn globs(&self) -> Globs {
+        let folder = if self.folder() == Path::new("") { Path::new(".") } else { self.folder() };
+        Globs { folder: folder.to_owned(), globs: self.ignore.clone() }
+    }
+
+    /// The arguments that read a deployment, with the others as they are.
+    pub(crate) fn arguments(&self, deployment: &Deployment, args: &InputArgs) -> InputArgs {
+        let at = |path: &PathBuf| {
+            let path = self.folder().join(path);
+            // Words for other input than files are names here.
+            let is_word = [LIVE, "-", ""].iter().any(|word| path == Path::new(word));
+            if is_word { Path::new(".").join(path) } else { path }
+        };
+        InputArgs {
+            paths: deployment.files.iter().map(at).collect(),
+            kustomizations: deployment.kustomize.iter().map(at).collect(),
+            chart: deployment.chart.as_ref().map(at),
+            values: deployment.values.iter().map(at).collect(),
+            set: deployment.set.clone(),
+            release: deployment.release.clone(),
+            deployment: None,
+            is_default: false,
+            namespace: args.namespace.clone().or_else(|| deployment.namespace.clone()),
+            ..args.clone()
+        }
+    }
+
+    fn names(&self) -> String {
+        self.deployments.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The deployment of a name.
+    fn named(&self, name: &str) -> Result<&Deployment> {
+        self.deployments.get(name).ok_or_else(|| {
+            let shown = super::shown(&self.path);
+            if self.deployments.is_empty() {
+                return anyhow!("`{shown}` has no deployments");
+            }
+            let near = nearest(name, self.deployments.keys().map(String::as_str));
+            let help = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            anyhow!("`{shown}` has no deployment `{name}`; it has {}{help}", self.names())
+        })
+    }
+}
+
+impl Deployment {
+    fn check(&self) -> Result<(), String> {
+        let sources = [self.kustomize.is_some(), self.chart.is_some(), !self.files.is_empty()];
+        match sources.into_iter().filter(|is_set| *is_set).count() {
+            1 => {}
+            0 => return Err("it has none of `kustomize`, `chart` and `files`".to_owned()),
+            _ => return Err("it has more than one of `kustomize`, `chart` and `files`".to_owned()),
+        }
+        let of_chart = [("values", !self.values.is_empty()), ("set", !self.set.is_empty()), ("release", self.release.is_some())];
+        match of_chart.into_iter().find(|(_, is_set)| *is_set && self.chart.is_none()) {
+            Some((key, _)) => Err(format!("`{key}` requires `chart`")),
+            None => Ok(()),
+        }
+    }
+
+    /// What it is, in a few words.
+    pub(crate) fn describe(&self) -> String {
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        match (&self.kustomize, &self.chart) {
+            (Some(path), _) => format!("kustomization {}", path.display()),
+            (None, Some(path)) => format!("chart {}", path.display()),
+            (None, None) => format!("files {}", paths(&self.files)),
+        }
+    }
+}
+
+/// The message about a key or a value that does not exist, with the one that is probably meant.
+fn explained(message: &str) -> String {
+    let message = message.trim().replace('\n', ": ");
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let near = words.split_first().and_then(|(wrong, known)| nearest(wrong, known.iter().copied()));
+    match near.filter(|_| message.starts_with("unknown ")) {
+        Some(near) => format!("{message}; did you mean `{near}`?"),
+        None => message,
+    }
+}
+
+/// The arguments of a command that answers from one input: those of the deployment that is named, or of the only one.
+pub(crate) fn one(args: &InputArgs) -> Result<(InputArgs, Option<String>)> {
+    let Some(config) = wanted(args)? else { return Ok((args.clone(), None)) };
+    if let Some(name) = &args.deployment {
+        return Ok((config.arguments(config.named(name)?, args), None));
+    }
+    match config.deployments.iter().collect::<Vec<_>>().as_slice() {
+        [] => Ok((args.clone(), None)),
+        [(name, deployment)] => {
+            let note = format!("using deployment `{name}` of {}", super::shown(&config.path));
+            Ok((config.arguments(deployment, args), Some(note)))
+        }
+        _ => bail!("`{}` has several deployments; select one with -d: {}", super::shown(&config.path), config.names()),
+    }
+}
+
+/// An input to check by itself.
+pub(crate) struct Selected {
+    /// The name of the deployment and what it is, if it is one of all.
+    pub deployment: Option<(String, String)>,
+    pub args: InputArgs,
+}
+
+/// The inputs of a command that checks: each deployment, or what the arguments select.
+pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
+    let only = |args| Ok(vec![Selected { deployment: None, args }]);
+    let Some(config) = wanted(args)? else { return only(args.clone()) };
+    if let Some(name) = &args.deployment {
+        return only(config.arguments(config.named(name)?, args));
+    }
+    if config.deployments.is_empty() {
+        return only(args.clone());
+    }
+    let named = |(name, deployment): (&String, &Deployment)| Selected {
+        deployment: Some((name.clone(), deployment.describe())),
+        args: config.arguments(deployment, args),
+    };
+    Ok(config.deployments.iter().map(named).collect())
+}
+
+/// The findings that fail a check.
+pub(crate) fn fail_on() -> Result<FailOn> {
+    Ok(Config::find()?.map(|config| config.fail_on).unwrap_or_default())
+}
+
+/// The file, if the arguments ask for a deployment or for nothing.
+fn wanted(args: &InputArgs) -> Result<Option<Config>> {
+    if args.deployment.is_none() && !args.is_default {
+        return Ok(None);
+    }
+    let config = Config::find()?;
+    if config.is_none() && args.deployment.is_some() {
+        bail!("there is no {NAME} in this directory, nor in one above it; `netpol init` writes one");
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        std::fs::write(&path, text).unwrap();
+        Config::read(path)
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "fail-on = \"warning\"\nignore = [\"tests/**\"]\n[deployments.prod]\nkustomize = \"overlays/prod\"\nnamespace = \"shop\"\n[deployments.dev]\nchart = \"charts/shop\"\nvalues = [\"v.yaml\"]\nset = [\"a=1\"]\nrelease = \"r\"\n[deployments.plain]\nfiles = [\"manifests\"]\n";
+        let config = read(text).unwrap();
+        assert_eq!(config.fail_on, FailOn::Warning);
+        assert_eq!(config.globs().globs, ["tests/**"]);
+        assert_eq!(config.names(), "dev, plain, prod");
+        let prod =
+            Deployment { kustomize: Some("overlays/prod".into()), namespace: Some("shop".to_owned()), ..Deployment::default() };
+        assert_eq!(config.named("prod").unwrap(), &prod);
+        let dev = config.named("dev").unwrap();
+        assert_eq!((dev.values.len(), dev.set.len(), dev.release.as_deref()), (1, 1, Some("r")));
+        let error = config.named("prd").unwrap_err().to_string();
+        assert!(error.ends_with("has no deployment `prd`; it has dev, plain, prod; did you mean `prod`?"), "{error}");
+    }
+
+    #[test]
+    fn a_mistake_has_a_place_and_a_suggestion() {
+        for (text, place, parts) in [
+            ("ignored = []\n", "netpol.toml:1:1: ", &["unknown field `ignored`", "did you mean `ignore`?"][..]),
+            ("\n[deployments.a]\nkustomise = \"x\"\n", "netpol.toml:3:1: ", &["did you mean `kustomize`?"]),
+            ("fail-on = \"warnings\"\n", "netpol.toml:1:11: ", &["did you mean `warning`?"]),
+            ("[deployments.a]\nkustomize = 1\n", "netpol.toml:2:13: ", &["integer `1`", "string"]),
+            ("[deployments.a\n", "netpol.toml:1:", &[]),
+            ("\n[deployments.a]\nnamespace = \"x\"\n", "netpol.toml:2:1: ", &["none of `kustomize`, `chart` and `files`"]),
+            ("[deployments.a]\nchart = \"x\"\nfiles = [\"y\"]\n", "netpol.toml:1:1: ", &["more than one of"]),
+            ("[deployments.a]\nkustomize = \"x\"\nset = [\"y=1\"]\n", "netpol.toml:1:1: ", &["`set` requires `chart`"]),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(place), "{text}: {error}");
+            assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+        }
+    }
+}

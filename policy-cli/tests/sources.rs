@@ -1,0 +1,660 @@
+//! Kustomizations, charts, folders of both, and `netpol.toml`: the answer of the build, or an error that says what to do, and never another answer.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+
+mod programs;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {app: web}}\nspec:\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: c, image: i, ports: [{name: http, containerPort: 80}]}]}\n";
+const DENY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n";
+/// Only port 80.
+const HTTP: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: http}\nspec:\n  podSelector: {matchLabels: {app: web}}\n  ingress:\n  - ports: [{port: 80}]\n";
+
+fn db() -> String {
+    WEB.replace("web", "db").replace("http", "sql")
+}
+
+type Files<'f> = &'f [(&'f str, &'f str)];
+
+fn tree(files: Files<'_>) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+    folder
+}
+
+/// A folder of programs that are scripts.
+fn fakes(scripts: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, script) in scripts {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+    folder
+}
+
+/// Runs netpol in a folder, with these programs alone.
+fn with(programs: &Path, folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netpol"));
+    command.args(arguments).current_dir(folder).env("PATH", programs).stdin(Stdio::null());
+    command.output().expect("netpol runs")
+}
+
+/// Runs netpol in a folder, with kubectl and helm.
+fn real(folders: &[PathBuf], folder: &Path, arguments: &[&str]) -> Output {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("a path");
+    with(Path::new(&path), folder, arguments)
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn ends_with(output: &Output, code: i32, parts: &[&str]) {
+    let shown = text(output);
+    assert_eq!(output.status.code(), Some(code), "{shown}");
+    for part in parts {
+        assert!(shown.contains(part), "{part} is not in: {shown}");
+    }
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// `kubectl kustomize FOLDER | netpol list -f - -o json`.
+fn built(folders: &[PathBuf], top: &Path, folder: &str) -> Vec<u8> {
+    let kubectl = folders[0].join("kubectl");
+    let build = Command::new(kubectl).args(["kustomize", folder]).current_dir(top).output().expect("kubectl runs");
+    assert!(build.status.success(), "{folder}: {}", text(&build));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netpol"))
+        .args(["list", "-f", "-", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("netpol starts");
+    child.stdin.take().expect("a pipe").write_all(&build.stdout).expect("written");
+    let output = child.wait_with_output().expect("netpol ends");
+    assert!(output.status.success() && output.stdout.len() > 10, "{folder}");
+    output.stdout
+}
+
+/// What it shows, the folder to build, and the files.
+type Shape = (&'static str, &'static str, Vec<(&'static str, String)>);
+
+/// Kustomizations of every shape.
+fn shapes(db: &str) -> Vec<Shape> {
+    let base = |path: &'static str| {
+        vec![
+            (path, "resources: [web.yaml, db.yaml, http.yaml]\n".to_owned()),
+            ("base/web.yaml", WEB.to_owned()),
+            ("base/db.yaml", db.to_owned()),
+            ("base/http.yaml", HTTP.to_owned()),
+        ]
+    };
+    let over = |name: &'static str, top: &'static str, more: &[(&'static str, &str)]| {
+        let mut files = base("base/kustomization.yaml");
+        files.extend(more.iter().map(|(path, text)| (*path, (*text).to_owned())));
+        (name, top, files)
+    };
+    let deny = ("top/deny.yaml", DENY);
+    vec![
+        over("a base and an overlay", "top", &[("top/kustomization.yaml", "resources: [../base, deny.yaml]\n"), deny]),
+        over(
+            "overlays of overlays",
+            "top",
+            &[
+                ("top/kustomization.yml", "resources: [../middle]\nnameSuffix: -b\n"),
+                ("middle/Kustomization", "resources: [../base]\nnamePrefix: a-\n"),
+            ],
+        ),
+        over(
+            "a component",
+            "top",
+            &[
+                ("top/kustomization.yaml", "resources: [../base]\ncomponents: [../deny]\n"),
+                (
+                    "deny/kustomization.yaml",
+                    "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [deny.yaml]\n",
+                ),
+                ("deny/deny.yaml", DENY),
+            ],
+        ),
+        over(
+            "namespace, prefix and labels",
+            "top",
+            &[(
+                "top/kustomization.yaml",
+                "namespace: shop\nnamePrefix: dev-\nlabels: [{pairs: {env: dev}, includeSelectors: true}]\nresources: [../base]\n",
+            )],
+        ),
+        over(
+            "patches inline and in files",
+            "top",
+            &[
+                (
+                    "top/kustomization.yaml",
+                    "resources: [../base]\npatches:\n- path: patches/http.yaml\n- target: {kind: Deployment, name: web}\n  patch: |-\n    - {op: add, path: /spec/template/metadata/labels/app, value: other}\n",
+                ),
+                (
+                    "top/patches/http.yaml",
+                    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: http}\nspec: {ingress: [{ports: [{port: 443}]}]}\n",
+                ),
+            ],
+        ),
+        over(
+            "a patch that deletes",
+            "top",
+            &[
+                ("top/kustomization.yaml", "resources: [../base, deny.yaml]\npatches: [{path: gone.yaml}]\n"),
+                (
+                    "top/gone.yaml",
+                    "$patch: delete\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: http}\n",
+                ),
+                deny,
+            ],
+        ),
+        over(
+            "replacements",
+            "top",
+            &[(
+                "top/kustomization.yaml",
+                "resources: [../base]\nreplacements:\n- source: {kind: Deployment, name: db, fieldPath: metadata.name}\n  targets: [{select: {kind: NetworkPolicy, name: http}, fieldPaths: [spec.podSelector.matchLabels.app]}]\n",
+            )],
+        ),
+        over(
+            "generators",
+            "top",
+            &[
+                (
+                    "top/kustomization.yaml",
+                    "resources: [../base, deny.yaml]\nconfigMapGenerator: [{name: c, files: [policy.yaml]}]\n",
+                ),
+                ("top/policy.yaml", HTTP),
+                deny,
+            ],
+        ),
+        over(
+            "a file of another folder that is no kustomization",
+            "top",
+            &[("top/kustomization.yaml", "resources: [../base, more/deny.yaml]\n"), ("top/more/deny.yaml", DENY)],
+        ),
+        over(
+            "the base below the overlay, with a file that nothing uses",
+            ".",
+            &[("kustomization.yaml", "namespace: shop\nresources: [base]\n"), ("left.yaml", DENY)],
+        ),
+    ]
+}
+
+#[test]
+fn a_folder_with_a_kustomization_is_its_build() {
+    let Some(folders) = programs::folders() else { return };
+    let db = db();
+    for (name, top, files) in shapes(&db) {
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let tree = tree(&files);
+        let expected = built(&folders, tree.path(), top);
+        for option in ["-k", "-f"] {
+            let output = real(&folders, tree.path(), &["list", option, top, "-o", "json"]);
+            assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output));
+            assert!(output.stdout == expected, "{name}: {option}");
+        }
+        let said = stderr(&real(&folders, tree.path(), &["list", "-f", top]));
+        assert!(said.contains(&format!("note: `{top}` has a kustomization, and is built as with -k")), "{name}: {said}");
+        // From above there is nothing plain, or what is plain is answered with a caveat.
+        if top != "." {
+            ends_with(&real(&folders, tree.path(), &["list", "-f", "."]), 2, &["ask for one with -k: top"]);
+        } else {
+            assert!(said.contains("left out 1 file that the kustomization or chart does not use"), "{said}");
+            assert!(said.contains("left.yaml"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn two_roots_and_their_base_are_no_soup() {
+    let db = db();
+    let tree = tree(&[
+        ("plain/db.yaml", &db),
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", WEB),
+        ("shared/patch.yaml", DENY),
+        (
+            "overlays/prod/kustomization.yaml",
+            "namespace: prod\nresources: [../../base]\npatches: [{path: ../../shared/patch.yaml}]\n",
+        ),
+        ("overlays/dev/kustomization.yaml", "namespace: dev\nresources: [../../base]\n"),
+    ]);
+    let none = fakes(&[]);
+    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
+    let sentence = "left out 3 kustomizations; ask for one with -k: overlays/dev, overlays/prod";
+    // The policy that denies is a patch, so nothing isolates the database.
+    ends_with(&run(&["can", "-f", ".", "external", "default/db", "-p", "80"]), 0, &["caveat", sentence]);
+    let answer = json(&run(&["can", "-f", ".", "external", "default/db", "-p", "80", "-o", "json"]));
+    assert!(answer["caveats"].to_string().contains(sentence), "{answer}");
+    for command in [&["list"][..], &["who", "default/db"], &["reach", "default/db"], &["reach", "--hops", "default/db"]] {
+        let output = run(&[command, &["-f", "."]].concat());
+        assert!(output.status.success() && stderr(&output).contains(sentence), "{command:?}: {}", text(&output));
+    }
+    ends_with(&run(&["validate", "-f", "."]), 0, &[&format!("not read: {sentence}")]);
+    let findings = json(&run(&["validate", "-f", ".", "-o", "json"]));
+    let entry = |path: &str, ask: bool| match ask {
+        true => serde_json::json!({"kind": "kustomization", "path": path, "ask": format!("-k {path}")}),
+        false => serde_json::json!({"kind": "kustomization", "path": path}),
+    };
+    let expected = [entry("base", false), entry("overlays/dev", true), entry("overlays/prod", true)];
+    assert_eq!(findings["left_out"], Value::from(expected.to_vec()));
+    assert_eq!(findings["read"]["workloads"], 1);
+    // Without the plain manifest there is nothing to answer from.
+    std::fs::remove_dir_all(tree.path().join("plain")).expect("removed");
+    for command in [&["list"][..], &["can", "external", "default/web"], &["validate"]] {
+        ends_with(&run(&[command, &["-f", "."]].concat()), 2, &["no plain manifest has a workload or a policy", sentence]);
+    }
+}
+
+#[test]
+fn the_kustomization_of_the_field_is_its_build() {
+    let Some(folders) = programs::folders() else { return };
+    let field = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/kustomize-namespace");
+    // `deny` closes the namespace that the overlay gives to the workloads.
+    let ask = |option: &str, path: &str| real(&folders, &field, &["can", option, path, "prod/web", "prod/db", "-p", "80"]);
+    for option in ["-k", "-f"] {
+        ends_with(&ask(option, "overlays/prod"), 1, &["denied", "prod/deny"]);
+    }
+    ends_with(&ask("-f", "."), 2, &["ask for one with -k: overlays/prod"]);
+}
+
+#[test]
+fn places_are_those_of_the_files() {
+    let Some(folders) = programs::folders() else { return };
+    let sql = HTTP.replace("http", "sql").replace("app: web", "app: db");
+    let db = db();
+    let tree = tree(&[
+        ("top/kustomization.yaml", "namePrefix: a-\nresources: [../base, deny.yaml]\npatches: [{path: patch.yaml}]\n"),
+        ("top/deny.yaml", &format!("# Nothing comes in.\n{DENY}")),
+        (
+            "top/patch.yaml",
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: sql}\nspec: {ingress: [{ports: [{port: 5432}]}]}\n",
+        ),
+        ("base/kustomization.yaml", "resources: [all.yaml]\n"),
+        ("base/all.yaml", &[WEB, &db, HTTP, &sql].join("---\n")),
+    ]);
+    let answer = |to: &str| json(&real(&folders, tree.path(), &["can", "-k", "top", "external", to, "-p", "80", "-o", "json"]));
+    let line = |text: &str, of: &str| text.lines().position(|line| line.contains(of)).expect("a line") + 1;
+    let all = std::fs::read_to_string(tree.path().join("base/all.yaml")).expect("readable");
+    let web = answer("default/a-web");
+    assert_eq!(
+        (&web["ingress"]["rule"]["file"], &web["ingress"]["rule"]["line"]),
+        (&Value::from("base/all.yaml"), &Value::from(line(&all, "- ports: [{port: 80}]")))
+    );
+    let deny = serde_json::json!({"namespace": "default", "name": "a-deny", "origin": {"file": "top/deny.yaml", "line": 2}});
+    assert_eq!(web["ingress"]["isolated_by"][0], deny);
+    // A patched rule is written in no line; the object is.
+    let db = answer("default/a-db");
+    let start = line(&all, "name: sql}") - 2;
+    assert_eq!(
+        (&db["ingress"]["rules"][0]["file"], &db["ingress"]["rules"][0]["line"]),
+        (&Value::from("base/all.yaml"), &Value::from(start))
+    );
+
+    let wrong = HTTP.replace("ports:", "port:");
+    std::fs::write(tree.path().join("base/all.yaml"), wrong).expect("written");
+    std::fs::write(tree.path().join("top/kustomization.yaml"), "resources: [../base]\n").expect("written");
+    let findings = json(&real(&folders, tree.path(), &["validate", "-k", "top", "-o", "json"]));
+    let finding = &findings["diagnostics"][0];
+    assert_eq!(
+        (&finding["code"], &finding["file"], &finding["line"]),
+        (&"unknown-field".into(), &"base/all.yaml".into(), &1.into()),
+        "{findings}"
+    );
+}
+
+#[test]
+fn a_missing_program_is_an_error_with_the_line_to_pipe() {
+    let tree = tree(&[("a b/kustomization.yaml", "resources: []\n"), ("chart/Chart.yaml", "name: a\nversion: 1.0.0\n")]);
+    let none = fakes(&[]);
+    let expected =
+        "`kustomize` and `kubectl` are not installed; build it elsewhere, and pipe it: kubectl kustomize 'a b' | netpol … -f -";
+    ends_with(&with(none.path(), tree.path(), &["list", "-k", "a b"]), 2, &["cannot build the kustomization `a b`", expected]);
+    ends_with(&with(none.path(), tree.path(), &["list", "-f", "a b"]), 2, &[expected]);
+    let expected = "`helm` is not installed; render it elsewhere, and pipe it: helm template chart | netpol … -f -";
+    for option in ["--chart", "-f"] {
+        ends_with(&with(none.path(), tree.path(), &["list", option, "chart"]), 2, &[expected]);
+    }
+}
+
+#[test]
+fn paths_are_arguments_and_nothing_else() {
+    let tree = tree(&[
+        ("-x;touch y/kustomization.yaml", "resources: []\n"),
+        ("--post-renderer/Chart.yaml", "name: a\n"),
+        ("web.yaml", WEB),
+    ]);
+    let web = tree.path().join("web.yaml").display().to_string();
+    let log = tree.path().join("log").display().to_string();
+    let script = format!("printf '%s\\n' \"$@\" >> '{log}'\nwhile IFS= read -r line; do echo \"$line\"; done < '{web}'");
+    let programs = fakes(&[("kubectl", &script), ("helm", &script)]);
+    let run = |arguments: &[&str]| {
+        std::fs::write(&log, "").expect("written");
+        let output = with(programs.path(), tree.path(), arguments);
+        (output, std::fs::read_to_string(&log).expect("readable"))
+    };
+    let top = tree.path().canonicalize().expect("a folder");
+    let (output, arguments) = run(&["list", "--kustomize=-x;touch y"]);
+    ends_with(&output, 0, &["default/web"]);
+    assert!(arguments.contains(&format!("kustomize\n--\n{}/-x;touch y\n", top.display())), "{arguments}");
+    assert!(!tree.path().join("y").exists());
+    let values = ["--values", "web.yaml", "--set", "a=$(touch y)", "--release", "r", "-n", "z"];
+    let (output, arguments) = run(&[&["list", "--chart=--post-renderer"][..], &values].concat());
+    ends_with(&output, 0, &["web"]);
+    let expected = "template\n--namespace=z\n--values=web.yaml\n--set=a=$(touch y)\n--\nr\n./--post-renderer\n";
+    assert_eq!(arguments, expected);
+    // `kustomize` comes before `kubectl`.
+    let both = fakes(&[("kustomize", &script), ("kubectl", "exit 9")]);
+    ends_with(&with(both.path(), tree.path(), &["list", "--kustomize=-x;touch y"]), 0, &["default/web"]);
+}
+
+#[test]
+fn a_failure_is_reported_with_what_the_program_says() {
+    let tree = tree(&[
+        ("k/kustomization.yaml", "resources: [none.yaml]\n"),
+        ("remote/kustomization.yaml", "resources: [../far]\n"),
+        ("far/kustomization.yaml", "resources: ['https://example.com/base?ref=v1']\n"),
+        ("chart/Chart.yaml", "name: a\n"),
+        ("empty/a.txt", ""),
+    ]);
+    let programs = fakes(&[
+        ("kubectl", "echo 'no none.yaml' >&2; exit 1"),
+        ("helm", "echo 'found in Chart.yaml, but missing in charts/ directory: redis' >&2; exit 1"),
+    ]);
+    let run = |arguments: &[&str]| with(programs.path(), tree.path(), arguments);
+    ends_with(&run(&["list", "-k", "k"]), 2, &["cannot build the kustomization `k`: `kubectl` failed: no none.yaml"]);
+    let remote = [
+        "`far/kustomization.yaml` refers to `https://example.com/base?ref=v1`",
+        "not fetched",
+        "kubectl kustomize remote | netpol",
+    ];
+    ends_with(&run(&["list", "-k", "remote"]), 2, &remote);
+    ends_with(
+        &run(&["list", "--chart", "chart"]),
+        2,
+        &["missing in charts/ directory: redis", "run `helm dependency build chart` first"],
+    );
+    ends_with(&run(&["list", "-k", "empty"]), 2, &["`empty`: it has no `kustomization.yaml`"]);
+    ends_with(&run(&["list", "--chart", "empty"]), 2, &["`empty`: it has no `Chart.yaml`"]);
+    ends_with(&run(&["list", "-k", "none"]), 2, &["`none` is not a directory"]);
+    ends_with(&run(&["list", "--chart", "chart", "--values", "none.yaml"]), 2, &["the values file `none.yaml` does not exist"]);
+    ends_with(&run(&["list", "-f", "k/kustomization.yaml"]), 2, &["is not a manifest; use -k k"]);
+    ends_with(&run(&["list", "-f", "chart/Chart.yaml"]), 2, &["is not a manifest; use --chart chart"]);
+    ends_with(&run(&["list", "--set", "a=b"]), 2, &["--chart"]);
+}
+
+#[test]
+fn a_chart_is_what_helm_renders() {
+    let Some(folders) = programs::folders() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").join("examples/gitops");
+    let options = ["--chart", "charts/mail", "-n", "mail", "--release", "mail", "--values", "charts/mail/values-dev.yaml"];
+    let asked = ["can", "external", "mail/mail", "-p", "25", "-o", "json"];
+    let answer = json(&real(&folders, &root, &[&asked[..], &options].concat()));
+    let file = &answer["ingress"]["isolated_by"][0]["origin"]["file"];
+    assert_eq!((&answer["verdict"], file), (&"denied".into(), &"charts/mail/templates/policy.yaml".into()), "{answer}");
+    let answer = real(&folders, &root, &[&["can", "external", "mail/mail", "-p", "25"][..], &options].concat());
+    ends_with(&answer, 1, &["(charts/mail/templates/policy.yaml)\n"]);
+    let piped =
+        Command::new(folders[1].join("helm")).args(["template", "charts/mail"]).current_dir(&root).output().expect("helm runs");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), piped.stdout).expect("written");
+    let expected = real(&folders, &root, &["list", "-f", &file.path().display().to_string(), "-o", "json"]);
+    let found = real(&folders, &root, &["list", "-f", "charts/mail", "-o", "json"]);
+    assert!(found.status.success() && found.stdout == expected.stdout && found.stdout.len() > 10, "{}", text(&found));
+}
+
+#[test]
+fn charts_of_a_folder_are_named_once() {
+    let tree = tree(&[
+        ("web.yaml", WEB),
+        ("charts/shop/Chart.yaml", "name: shop\n"),
+        ("charts/shop/values.yaml", "a: [1\n"),
+        ("charts/shop/templates/a.yaml", "kind: {{ .Values.kind }}\nmetadata: {{\n"),
+        ("charts/shop/templates/b.yaml", "{{ if }}kind: [\n"),
+        ("charts/lib/Chart.yaml", "name: lib\ntype: library\n"),
+    ]);
+    let none = fakes(&[]);
+    let output = with(none.path(), tree.path(), &["list", "-f", "."]);
+    ends_with(&output, 0, &["left out 2 Helm charts; ask for one with --chart: charts/shop\n"]);
+    assert_eq!(stderr(&output).matches("left out").count(), 1, "{}", text(&output));
+}
+
+#[test]
+fn ignored_files_are_left_out() {
+    let db = db();
+    let tree = tree(&[
+        ("web.yaml", WEB),
+        ("build/db.yaml", &db),
+        ("tests/db.yaml", &db),
+        ("old/db.yaml", &db),
+        (".gitignore", "build/\n"),
+        (".netpolignore", "tests\n"),
+    ]);
+    let none = fakes(&[]);
+    let run = |arguments: &[&str]| with(none.path(), tree.path(), &[&["list"][..], arguments].concat());
+    let output = run(&["-f", ".", "--exclude", "old/**"]);
+    ends_with(&output, 0, &["default/web", "note: .gitignore leaves out of `.`: build\n"]);
+    assert!(!text(&output).contains("default/db"), "{}", text(&output));
+    ends_with(&run(&["-f", "build"]), 0, &["default/db"]);
+    // Generated folders often ignore themselves: what is named is read, or the reason is an error.
+    std::fs::write(tree.path().join("build/.gitignore"), "*\n").expect("written");
+    ends_with(&run(&["-f", "build"]), 2, &["`build` has no manifests but those that .gitignore excludes"]);
+    std::fs::write(tree.path().join("build/.netpolignore"), "!*\n").expect("written");
+    ends_with(&run(&["-f", "build"]), 0, &["default/db"]);
+    ends_with(&run(&["-f", ".", "--exclude", "[z-a]"]), 2, &["`[z-a]` is not a glob"]);
+    std::fs::write(tree.path().join("netpol.toml"), "ignore = [\"old\"]\n").expect("written");
+    assert!(!text(&run(&["-f", "."])).contains("default/db"));
+    assert!(!text(&run(&[])).contains("default/db"));
+}
+
+#[test]
+fn files_that_hold_nothing_are_warnings() {
+    let field = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/git-crypt-secret.yaml");
+    let tree =
+        tree(&[("web.yaml", WEB), ("note.yaml", "a: [1\n"), ("binary.json", "\u{7f}ELF\u{0}\u{1}\u{2}\u{3}\u{0}\u{0}\u{0}")]);
+    std::fs::copy(&field, tree.path().join("secret.yaml")).expect("copied");
+    let none = fakes(&[]);
+    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
+    ends_with(&run(&["validate", "-f", "."]), 0, &["encrypted with git-crypt", "the file is binary", "0 errors", "4 warnings"]);
+    ends_with(&run(&["can", "-f", ".", "external", "default/web"]), 0, &["allowed"]);
+    // Alone it is no input, and what could hold an object is an error.
+    ends_with(&run(&["validate", "-f", "secret.yaml"]), 2, &["encrypted with git-crypt"]);
+    std::fs::write(tree.path().join("note.yaml"), "kind: [\n").expect("written");
+    ends_with(&run(&["list", "-f", "."]), 2, &["invalid-syntax"]);
+    std::fs::write(tree.path().join("note.yaml"), "apiVersion: ENC[AES256_GCM,data:a]\nkind: ENC[AES256_GCM,data:b]\nsops: {}\n")
+        .expect("written");
+    ends_with(&run(&["list", "-f", "."]), 2, &["SOPS has encrypted the kind"]);
+    let secret =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: 'ENC[AES256_GCM,data:a]'}\nsops: {mac: 'ENC[x]'}\n";
+    std::fs::write(tree.path().join("note.yaml"), secret).expect("written");
+    ends_with(&run(&["list", "-f", "."]), 0, &["default/web"]);
+}
+
+#[test]
+fn links_that_lead_nowhere_are_caveats() {
+    let tree = tree(&[("web.yaml", WEB)]);
+    for name in ["policies.yaml", "team", "notes.txt"] {
+        std::os::unix::fs::symlink("/nowhere/at/all", tree.path().join(name)).expect("a link");
+    }
+    let none = fakes(&[]);
+    let output = with(none.path(), tree.path(), &["can", "-f", ".", "external", "default/web"]);
+    ends_with(&output, 0, &["caveat", "left out 2 links that lead nowhere: policies.yaml, team"]);
+}
+
+const TWO: &str = "[deployments.dev]\nfiles = [\"dev.yaml\"]\nnamespace = \"x\"\n\n[deployments.prod]\nfiles = [\"prod.yaml\"]\n";
+
+#[test]
+fn deployments_are_selected_by_name() {
+    let web = WEB.replace("name: web,", "name: web, namespace: x,");
+    let tree = tree(&[("dev.yaml", &web), ("prod.yaml", WEB), ("netpol.toml", TWO), ("sub/a.txt", "")]);
+    let none = fakes(&[]);
+    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
+    ends_with(&run(&["can", "-d", "dev", "external", "web"]), 0, &["allowed", "x/web"]);
+    ends_with(&run(&["can", "-d", "prod", "external", "web"]), 0, &["default/web"]);
+    ends_with(&run(&["list"]), 2, &["`netpol.toml` has several deployments; select one with -d: dev, prod"]);
+    ends_with(&run(&["list", "-d", "prd"]), 2, &["has no deployment `prd`; it has dev, prod; did you mean `prod`?"]);
+    ends_with(&run(&["list", "-d", "dev", "-f", "."]), 2, &["cannot be used with"]);
+    ends_with(&run(&["list", "-f", "prod.yaml"]), 0, &["default/web"]);
+    // From a folder below, and not beyond the repository.
+    let below = tree.path().join("sub");
+    ends_with(&with(none.path(), &below, &["list", "-d", "dev"]), 0, &["x/web"]);
+    std::fs::create_dir(below.join(".git")).expect("a folder");
+    ends_with(&with(none.path(), &below, &["list", "-d", "dev"]), 2, &["there is no netpol.toml"]);
+    // The only one needs no name.
+    std::fs::write(tree.path().join("netpol.toml"), "[deployments.dev]\nfiles = [\"dev.yaml\"]\n").expect("written");
+    ends_with(&run(&["list"]), 0, &["note: using deployment `dev` of netpol.toml", "x/web"]);
+    std::fs::write(tree.path().join("netpol.toml"), "[deployments.dev]\nfile = [\"dev.yaml\"]\n").expect("written");
+    ends_with(&run(&["list"]), 2, &["netpol.toml:2:1: unknown field `file`", "did you mean `files`?"]);
+}
+
+#[test]
+fn validate_checks_every_deployment_by_itself() {
+    // Together, they would be one workload written twice.
+    let tree = tree(&[("dev.yaml", WEB), ("prod.yaml", &WEB.replace("app: web", "app: other")), ("netpol.toml", TWO)]);
+    let none = fakes(&[]);
+    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
+    ends_with(&run(&["validate"]), 0, &["dev (files dev.yaml)\n", "\nprod (files prod.yaml)\n"]);
+    let all = json(&run(&["validate", "-o", "json"]));
+    assert_eq!(
+        (&all["valid"], &all["deployments"][1]["name"], &all["read"]["workloads"]),
+        (&true.into(), &"prod".into(), &2.into())
+    );
+    // Each assumes its namespace.
+    assert_eq!((&all["warnings"], &all["diagnostics"][1]["deployment"]), (&2.into(), &"prod".into()), "{all}");
+    std::fs::write(tree.path().join("netpol.toml"), format!("fail-on = \"warning\"\n{TWO}")).expect("written");
+    assert_ne!(run(&["validate"]).status.code(), Some(0));
+    std::fs::write(tree.path().join("netpol.toml"), TWO).expect("written");
+    std::fs::write(tree.path().join("dev.yaml"), format!("{WEB}---\n{}", DENY.replace("spec:", "spce:"))).expect("written");
+    let output = run(&["validate"]);
+    ends_with(&output, 2, &["unknown field `spce`", "prod (files prod.yaml)\n"]);
+    std::fs::remove_file(tree.path().join("dev.yaml")).expect("removed");
+    ends_with(&run(&["validate"]), 2, &["`dev.yaml` does not exist", "prod (files prod.yaml)\n"]);
+    let all = json(&run(&["validate", "-o", "json"]));
+    assert_eq!((&all["valid"], &all["deployments"][1]["valid"]), (&false.into(), &true.into()));
+    assert!(all["deployments"][0]["error"].to_string().contains("does not exist"), "{all}");
+}
+
+#[test]
+fn init_finds_what_can_be_deployed() {
+    let tree = tree(&[
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", WEB),
+        ("team-a/overlays/prod/kustomization.yaml", "resources: [../../../base]\n"),
+        ("team-b/overlays/prod/kustomization.yaml", "resources: [../../../base]\n"),
+        ("charts/shop/Chart.yaml", "name: shop\n"),
+        ("manifests/sub/web.yaml", WEB),
+        ("team-a/plain/deny.yaml", DENY),
+        ("top.yaml", WEB),
+        ("mkdocs.yaml", "site_name: x\n"),
+        ("ci/pipeline.yaml", "jobs: []\n"),
+    ]);
+    let none = fakes(&[]);
+    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
+    let top = tree.path().canonicalize().expect("a folder");
+    let name = top.file_name().expect("a name").to_string_lossy().into_owned();
+    let printed = run(&["init", "--stdout"]);
+    let found: toml::Table = String::from_utf8_lossy(&printed.stdout).parse().expect("TOML");
+    let mut expected: toml::Table = "[deployments]
+shop = {chart = \"charts/shop\"}
+manifests = {files = [\"manifests\"]}
+plain = {files = [\"team-a/plain\"]}
+team-a-overlays-prod = {kustomize = \"team-a/overlays/prod\"}
+team-b-overlays-prod = {kustomize = \"team-b/overlays/prod\"}
+"
+    .parse()
+    .expect("TOML");
+    let files = toml::Table::from_iter([("files".to_owned(), vec!["top.yaml"].into())]);
+    expected["deployments"].as_table_mut().expect("a table").insert(name, files.into());
+    assert_eq!(found, expected);
+    assert!(!tree.path().join("netpol.toml").exists());
+    ends_with(&run(&["init"]), 0, &["wrote netpol.toml with 6 deployments", "shop: chart charts/shop"]);
+    let written = std::fs::read(tree.path().join("netpol.toml")).expect("readable");
+    assert_eq!(written, printed.stdout);
+    ends_with(&run(&["init"]), 0, &["is not changed"]);
+    std::fs::write(tree.path().join("netpol.toml"), "[deployments.all]\nfiles = [\"manifests\", \"top.yaml\"]\n")
+        .expect("written");
+    ends_with(&run(&["init"]), 1, &["does not name 4 deployments", "[deployments.plain]\nfiles = [\"team-a/plain\"]\n"]);
+    let empty = fakes(&[]);
+    ends_with(&with(none.path(), empty.path(), &["init"]), 2, &["there is no kustomization, no Helm chart and no manifest"]);
+}
+
+#[test]
+fn the_example_is_initialised_and_valid() {
+    let Some(folders) = programs::folders() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let example = root.join("examples/gitops");
+    ends_with(&real(&folders, &example, &["init"]), 0, &["netpol.toml names everything that was found", "dev, mail, prod"]);
+    let checked = real(&folders, &example, &["validate"]);
+    ends_with(
+        &checked,
+        0,
+        &["dev (kustomization overlays/dev)", "mail (chart charts/mail)", "prod (kustomization overlays/prod)"],
+    );
+    let asked = ["can", "-k", "examples/gitops/overlays/prod", "shop/web", "shop/db", "-p", "5432"];
+    ends_with(&real(&folders, root, &asked), 0, &["allowed", "examples/gitops/base/policies.yaml:"]);
+    ends_with(
+        &real(&folders, root, &["list", "-f", "examples/gitops"]),
+        2,
+        &["overlays/dev, examples/gitops/overlays/prod", "--chart: examples/gitops/charts/mail"],
+    );
+    // What it would write is what is there.
+    let copy = tempfile::tempdir().expect("a folder");
+    let copied = Command::new("cp").arg("-r").arg(&example).arg(copy.path()).status().expect("cp runs");
+    assert!(copied.success());
+    let copy = copy.path().join("gitops");
+    std::fs::remove_file(copy.join("netpol.toml")).expect("removed");
+    ends_with(&real(&folders, &copy, &["init"]), 0, &["wrote netpol.toml with 3 deployments"]);
+    ends_with(&real(&folders, &copy, &["validate"]), 0, &["prod (kustomization overlays/prod)"]);
+}
+
+/// The keys that a table may have, as the message about a wrong one lists them.
+fn keys(toml: &str) -> Vec<String> {
+    let tree = tree(&[("netpol.toml", toml)]);
+    let shown = text(&with(tree.path(), tree.path(), &["list"]));
+    let known = shown.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{shown}"));
+    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let page = std::fs::read_to_string(root.join("docs/src/reference/netpol-toml.md")).expect("a page");
+    let rows: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(key, _)| key)).collect();
+    let mut known = keys("zzzzzzzz = 1\n");
+    known.extend(keys("[deployments.a]\nzzzzzzzz = 1\n"));
+    assert_eq!(known.len(), 10, "{known:?}");
+    for key in &known {
+        assert!(rows.contains(&key.as_str()), "{key} is not in the page");
+    }
+    let documented: Vec<&&str> = rows.iter().filter(|row| !row.starts_with("netpol ")).collect();
+    assert_eq!(documented.len(), known.len(), "{documented:?}");
+    // Its example is read.
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let tree = tree(&[("netpol.toml", example)]);
+    ends_with(&with(tree.path(), tree.path(), &["list"]), 2, &["select one with -d: dev, plain, prod"]);
+}
