@@ -342,6 +342,19 @@ fn ordinals_that_are_too_many_to_list_are_named() {
 }
 
 #[test]
+fn a_namespace_may_be_called_like_a_kind() {
+    let kafka = "apiVersion: kafka.strimzi.io/v1beta2\nkind: Kafka\nmetadata: {name: main, namespace: kafka}\nspec: {}\n---\n";
+    let rollout = workload("argoproj.io/v1alpha1", "Rollout", "web", "");
+    let input = format!("{kafka}{rollout}");
+    for name in ["kafka/main", "kafka/kafka/main"] {
+        let shown = text(&on_text(&input, &["can", name, "a/web"]));
+        assert!(shown.contains("kafka/main is a Strimzi Kafka (kafka.strimzi.io/v1beta2)"), "{shown}");
+    }
+    let output = on_text(&input, &["can", "rollout/web", "rollout/web", "-n", "a"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
 fn a_maker_whose_pods_are_there_is_its_pods() {
     let maker = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: main, namespace: a}\nspec: {replicas: 1}\n---\n";
     let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: prometheus-main, namespace: a, ownerReferences: [{kind: Prometheus, name: main, controller: true}]}\nspec: {template: {metadata: {labels: {app: p}}}}\n---\n";

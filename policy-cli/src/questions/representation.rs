@@ -83,13 +83,18 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
         [one] => out.push(format!("{one} has no address yet; evaluated as the pod that it will be")),
         several => out.push(format!("{} have no address yet; evaluated as the pods that they will be", shortened(several))),
     }
+    let mut by_labels: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
     for ((namespace, owner), workload) in &snapshot.workloads {
         let name = format!("{namespace}/{}", owner.name);
-        if !workload.unknown_labels.is_empty() {
-            let labels = labels(&workload.unknown_labels);
-            out.push(format!("what is allowed for only some pods of {name} may depend on {labels}, whose value is not known before its pods run"));
-        }
         out.extend(extent(&name, workload));
+        by_labels.entry(&workload.unknown_labels).or_default().push(name);
+    }
+    by_labels.remove(&BTreeSet::new());
+    for (keys, names) in by_labels {
+        let (labels, names) = (labels(keys), shortened(&names));
+        out.push(format!(
+            "what is allowed for only some pods of {names} may depend on {labels}, whose value is not known before the pods run"
+        ));
     }
     out.extend(unknown_pods(snapshot.unknown_pods()));
     out
