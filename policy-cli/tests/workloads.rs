@@ -299,6 +299,9 @@ fn a_label_whose_value_is_not_known_makes_the_answer_partial() {
     can_in(&input, "a/web", "a/db", "80").is("partial", &["the label `pod-template-hash` of a/web, whose value is not known"]);
     let shown = text(&on_text(&input, &["who", "a/db"]));
     assert!(shown.contains("`pod-template-hash`") && shown.contains("some pods"), "{shown}");
+    // No edit sets a hash.
+    let shown = text(&on_text(&input, &["can", "a/web", "a/db", "-p", "80"]));
+    assert!(shown.contains("select by another label than `pod-template-hash` in from[0].podSelector"), "{shown}");
     // Where the value decides nothing, nothing is said of it.
     can_in(&input, "a/db", "a/web", "80").is("allowed", &[]);
     let exists = ingress("app: db", "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: Exists}]}}]}");

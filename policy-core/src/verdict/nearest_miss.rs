@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::question::Question;
 use super::reference::{NamespaceFailure, RuleRef, TermFailure, mistyped};
 use crate::graph::{PeerRecord, PolicyId, RuleRecord};
-use crate::model::{Direction, Operator, Ports, Requirement};
+use crate::model::{Direction, Operator, Ports, Requirement, UNKNOWN_VALUE};
 use crate::sets::PortSet;
 
 /// An edit that would allow what one side denies.
@@ -161,6 +161,9 @@ fn label_edit(
         return TYPO;
     }
     edits.push(match &requirement.operator {
+        Operator::In(_) if value == Some(UNKNOWN_VALUE) => {
+            format!("select by another label than `{key}` in {place}: its value is not known before {object} runs")
+        }
         Operator::In(wanted) => match (wanted.first(), value) {
             (Some(wanted), Some(value)) => {
                 format!("match `{key}={value}` in {place} (or set the label `{key}={wanted}` on {object})")
