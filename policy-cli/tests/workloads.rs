@@ -236,8 +236,9 @@ fn ingress(target: &str, rules: &str) -> String {
 
 /// A workload of namespace `a` with a pod template of one label.
 fn workload(api_version: &str, kind: &str, name: &str, fields: &str) -> String {
+    let selector = if api_version == "apps/v1" { format!("selector: {{matchLabels: {{app: {name}}}}}, ") } else { String::new() };
     format!(
-        "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: a}}\nspec: {{{fields}template: {{metadata: {{labels: \
+        "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: a}}\nspec: {{{selector}{fields}template: {{metadata: {{labels: \
          {{app: {name}}}}}, spec: {{containers: [{{name: c}}]}}}}}}\n---\n"
     )
 }
@@ -299,6 +300,9 @@ fn a_label_whose_value_is_not_known_makes_the_answer_partial() {
     can_in(&input, "a/web", "a/db", "80").is("partial", &["the label `pod-template-hash` of a/web, whose value is not known"]);
     let shown = text(&on_text(&input, &["who", "a/db"]));
     assert!(shown.contains("`pod-template-hash`") && shown.contains("some pods"), "{shown}");
+    // No edit sets a hash.
+    let shown = text(&on_text(&input, &["can", "a/web", "a/db", "-p", "80"]));
+    assert!(shown.contains("suggested fix") && !shown.contains("also match `pod-template-hash"), "{shown}");
     // Where the value decides nothing, nothing is said of it.
     can_in(&input, "a/db", "a/web", "80").is("allowed", &[]);
     let exists = ingress("app: db", "{from: [{podSelector: {matchExpressions: [{key: pod-template-hash, operator: Exists}]}}]}");
@@ -342,9 +346,22 @@ fn ordinals_that_are_too_many_to_list_are_named() {
 }
 
 #[test]
+fn a_namespace_may_be_called_like_a_kind() {
+    let kafka = "apiVersion: kafka.strimzi.io/v1beta2\nkind: Kafka\nmetadata: {name: main, namespace: kafka}\nspec: {}\n---\n";
+    let rollout = workload("argoproj.io/v1alpha1", "Rollout", "web", "");
+    let input = format!("{kafka}{rollout}");
+    for name in ["kafka/main", "kafka/kafka/main"] {
+        let shown = text(&on_text(&input, &["can", name, "a/web"]));
+        assert!(shown.contains("kafka/main is a Strimzi Kafka (kafka.strimzi.io/v1beta2)"), "{shown}");
+    }
+    let output = on_text(&input, &["can", "rollout/web", "rollout/web", "-n", "a"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
 fn a_maker_whose_pods_are_there_is_its_pods() {
     let maker = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: main, namespace: a}\nspec: {replicas: 1}\n---\n";
-    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: prometheus-main, namespace: a, ownerReferences: [{kind: Prometheus, name: main, controller: true}]}\nspec: {template: {metadata: {labels: {app: p}}}}\n---\n";
+    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: prometheus-main, namespace: a, ownerReferences: [{kind: Prometheus, name: main, controller: true}]}\nspec: {selector: {matchLabels: {app: p}}, template: {metadata: {labels: {app: p}}}}\n---\n";
     let live = pod("prometheus-main-0", "StatefulSet/prometheus-main", "app: p", "phase: Running, podIP: 10.0.0.7");
     let db = pod("db", "", "app: db", "phase: Running, podIP: 10.0.0.2");
     let input = format!("{maker}{set}{live}{db}{}", ingress("app: db", "{from: [{podSelector: {matchLabels: {app: p}}}]}"));

@@ -45,6 +45,7 @@ pub use foreign::is_foreign_policy;
 pub use kinds::{removal, unreadable};
 pub use load::Loader;
 pub use lower::Syntax;
+pub(crate) use lower::is_generated;
 pub use makers::PodMaker;
 pub use names::nearest;
 pub use places::Places;

@@ -17,5 +17,5 @@ pub use keys::{ObjectKey, Origin, WorkloadKey};
 pub use node::Node;
 pub use pod::{Addresses, NamedPort, Phase, Placement, Pod};
 pub use policy::{Direction, IpBlock, MOST_PEERS, NamespaceScope, Peer, Peers, Policy, PortEntry, Ports, Rule};
-pub use selector::{Labels, Operator, Requirement, Selector};
+pub use selector::{Labels, Operator, Requirement, Selector, UNKNOWN_VALUE};
 pub use service::{Service, ServicePort, ServiceType, TargetPort};

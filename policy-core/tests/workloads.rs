@@ -40,7 +40,7 @@ fn values<'s>(snapshot: &'s Snapshot, kind: &str, name: &str, label: &str) -> BT
 /// An object with a pod template of one label.
 fn templated(kind: &str, api_version: &str, name: &str, fields: &str) -> String {
     format!(
-        "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: x}}\nspec:\n  {fields}\n  template:\n    metadata: \
+        "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: x}}\nspec:\n  {fields}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: \
          {{labels: {{app: {name}}}}}\n    spec: {{containers: [{{name: c}}]}}\n---\n"
     )
 }
@@ -135,7 +135,7 @@ fn a_rollout_in_the_middle_is_one_workload() {
         .map(|name| {
             format!(
                 "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {{name: {name}, namespace: x, ownerReferences: [{{kind: Deployment, name: \
-                 web, controller: true}}]}}\nspec: {{replicas: 1, template: {{metadata: {{labels: {{app: web, set: {name}}}}}}}}}\n---\n"
+                 web, controller: true}}]}}\nspec: {{replicas: 1, selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: web, set: {name}}}}}}}}}\n---\n"
             )
         })
         .collect();
@@ -315,7 +315,7 @@ fn makers_lead_to_their_workloads_through_others() {
              {above_name}, controller: true}}]}}\n---\n"
         )
     };
-    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello-1-deployment, namespace: x, ownerReferences: [{kind: Revision, name: hello-1, controller: true}]}\nspec: {replicas: 0, template: {metadata: {labels: {app: hello-1}}}}\n---\n";
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello-1-deployment, namespace: x, ownerReferences: [{kind: Revision, name: hello-1, controller: true}]}\nspec: {replicas: 0, selector: {matchLabels: {app: hello-1}}, template: {metadata: {labels: {app: hello-1}}}}\n---\n";
     let (configuration, revision) =
         (of("Configuration", "hello", "Service/hello"), of("Revision", "hello-1", "Configuration/hello"));
     let snapshot = expected(&format!("{service}{configuration}{revision}{deployment}"));

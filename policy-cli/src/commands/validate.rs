@@ -195,7 +195,10 @@ fn summary(findings: &Findings<'_>, left_out: &[LeftOut]) -> String {
         out.push_str(&format!("not evaluated: {}\n", findings.not_evaluated.join(", ")));
     }
     if !findings.unknown_pods.is_empty() {
-        out.push_str(&format!("made by controllers, so not known: the pods of {}\n", findings.unknown_pods.join(", ")));
+        out.push_str(&format!(
+            "not evaluated: the pods of {}, which controllers make that netpol does not know\n",
+            findings.unknown_pods.join(", ")
+        ));
     }
     for sentence in left_out::sentences(left_out) {
         out.push_str(&format!("{YELLOW}not read{YELLOW:#}: {sentence}\n"));

@@ -119,6 +119,12 @@ fn kind_in(evaluation: &Evaluation, word: &str) -> Option<String> {
     kinds.into_iter().find(is_meant).map(str::to_owned)
 }
 
+/// Whether a namespace is in the input.
+fn is_namespace(evaluation: &Evaluation, name: &str) -> bool {
+    let snapshot = &evaluation.snapshot;
+    snapshot.namespaces.contains_key(name) || snapshot.makers.iter().any(|maker| maker.namespace == name)
+}
+
 /// Reads one end.
 ///
 /// # Errors
@@ -138,7 +144,7 @@ pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation
         [name] => find(evaluation, default_namespace, None, name),
         ["node" | "no" | "nodes", name] => node(evaluation, name),
         [first, name] => match kind_in(evaluation, first) {
-            Some(found) if kind(first).is_some() || !evaluation.snapshot.namespaces.contains_key(*first) => {
+            Some(found) if kind(first).is_some() || !is_namespace(evaluation, first) => {
                 find(evaluation, default_namespace, Some(&found), name)
             }
             _ => find(evaluation, first, None, name),

@@ -36,9 +36,10 @@ pub(super) fn of_ends(
         }
         if !workload.unknown_labels.is_empty() && differs_by_pod(found, asked, is_source) {
             let text = format!(
-                "the answer depends on {} of {}, whose value is not known before its pods run",
+                "the answer depends on {} of {}, whose {} not known before its pods run",
                 labels(&workload.unknown_labels),
-                end.name()
+                end.name(),
+                values(&workload.unknown_labels)
             );
             out.push(Reason::with_section(text, "S2.24"));
         }
@@ -83,13 +84,18 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
         [one] => out.push(format!("{one} has no address yet; evaluated as the pod that it will be")),
         several => out.push(format!("{} have no address yet; evaluated as the pods that they will be", shortened(several))),
     }
+    let mut by_labels: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
     for ((namespace, owner), workload) in &snapshot.workloads {
         let name = format!("{namespace}/{}", owner.name);
-        if !workload.unknown_labels.is_empty() {
-            let labels = labels(&workload.unknown_labels);
-            out.push(format!("what is allowed for only some pods of {name} may depend on {labels}, whose value is not known before its pods run"));
-        }
         out.extend(extent(&name, workload));
+        by_labels.entry(&workload.unknown_labels).or_default().push(name);
+    }
+    by_labels.remove(&BTreeSet::new());
+    for (keys, names) in by_labels {
+        let (labels, values, names) = (labels(keys), values(keys), shortened(&names));
+        out.push(format!(
+            "what is allowed for only some pods of {names} may depend on {labels}, whose {values} not known before the pods run"
+        ));
     }
     out.extend(unknown_pods(snapshot.unknown_pods()));
     out
@@ -124,6 +130,10 @@ fn shortened(names: &[String]) -> String {
 fn labels(keys: &BTreeSet<String>) -> String {
     let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
     format!("the label{} {}", if keys.len() == 1 { "" } else { "s" }, keys.join(" and "))
+}
+
+fn values(keys: &BTreeSet<String>) -> &'static str {
+    if keys.len() == 1 { "value is" } else { "values are" }
 }
 
 fn extent(name: &str, workload: &Workload) -> Option<String> {

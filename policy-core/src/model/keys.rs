@@ -30,7 +30,8 @@ impl fmt::Display for ObjectKey {
 /// The controller that a pod belongs to, or the pod itself when it has none. The namespace is the pod's.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
 pub struct WorkloadKey {
-    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, `ReplicaSet`, `ReplicationController` or `Pod`.
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, `ReplicaSet`, `ReplicationController`, `Pod`, or any other kind that
+    /// makes pods.
     pub kind: String,
     /// The name of the controller.
     pub name: String,

@@ -6,6 +6,9 @@ use std::fmt;
 /// Labels of one object, sorted by key.
 pub type Labels = BTreeMap<String, String>;
 
+/// The value of a label that is there and whose value is not known (S2.24). No label of an API server has it.
+pub const UNKNOWN_VALUE: &str = "(unknown)";
+
 /// A label selector: all requirements must hold.
 ///
 /// Shape: canonical. Sorted by key, then operator; `matchLabels` pairs and `In` expressions on one key are one `In`

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::patch::{self, Operation, Patch, Value};
 use super::{Missing, Other};
-use crate::manifest::Snapshot;
+use crate::manifest::{Snapshot, is_generated};
 use crate::model::{
     Direction, IpBlock, Labels, NAME_LABEL, NamespaceScope, ObjectKey, Operator, Peer, Peers, Pod, Policy, PortEntry, Ports,
-    Requirement, Rule, Selector,
+    Requirement, Rule, Selector, UNKNOWN_VALUE,
 };
 use crate::sets::{PortSet, Transport};
 
@@ -23,21 +23,6 @@ const POLICY: u32 = 200;
 /// Labels by which people tell workloads apart, in the order in which they are tried.
 const NAMES: [&[&str]; 4] =
     [&["app.kubernetes.io/name"], &["app"], &["k8s-app"], &["app.kubernetes.io/name", "app.kubernetes.io/component"]];
-/// Labels that controllers set, and that change with every rollout or pod.
-const CHANGING: [&str; 11] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-    "statefulset.kubernetes.io/pod-name",
-    "apps.kubernetes.io/pod-index",
-    "job-name",
-    "batch.kubernetes.io/job-name",
-    "controller-uid",
-    "batch.kubernetes.io/controller-uid",
-    "batch.kubernetes.io/job-completion-index",
-    "rollouts-pod-template-hash",
-];
-
 /// An edit that may allow what is missing.
 pub(super) struct Candidate {
     pub cost: u32,
@@ -352,7 +337,7 @@ fn corrected(selector: &Selector, failed: &[(Requirement, Option<String>)], plac
         let key = &requirement.key;
         let mut replacement = None;
         match (&requirement.operator, value) {
-            (Operator::In(wanted), Some(value)) => {
+            (Operator::In(wanted), Some(value)) if value != UNKNOWN_VALUE => {
                 let typo = crate::verdict::mistyped(requirement, Some(value));
                 let mut values: BTreeSet<String> = wanted.clone();
                 match typo {
@@ -417,7 +402,7 @@ fn exact_selector(pod: &Pod, snapshot: &Snapshot) -> Selector {
         .map(|(_, other)| other)
         .filter(|other| other.owner != pod.owner || other.key == pod.key)
         .collect();
-    let lasting = || pod.labels.iter().filter(|(key, _)| !CHANGING.contains(&key.as_str()));
+    let lasting = || pod.labels.iter().filter(|(key, value)| !is_generated(key) && *value != UNKNOWN_VALUE);
     let named = NAMES.into_iter().filter_map(|keys| {
         let values = keys.iter().map(|key| pod.labels.get(*key).map(|value| equals(key, value)));
         values.collect::<Option<Vec<_>>>().map(Selector::new)

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::question::Question;
 use super::reference::{NamespaceFailure, RuleRef, TermFailure, mistyped};
 use crate::graph::{PeerRecord, PolicyId, RuleRecord};
-use crate::model::{Direction, Operator, Requirement};
+use crate::model::{Direction, Operator, Requirement, UNKNOWN_VALUE};
 use crate::sets::PortSet;
 
 /// An edit that would allow what one side denies.
@@ -159,7 +159,7 @@ fn label_edit(
         return TYPO;
     }
     match (&requirement.operator, value) {
-        (Operator::In(wanted), Some(value)) if !wanted.is_empty() => {
+        (Operator::In(wanted), Some(value)) if !wanted.is_empty() && value != UNKNOWN_VALUE => {
             edits.push(format!("also match `{key}={value}` in {place}"));
             LABEL
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::graph::{AllowGraph, LabelsId, PodId, PolicyId, RuleRecord, Scope, SelectorId, TermId};
-use crate::model::{Direction, Operator, Origin, Requirement};
+use crate::model::{Direction, Operator, Origin, Requirement, UNKNOWN_VALUE};
 
 /// A policy, named for a report.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -65,7 +65,7 @@ pub(crate) enum NamespaceFailure {
 /// The value of a requirement that is probably mistyped, because the value of the object differs by one or two letters.
 pub(crate) fn mistyped(requirement: &Requirement, value: Option<&str>) -> Option<String> {
     let Operator::In(wanted) = &requirement.operator else { return None };
-    let value = value.filter(|v| v.len() >= 4)?;
+    let value = value.filter(|v| v.len() >= 4 && *v != UNKNOWN_VALUE)?;
     wanted.iter().find(|w| w.len() >= 4 && strsim::damerau_levenshtein(w, value) <= 1 + value.len() / 8).cloned()
 }
 

@@ -115,7 +115,8 @@ fn read_as(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str) {
     reader.check_workload(node, &wire, &mut unread);
     let key = check(reader, node, kind, &wire.metadata, unread);
     let (template, replicas) = lower::lower_workload(kind, &wire, &key);
-    add(reader, node, kind, key, &wire.metadata, template, replicas);
+    let counts = (wire.spec.replicas, wire.spec.parallelism);
+    add(reader, node, kind, key, &wire.metadata, counts, template, replicas);
 }
 
 /// Reads an object of a kind that is in no table, if it makes pods: as a workload where its pods are those of its template, and
@@ -140,7 +141,7 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
             let (wire, unread) = reader.decode::<TemplateOwner>(node);
             let key = check(reader, node, kind, &wire.metadata, unread);
             let template = lower::lower_template(kind, &wire.spec.template, &key);
-            add(reader, node, kind, key, &wire.metadata, template, Replicas::Several);
+            add(reader, node, kind, key, &wire.metadata, (None, None), template, Replicas::Several);
         }
     }
     true
@@ -178,11 +179,12 @@ fn add(
     kind: &str,
     key: ObjectKey,
     metadata: &ObjectMeta,
+    counts: (Option<i64>, Option<i64>),
     template: Template,
     replicas: Replicas,
 ) {
     let object = ObjectRef::namespaced(kind, &key.namespace, &key.name);
-    if !reader.counts(&object, node, &(&template, replicas)) {
+    if !reader.counts(&object, node, &(&template, counts)) {
         return;
     }
     reader.assembly().workloads.push(WorkloadObject {

@@ -8,13 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Extent;
 use super::WorkloadObject;
 use crate::manifest::lower::{COMPLETION_INDEX, JOB_NAMES, Numbers, POD_INDEX, POD_NAME, Sort, is_generated};
-use crate::model::{Labels, ObjectKey, Operator, Pod, Policy, Selector};
+use crate::model::{Labels, ObjectKey, Operator, Pod, Policy, Selector, UNKNOWN_VALUE};
 
 /// Pods that stand for one template at most.
 const MOST: usize = 1000;
-
-/// The value of a label that is not known. No label of an API server has it.
-const UNKNOWN: &str = "(unknown)";
 
 /// The values that selectors name, of labels that controllers add.
 #[derive(Default)]
@@ -64,7 +61,7 @@ pub(super) fn stand_ins(object: &WorkloadObject, asked: &AskedValues, is_taken: 
     let mut unknown_labels = BTreeSet::new();
     for keys in &template.unknown {
         for pod in &mut pods {
-            label(pod, keys, UNKNOWN);
+            label(pod, keys, UNKNOWN_VALUE);
         }
         let is_possible = |value: &&str| !(keys == &JOB_NAMES && is_taken(value));
         let values: BTreeSet<&str> = keys.iter().flat_map(|key| asked.values(key)).filter(is_possible).collect();
