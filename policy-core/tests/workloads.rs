@@ -284,9 +284,9 @@ fn any_kind_with_a_template_is_a_workload_and_an_agent_counts_none_of_them() {
     assert!(snapshot.skipped.is_empty());
     let counted = real(&vendor);
     assert!(counted.pods.is_empty() && counted.skipped.len() == 1);
-    // A kind of Kubernetes in a group that has none is not taken for another kind.
-    let misplaced = expected(&templated("Deployment", "apps.k8s.io/v1", "w", "replicas: 1"));
-    assert!(misplaced.workloads.is_empty());
+    // A kind of Kubernetes in a group that has none is an error, and not taken for another kind.
+    let misplaced = real(&templated("Deployment", "apps.k8s.io/v1", "w", "replicas: 1"));
+    assert!(misplaced.workloads.is_empty() && misplaced.has_errors());
 }
 
 #[test]
