@@ -11,7 +11,7 @@ use policy_input::sources::helm::{Release, template};
 use policy_input::sources::ignores::{Globs, Ignores};
 use policy_input::sources::kustomize::build;
 use policy_input::sources::rendered::Rendered;
-use policy_input::sources::{Failure, Limits, is_chart_file, is_kustomization};
+use policy_input::sources::{Failure, Limits, contains, is_chart_file, is_kustomization};
 
 use super::config::Config;
 use super::left_out::{self, LeftOut};
@@ -52,6 +52,8 @@ pub(super) struct Sources {
     pub pieces: Vec<Piece>,
     pub left_out: Vec<LeftOut>,
     pub notes: Vec<String>,
+    /// The folders of kustomizations that were built.
+    built: Vec<PathBuf>,
 }
 
 /// What the arguments name.
@@ -70,8 +72,10 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
             };
             found.folder(path, args, globs)?;
         } else if path.exists() {
-            refuse_parts(path)?;
-            found.pieces.push(Piece::Named(path.clone()));
+            match part(path) {
+                Some(left_out) => found.left_out.push(left_out),
+                None => found.pieces.push(Piece::Named(path.clone())),
+            }
         } else {
             bail!(
                 "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
@@ -88,16 +92,13 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
     Ok(found)
 }
 
-/// A kustomization or a `Chart.yaml` is no manifest: alone it would be read as nothing.
-fn refuse_parts(path: &Path) -> Result<()> {
-    let option = if is_kustomization(path) {
-        "-k"
-    } else if is_chart_file(path) {
-        "--chart"
+/// What a file stands for that is no manifest. Alone, a kustomization or a `Chart.yaml` would be read as nothing.
+fn part(path: &Path) -> Option<LeftOut> {
+    if is_kustomization(path) {
+        Some(LeftOut::kustomization(folder_of(path)))
     } else {
-        return Ok(());
-    };
-    bail!("`{}` is not a manifest; use {option} {}", shown(path), quoted(&shown(folder_of(path))));
+        is_chart_file(path).then(|| LeftOut::chart(folder_of(path)))
+    }
 }
 
 fn folder_of(file: &Path) -> &Path {
@@ -164,6 +165,14 @@ impl Sources {
             };
             anyhow!("cannot build the kustomization `{name}`: {failure}{help}")
         })?;
+        for other in std::mem::take(&mut self.built) {
+            let (outer, inner) = if contains(folder, &other) { (folder, other.as_path()) } else { (other.as_path(), folder) };
+            if contains(outer, inner) {
+                bail!("the kustomization `{}` contains `{}`; ask for one of them", shown(outer), shown(inner));
+            }
+            self.built.push(other);
+        }
+        self.built.push(folder.to_owned());
         self.pieces.push(Piece::Rendered(format!("{name} (kustomize build)"), rendered));
         Ok(())
     }

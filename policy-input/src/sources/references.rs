@@ -35,6 +35,15 @@ pub fn is_kustomization(path: &Path) -> bool {
     is_kustomization_file(path) && path.is_file() && References::default().follow(folder)
 }
 
+/// Whether the kustomization of one folder builds that of another one, directly or through others.
+#[must_use]
+pub fn contains(folder: &Path, other: &Path) -> bool {
+    let (Ok(folder), Ok(other)) = (folder.canonicalize(), other.canonicalize()) else { return false };
+    let mut references = References::default();
+    references.follow(&folder);
+    folder != other && references.kustomizations.contains_key(&other)
+}
+
 impl References {
     /// Adds the kustomization of a folder, and those that it refers to. Returns whether the folder has one. A kustomization that cannot be
     /// read refers to nothing; kustomize reports why.
@@ -111,5 +120,7 @@ mod tests {
         assert_eq!(references.files, BTreeSet::from([top.join("base/a.yaml"), top.join("shared/p.yaml")]));
         let remote = (top.join("base/kustomization.yaml"), "https://example.com/x.yaml".to_owned());
         assert_eq!(references.remote, [remote]);
+        assert!(contains(&top.join("link"), &top.join("base")));
+        assert!(!contains(&top.join("base"), &top.join("link")) && !contains(&top.join("base"), &top.join("base")));
     }
 }
