@@ -264,6 +264,10 @@ fn two_roots_and_their_base_are_no_soup() {
     let expected = [entry("base", false), entry("overlays/dev", true), entry("overlays/prod", true)];
     assert_eq!(findings["left_out"], Value::from(expected.to_vec()));
     assert_eq!(findings["read"]["workloads"], 1);
+    // What is asked for is not left out.
+    let build = fakes(&[("kubectl", "echo '{apiVersion: v1, kind: Namespace, metadata: {name: prod}}'")]);
+    let asked = with(build.path(), tree.path(), &["list", "-f", ".", "-k", "overlays/prod"]);
+    ends_with(&asked, 0, &["left out 1 kustomization; ask for one with -k: overlays/dev\n"]);
     // Without the plain manifest there is nothing to answer from.
     std::fs::remove_dir_all(tree.path().join("plain")).expect("removed");
     for command in [&["list"][..], &["can", "external", "default/web"], &["validate"]] {

@@ -35,13 +35,12 @@ pub fn is_kustomization(path: &Path) -> bool {
     is_kustomization_file(path) && path.is_file() && References::default().follow(folder)
 }
 
-/// Whether the kustomization of one folder builds that of another one, directly or through others.
+/// The canonical folders of the kustomizations that the kustomization of a folder builds, itself included; none if it has none.
 #[must_use]
-pub fn contains(folder: &Path, other: &Path) -> bool {
-    let (Ok(folder), Ok(other)) = (folder.canonicalize(), other.canonicalize()) else { return false };
+pub fn built_by(folder: &Path) -> BTreeSet<PathBuf> {
     let mut references = References::default();
-    references.follow(&folder);
-    folder != other && references.kustomizations.contains_key(&other)
+    references.follow(folder);
+    references.kustomizations.into_keys().collect()
 }
 
 impl References {
@@ -120,7 +119,7 @@ mod tests {
         assert_eq!(references.files, BTreeSet::from([top.join("base/a.yaml"), top.join("shared/p.yaml")]));
         let remote = (top.join("base/kustomization.yaml"), "https://example.com/x.yaml".to_owned());
         assert_eq!(references.remote, [remote]);
-        assert!(contains(&top.join("link"), &top.join("base")));
-        assert!(!contains(&top.join("base"), &top.join("link")) && !contains(&top.join("base"), &top.join("base")));
+        assert_eq!(built_by(&top.join("link")), ["base", "overlays/prod", "parts/c"].map(|name| top.join(name)).into());
+        assert_eq!(built_by(&top.join("shared")), BTreeSet::new());
     }
 }
