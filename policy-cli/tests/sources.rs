@@ -254,6 +254,7 @@ fn two_roots_and_their_base_are_no_soup() {
         let output = run(&[command, &["-f", "."]].concat());
         assert!(output.status.success() && stderr(&output).contains(sentence), "{command:?}: {}", text(&output));
     }
+    ends_with(&run(&["render", "--node", "n1", "-f", "."]), 2, &[sentence]);
     ends_with(&run(&["validate", "-f", "."]), 0, &[&format!("not read: {sentence}")]);
     let findings = json(&run(&["validate", "-f", ".", "-o", "json"]));
     let entry = |path: &str, ask: bool| match ask {
@@ -263,6 +264,10 @@ fn two_roots_and_their_base_are_no_soup() {
     let expected = [entry("base", false), entry("overlays/dev", true), entry("overlays/prod", true)];
     assert_eq!(findings["left_out"], Value::from(expected.to_vec()));
     assert_eq!(findings["read"]["workloads"], 1);
+    // What is asked for is not left out.
+    let build = fakes(&[("kubectl", "echo '{apiVersion: v1, kind: Namespace, metadata: {name: prod}}'")]);
+    let asked = with(build.path(), tree.path(), &["list", "-f", ".", "-k", "overlays/prod"]);
+    ends_with(&asked, 0, &["left out 1 kustomization; ask for one with -k: overlays/dev\n"]);
     // Without the plain manifest there is nothing to answer from.
     std::fs::remove_dir_all(tree.path().join("plain")).expect("removed");
     for command in [&["list"][..], &["can", "external", "default/web"], &["validate"]] {
@@ -280,6 +285,9 @@ fn the_kustomization_of_the_field_is_its_build() {
         ends_with(&ask(option, "overlays/prod"), 1, &["denied", "prod/deny"]);
     }
     ends_with(&ask("-f", "."), 2, &["ask for one with -k: overlays/prod"]);
+    // The overlay has the objects of its base already, under other names.
+    let both = real(&folders, &field, &["list", "-f", "base", "-k", "overlays/prod"]);
+    ends_with(&both, 2, &["the kustomization `overlays/prod` contains `base`; ask for one of them"]);
 }
 
 #[test]
@@ -402,8 +410,8 @@ fn a_failure_is_reported_with_what_the_program_says() {
     ends_with(&run(&["list", "--chart", "empty"]), 2, &["`empty`: it has no `Chart.yaml`"]);
     ends_with(&run(&["list", "-k", "none"]), 2, &["`none` is not a directory"]);
     ends_with(&run(&["list", "--chart", "chart", "--values", "none.yaml"]), 2, &["the values file `none.yaml` does not exist"]);
-    ends_with(&run(&["list", "-f", "k/kustomization.yaml"]), 2, &["is not a manifest; use -k k"]);
-    ends_with(&run(&["list", "-f", "chart/Chart.yaml"]), 2, &["is not a manifest; use --chart chart"]);
+    ends_with(&run(&["list", "-f", "k/kustomization.yaml"]), 2, &["left out 1 kustomization; ask for one with -k: k\n"]);
+    ends_with(&run(&["list", "-f", "chart/Chart.yaml"]), 2, &["left out 1 Helm chart; ask for one with --chart: chart\n"]);
     ends_with(&run(&["list", "--set", "a=b"]), 2, &["--chart"]);
 }
 

@@ -24,4 +24,4 @@ pub mod rendered;
 
 pub use chart::{Chart, is_chart, is_chart_file};
 pub use program::{Failure, Limits};
-pub use references::is_kustomization;
+pub use references::{built_by, is_kustomization};

@@ -23,6 +23,7 @@ const NETPOL: &[Section] = &[
 netpol can shop/web shop/db -p 5432      is this connection allowed, and why?
 netpol list -f manifests/                every allowed connection
 netpol validate -f manifests/            errors and warnings in manifests
+netpol init                              name the deployments of a repository
 netpol COMMAND --help                    the options of a command",
     ),
     exit_codes(
@@ -47,6 +48,7 @@ netpol can shop/deploy/web external -p 443      HTTPS to external addresses
 netpol can 203.0.113.9 shop/ingress -p 80,443   from one external address
 netpol can shop/web kube-system/dns -p 53/UDP -p 53/TCP
 netpol can shop/web shop/db                     all ports: what is allowed?
+netpol can -k overlays/prod shop/web shop/db    in a kustomization
 netpol --context prod can shop/web shop/db -p 5432
                                                 in a live cluster
 kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db",

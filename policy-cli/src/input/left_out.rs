@@ -37,6 +37,14 @@ impl LeftOut {
         Self { kind, path, ask }
     }
 
+    pub(crate) fn kustomization(folder: &Path) -> Self {
+        Self::new(Kind::Kustomization, folder, Some("-k"))
+    }
+
+    pub(crate) fn chart(folder: &Path) -> Self {
+        Self::new(Kind::Chart, folder, Some("--chart"))
+    }
+
     pub(crate) fn file(path: &Path) -> Self {
         Self::new(Kind::File, path, Some("-f"))
     }

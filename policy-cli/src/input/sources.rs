@@ -1,5 +1,6 @@
 //! What the arguments name: files, what is in folders, and what kustomize and helm print.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use policy_input::sources::helm::{Release, template};
 use policy_input::sources::ignores::{Globs, Ignores};
 use policy_input::sources::kustomize::build;
 use policy_input::sources::rendered::Rendered;
-use policy_input::sources::{Failure, Limits, is_chart_file, is_kustomization};
+use policy_input::sources::{Failure, Limits, built_by, is_chart_file, is_kustomization};
 
 use super::config::Config;
 use super::left_out::{self, LeftOut};
@@ -52,6 +53,8 @@ pub(super) struct Sources {
     pub pieces: Vec<Piece>,
     pub left_out: Vec<LeftOut>,
     pub notes: Vec<String>,
+    /// The kustomizations that were built, by their canonical folders, and those that each of them contains.
+    built: Vec<(PathBuf, BTreeSet<PathBuf>)>,
 }
 
 /// What the arguments name.
@@ -70,8 +73,10 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
             };
             found.folder(path, args, globs)?;
         } else if path.exists() {
-            refuse_parts(path)?;
-            found.pieces.push(Piece::Named(path.clone()));
+            match part(path) {
+                Some(left_out) => found.left_out.push(left_out),
+                None => found.pieces.push(Piece::Named(path.clone())),
+            }
         } else {
             bail!(
                 "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
@@ -85,19 +90,24 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
     if let Some(chart) = &args.chart {
         found.chart(chart, args)?;
     }
+    found.take_back(args);
     Ok(found)
 }
 
-/// A kustomization or a `Chart.yaml` is no manifest: alone it would be read as nothing.
-fn refuse_parts(path: &Path) -> Result<()> {
-    let option = if is_kustomization(path) {
-        "-k"
-    } else if is_chart_file(path) {
-        "--chart"
+/// What a file stands for that is no manifest. Alone, a kustomization or a `Chart.yaml` would be read as nothing.
+fn part(path: &Path) -> Option<LeftOut> {
+    if is_kustomization(path) {
+        Some(LeftOut::kustomization(folder_of(path)))
     } else {
-        return Ok(());
-    };
-    bail!("`{}` is not a manifest; use {option} {}", shown(path), quoted(&shown(folder_of(path))));
+        is_chart_file(path).then(|| LeftOut::chart(folder_of(path)))
+    }
+}
+
+/// A canonical path as users write it.
+fn relative(path: &Path) -> String {
+    let current = std::env::current_dir().and_then(|current| current.canonicalize()).unwrap_or_default();
+    let below = path.strip_prefix(current).unwrap_or(path);
+    shown(if below == Path::new("") { Path::new(".") } else { below })
 }
 
 fn folder_of(file: &Path) -> &Path {
@@ -164,6 +174,15 @@ impl Sources {
             };
             anyhow!("cannot build the kustomization `{name}`: {failure}{help}")
         })?;
+        let at = folder.canonicalize()?;
+        let parts = built_by(folder);
+        for (other, of_other) in self.built.iter().filter(|(other, _)| *other != at) {
+            let (outer, inner) = if parts.contains(other) { (folder, other.as_path()) } else { (other.as_path(), folder) };
+            if parts.contains(other) || of_other.contains(&at) {
+                bail!("the kustomization `{}` contains `{}`; ask for one of them", relative(outer), relative(inner));
+            }
+        }
+        self.built.push((at, parts));
         self.pieces.push(Piece::Rendered(format!("{name} (kustomize build)"), rendered));
         Ok(())
     }
@@ -192,6 +211,16 @@ impl Sources {
         })?;
         self.pieces.push(Piece::Rendered(format!("{name} (helm template)"), rendered));
         Ok(())
+    }
+
+    /// What one argument leaves out and another one reads is not left out.
+    fn take_back(&mut self, args: &InputArgs) {
+        let built: BTreeSet<&PathBuf> = self.built.iter().flat_map(|(_, parts)| parts).collect();
+        let chart = args.chart.as_ref().and_then(|chart| chart.canonicalize().ok());
+        self.left_out.retain(|entry| {
+            let at = Path::new(&entry.path).canonicalize();
+            at.map_or(true, |at| !(built.contains(&at) || chart.as_ref() == Some(&at)))
+        });
     }
 
     /// How many files are read.

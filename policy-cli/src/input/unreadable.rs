@@ -41,7 +41,7 @@ pub(super) fn no_manifest(file: &str, why: &str) -> Diagnostic {
 
 /// The finding about a document whose kind SOPS has encrypted.
 pub(super) fn encrypted(file: &str, bytes: &[u8]) -> Option<Diagnostic> {
-    let text = std::str::from_utf8(bytes).ok()?;
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.contains("ENC["))?;
     let is_encrypted = |line: &str| {
         let line = line.trim_start().trim_start_matches('"');
         line.strip_prefix("kind").is_some_and(|rest| rest.trim_start_matches(['"', ':', ' ']).starts_with("ENC["))

@@ -35,6 +35,14 @@ pub fn is_kustomization(path: &Path) -> bool {
     is_kustomization_file(path) && path.is_file() && References::default().follow(folder)
 }
 
+/// The canonical folders of the kustomizations that the kustomization of a folder builds, itself included; none if it has none.
+#[must_use]
+pub fn built_by(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut references = References::default();
+    references.follow(folder);
+    references.kustomizations.into_keys().collect()
+}
+
 impl References {
     /// Adds the kustomization of a folder, and those that it refers to. Returns whether the folder has one. A kustomization that cannot be
     /// read refers to nothing; kustomize reports why.
@@ -111,5 +119,7 @@ mod tests {
         assert_eq!(references.files, BTreeSet::from([top.join("base/a.yaml"), top.join("shared/p.yaml")]));
         let remote = (top.join("base/kustomization.yaml"), "https://example.com/x.yaml".to_owned());
         assert_eq!(references.remote, [remote]);
+        assert_eq!(built_by(&top.join("link")), ["base", "overlays/prod", "parts/c"].map(|name| top.join(name)).into());
+        assert_eq!(built_by(&top.join("shared")), BTreeSet::new());
     }
 }
