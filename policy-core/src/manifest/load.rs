@@ -31,13 +31,29 @@ pub struct Loader {
     pub(super) is_reading_stored: bool,
     /// Where objects are written; `None` while that is not kept.
     places: Option<Places>,
+    /// The namespace of objects without one.
+    namespace: String,
 }
 
 impl Loader {
     /// A loader that has read nothing.
     #[must_use]
     pub fn new(syntax: Syntax) -> Self {
-        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), is_reading_stored: false, places: None }
+        Self {
+            syntax,
+            assembly: Assembly::default(),
+            stored: HashMap::new(),
+            is_reading_stored: false,
+            places: None,
+            namespace: "default".to_owned(),
+        }
+    }
+
+    /// The loader, with the namespace that objects without one are in from here on, as `kubectl apply -n` puts them; `default` until
+    /// then.
+    #[must_use]
+    pub fn with_namespace(self, name: impl Into<String>) -> Self {
+        Self { namespace: name.into(), ..self }
     }
 
     /// The loader, with the places of objects kept in [`Snapshot::places`], so that findings about the whole can point at them. Cost:
@@ -268,7 +284,7 @@ impl<'t> Reader<'_, 't, '_> {
     fn foreign(&mut self, node: NodeId, meta: &TypeMeta, reach: Reach) {
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
-        let namespace = (reach == Reach::Namespace).then(|| text("namespace").unwrap_or_else(|| "default".to_owned()));
+        let namespace = (reach == Reach::Namespace).then(|| text("namespace").unwrap_or_else(|| self.loader.namespace.clone()));
         // Istio's root namespace speaks for the whole mesh.
         let namespace = namespace.filter(|n| !(meta.group().ends_with("istio.io") && n == "istio-system"));
         let foreign = Foreign {
@@ -298,7 +314,7 @@ impl<'t> Reader<'_, 't, '_> {
 
     /// The key of an object with metadata. A generated name cannot be known; the line keeps it unique.
     pub(super) fn key(&self, metadata: &wire::ObjectMeta, node: NodeId) -> ObjectKey {
-        let namespace = if metadata.namespace.is_empty() { "default" } else { &metadata.namespace };
+        let namespace = if metadata.namespace.is_empty() { &self.loader.namespace } else { &metadata.namespace };
         if metadata.name.is_empty() {
             let line = self.tree.position(node).line;
             return ObjectKey::new(namespace, format!("{}({}:{line})", metadata.generate_name, self.file));
