@@ -8,9 +8,6 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-/// The path that selects the live cluster.
-pub(crate) const LIVE: &str = "cluster";
-
 /// Evaluate Kubernetes NetworkPolicies offline: what is allowed, what is denied, and why
 #[derive(Parser, Debug)]
 #[command(name = "netpol", version, long_about = LONG_ABOUT, after_help = sections::text("netpol"), max_term_width = 100)]
@@ -19,11 +16,31 @@ pub(crate) struct Args {
     pub command: Command,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// When to use colours and links [default: auto, on terminals]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", hide_default_value = true, default_value_t = Colours::Auto, help_heading = "Output")]
+    pub color: Colours,
+    /// Print only the answer: no notes, progress, explanations or summaries
+    #[arg(short = 'q', long, global = true, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// When colours are used.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Colours {
+    /// On terminals, unless NO_COLOR is set; everywhere if FORCE_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// The cluster to read. Each argument also selects the live cluster as input.
 #[derive(ClapArgs, Debug, Clone, Default)]
 pub(crate) struct ClusterArgs {
+    /// Read the live cluster of the current context; files apply to it as `kubectl apply` would
+    #[arg(long, global = true, help_heading = "Live cluster")]
+    pub live: bool,
     /// Read the live cluster of this context in the kubeconfig
     #[arg(long, global = true, value_name = "NAME", help_heading = "Live cluster")]
     pub context: Option<String>,
@@ -33,14 +50,23 @@ pub(crate) struct ClusterArgs {
 }
 
 impl Args {
-    /// The arguments, with the cluster copied into those of the input. `kubectl netpol` reads the live cluster by default.
+    /// The arguments, with the cluster copied into those of the input. `kubectl netpol` reads the live cluster by default, `netpol` the
+    /// current directory.
     pub(crate) fn resolved(mut self, is_kubectl: bool) -> Self {
-        let is_live = is_kubectl || self.cluster.context.is_some() || self.cluster.kubeconfig.is_some();
+        if let Command::Validate(args) = &mut self.command {
+            args.input.paths.append(&mut args.files);
+        }
+        let cluster = &mut self.cluster;
+        cluster.live |= cluster.context.is_some() || cluster.kubeconfig.is_some();
         if let Some(input) = self.command.input_mut() {
-            if input.paths.is_empty() {
-                input.paths.push(if is_live { LIVE } else { "." }.into());
+            if input.paths.is_empty() && !cluster.live {
+                if is_kubectl {
+                    cluster.live = true;
+                } else {
+                    input.paths.push(".".into());
+                }
             }
-            input.cluster = self.cluster.clone();
+            input.cluster = cluster.clone();
         }
         self
     }
@@ -55,7 +81,7 @@ impl Command {
             Self::Reach(args) => Some(&mut args.input),
             Self::Validate(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
-            Self::Snapshot | Self::Completions { .. } | Self::Man { .. } | Self::Reference => None,
+            Self::Snapshot | Self::Completions { .. } | Self::Schema { .. } | Self::Man { .. } | Self::Reference => None,
         }
     }
 }
@@ -63,7 +89,7 @@ impl Command {
 const LONG_ABOUT: &str = "\
 Evaluate Kubernetes NetworkPolicies offline: what is allowed, what is denied, and why
 
-Reads manifests or cluster dumps (YAML or JSON; files, directories, standard input), or a live cluster (`-f cluster` or \
+Reads manifests or cluster dumps (YAML or JSON; files, directories, standard input), or a live cluster (`--live` or \
 `--context`). Reports the verdict that the API defines, the policies that isolate, the rule that allows, and what to change.";
 
 #[derive(Subcommand, Debug)]
@@ -95,6 +121,12 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the JSON Schema of the output of a command
+    #[command(after_help = sections::text("schema"))]
+    Schema {
+        /// The command
+        command: SchemaOf,
+    },
     /// Print or write the manual pages
     #[command(after_help = sections::text("man"))]
     Man {
@@ -110,13 +142,14 @@ pub(crate) enum Command {
 /// Where the objects come from.
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct InputArgs {
-    /// A file, a directory (read recursively), `-` for standard input, or `cluster` for the live cluster; files can be
-    /// compressed with gzip. Repeatable [default: .]
+    /// A file, a directory (read recursively), or `-` for standard input; files can be compressed with gzip. Repeatable
+    /// [default: .]
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     #[arg(skip)]
     pub cluster: ClusterArgs,
-    /// The namespace for names without one [default: `default`, or the namespace of the context]
+    /// The namespace of names and of objects without one [default: `default`, or the namespace of the context]; lists show
+    /// only connections with an end in it
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as older API servers do
@@ -128,6 +161,9 @@ pub(crate) struct InputArgs {
     /// Answer even if the input has errors; objects that cannot be read allow nothing
     #[arg(long)]
     pub keep_going: bool,
+    /// Accept input without a single Kubernetes object
+    #[arg(long)]
+    pub allow_empty: bool,
     /// The largest size of a file after decompression
     #[arg(long, value_name = "MEBIBYTES", default_value_t = 1024)]
     pub max_size: u64,
@@ -162,6 +198,38 @@ pub(crate) struct PortArgs {
     pub ports: Vec<String>,
 }
 
+/// Which connections a list shows.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ScopeArgs {
+    /// List the connections of all namespaces, although `-n` is given for names
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// List only connections with an end whose pods have these labels: app=web,tier!=db,env in (a,b)
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+}
+
+/// How a list is shown.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ListOutputArgs {
+    /// Output format
+    #[arg(short = 'o', long = "output", value_name = "OUTPUT", value_enum, default_value_t = ListFormat::Text)]
+    pub format: ListFormat,
+    /// Show the connections between groups of workloads instead of those between workloads
+    #[arg(long, value_enum, value_name = "GROUP")]
+    pub by: Option<By>,
+    /// Show every workload by itself; otherwise text, tables and pictures merge workloads that behave alike
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+/// Groups of workloads.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    /// The workloads of a namespace
+    Namespace,
+}
+
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ListArgs {
     /// List only connections from this source
@@ -171,10 +239,13 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "TO")]
     pub to: Option<String>,
     #[command(flatten)]
+    pub ports: PortArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
     pub input: InputArgs,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
-    pub output: ListFormat,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -185,10 +256,11 @@ pub(crate) struct WhoArgs {
     #[command(flatten)]
     pub ports: PortArgs,
     #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
     pub input: InputArgs,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
-    pub output: ListFormat,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -202,14 +274,21 @@ pub(crate) struct ReachArgs {
     #[arg(long)]
     pub hops: bool,
     #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
     pub input: InputArgs,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
-    pub output: ListFormat,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ValidateArgs {
+    /// Files and directories to validate, as with `-f`
+    #[arg(value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// The least severity of findings that makes the exit code 1
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
     /// Validate as updates of the policies in this file: invalid values that it already has are accepted, as by an API server
     #[arg(long, value_name = "PATH")]
     pub stored: Option<PathBuf>,
@@ -242,6 +321,29 @@ pub(crate) struct RenderArgs {
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FailOn {
+    /// Errors
+    Error,
+    /// Errors and warnings
+    Warning,
+}
+
+/// Commands with a schema.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SchemaOf {
+    /// `netpol can`
+    Can,
+    /// `netpol list`
+    List,
+    /// `netpol who`
+    Who,
+    /// `netpol reach`
+    Reach,
+    /// `netpol validate`
+    Validate,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RenderFormat {
     /// Language of nft, for `nft -f`
     Nft,
@@ -269,20 +371,30 @@ pub(crate) enum OwnNode {
 pub(crate) enum AnswerFormat {
     /// Text
     Text,
-    /// JSON; the manual describes the fields under "JSON output"
+    /// JSON; `netpol schema` prints its schema
     Json,
+    /// One JSON object in each line
+    Jsonl,
+    /// YAML, with the fields of JSON
+    Yaml,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ListFormat {
     /// Text
     Text,
-    /// JSON; the manual describes the fields under "JSON output"
+    /// JSON; `netpol schema` prints its schema
     Json,
+    /// One JSON object in each line
+    Jsonl,
+    /// YAML, with the fields of JSON
+    Yaml,
     /// CSV, with one row for each protocol of a connection
     Csv,
     /// A Markdown table
     Md,
+    /// Sources as rows and destinations as columns
+    Matrix,
     /// A Graphviz graph
     Dot,
     /// A Mermaid flowchart

@@ -3,9 +3,11 @@
 //! Nothing is printed here but progress: what is found is returned.
 //!
 //! - `cluster`: the live cluster.
+//! - `empty`: input without a single object.
 //! - `excerpts`: the lines that findings point at.
 
 pub(crate) mod cluster;
+pub(crate) mod empty;
 pub(crate) mod excerpts;
 
 use std::collections::BTreeSet;
@@ -18,7 +20,7 @@ use policy_core::diagnostic::rules::files::UNREADABLE_FILE;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_input::files::{content, manifests_below, regular_content};
 
-use crate::args::{InputArgs, LIVE};
+use crate::args::InputArgs;
 use crate::output::progress::progress;
 
 use excerpts::Excerpts;
@@ -40,7 +42,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     // A named path can be a pipe; a pipe that is merely in a directory is not read.
     let mut in_folders = BTreeSet::new();
     for path in &args.paths {
-        if path == Path::new("-") || path == Path::new(LIVE) {
+        if path == Path::new("-") {
             files.push(path.clone());
         } else if path.is_dir() {
             let found = manifests_below(path)?;
@@ -49,14 +51,15 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
         } else if path.exists() {
             files.push(path.clone());
         } else {
-            bail!(
-                "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
-                path.display()
-            );
+            let live = if path == Path::new("cluster") { "; `--live` reads the live cluster" } else { "" };
+            bail!("`{}` does not exist; specify a file, a directory, or `-` for standard input{live}", path.display());
         }
     }
     let syntax = if args.legacy_cidrs { Syntax::Legacy } else { Syntax::Strict };
     let mut loader = Loader::new(syntax).with_places();
+    if let Some(namespace) = &args.namespace {
+        loader = loader.with_namespace(namespace);
+    }
     let limit = args.max_size.saturating_mul(1 << 20);
     if let Some(path) = stored {
         loader.read_stored(&content(path, limit).with_context(|| format!("cannot read `{}`", path.display()))?);
@@ -64,17 +67,20 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>) -> Result<Input> {
     let mut excerpts = Excerpts::default();
     let (mut namespace, mut notes) = (None, Vec::new());
     let progress = progress(files.len());
+    if args.cluster.live {
+        progress.set_message("the cluster");
+        let live = cluster::read(&args.cluster)?;
+        notes.extend(live.notes());
+        // The API server accepted the objects of a cluster, possibly under older rules.
+        loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
+        if args.namespace.is_none() {
+            loader = loader.with_namespace(&live.namespace);
+        }
+        namespace = Some(live.namespace);
+    }
     for file in &files {
         let name = shown(file);
         progress.set_message(name.clone());
-        if file == Path::new(LIVE) {
-            let live = cluster::read(&args.cluster)?;
-            notes.extend(live.notes());
-            // The API server accepted the objects of a cluster, possibly under older rules.
-            loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
-            namespace = Some(live.namespace);
-            continue;
-        }
         let read = if in_folders.contains(file) { regular_content(file, limit) } else { content(file, limit) };
         match read {
             Ok(bytes) => {

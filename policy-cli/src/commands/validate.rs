@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::Diagnostic;
+use policy_core::diagnostic::Rule;
+use policy_core::diagnostic::rules::files::UNREADABLE_FILE;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::args::{AnswerFormat, ValidateArgs};
-use crate::input;
+use crate::args::{AnswerFormat, FailOn, ValidateArgs};
+use crate::input::{self, empty};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
-use crate::output::{GREEN, RED, json, print};
+use crate::output::{GREEN, RED, is_quiet, json, json_lines, print, yaml};
 
 /// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
 #[derive(Serialize)]
@@ -31,7 +33,9 @@ struct Findings<'a> {
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
     let mut input = input::read(&args.input, args.stored.as_deref())?;
+    text::print_notes(&input.notes);
     let snapshot = &input.snapshot;
+    empty::require_objects(snapshot, input.files, &args.input)?;
     let mut compiler = Compiler::new(Options::default());
     snapshot.changes().for_each(|change| compiler.apply(change));
     let of_graph = policy_lint::check_graph(compiler.graph(), snapshot);
@@ -63,26 +67,51 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
             .collect(),
         diagnostics: all.iter().map(|found| Finding::from(*found)).collect(),
     };
-    text::print_notes(&input.notes);
     match args.output {
         AnswerFormat::Json => json(&findings)?,
+        AnswerFormat::Jsonl => json_lines(&findings.diagnostics)?,
+        AnswerFormat::Yaml => yaml::print(&findings)?,
         AnswerFormat::Text => {
-            text::print(all, &input.excerpts);
-            print(&summary(&findings, input.files))?;
+            let found = text::text(all.iter().copied(), &input.excerpts);
+            let summary =
+                if is_quiet() { String::new() } else { summary(&findings, &read_from(input.files, args.input.cluster.live)) };
+            print(&(found + &summary))?;
         }
     }
-    Ok(if errors == 0 { Outcome::Yes } else { Outcome::BadInput })
+    Ok(outcome(&all, args.fail_on))
 }
 
-fn summary(findings: &Findings<'_>, files: usize) -> String {
+/// Rules about input that could not be read at all. Everything else is a finding about what was read.
+const UNREAD: [&Rule; 1] = [&UNREADABLE_FILE];
+
+fn outcome(findings: &[&Diagnostic], fail_on: FailOn) -> Outcome {
+    if findings.iter().any(|found| found.is_error() && UNREAD.iter().any(|rule| rule.name == found.rule.name)) {
+        Outcome::BadInput
+    } else if findings.iter().any(|found| fail_on == FailOn::Warning || found.is_error()) {
+        Outcome::No
+    } else {
+        Outcome::Yes
+    }
+}
+
+/// What was read, as `2 files` or `the live cluster and 1 file`.
+fn read_from(files: usize, is_live: bool) -> String {
+    let files_text = format!("{files} file{}", if files == 1 { "" } else { "s" });
+    match (is_live, files) {
+        (true, 0) => "the live cluster".to_owned(),
+        (true, _) => format!("the live cluster and {files_text}"),
+        (false, _) => files_text,
+    }
+}
+
+fn summary(findings: &Findings<'_>, read_from: &str) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let read = |kind: &str| findings.read.get(kind).copied().unwrap_or(0);
     let (style, word) = if findings.valid { (GREEN, "valid") } else { (RED, "not valid") };
     let mut out = format!(
-        "{style}{word}{style:#}: {}, {} in {}\n",
+        "{style}{word}{style:#}: {}, {} in {read_from}\n",
         count(findings.errors, "error"),
         count(findings.warnings, "warning"),
-        count(files, "file")
     );
     let policies = read("networkpolicies");
     let policies = format!("{policies} NetworkPolic{}", if policies == 1 { "y" } else { "ies" });

@@ -20,20 +20,41 @@ fn style(verdict: Verdict) -> Style {
 /// How much of an answer is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
+    /// The verdict, and caveats.
+    Verdict,
     /// What decides, and the suggested fix.
     Brief,
     /// Every rule with its reason, and the sections of the semantics.
     Full,
 }
 
-pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
-    let mut out = String::new();
-    let is_everything = answer.asked == PortSet::all().by_protocol();
+/// The verdict and the question, in one line.
+pub(crate) fn headline(answer: &Answer) -> String {
     let style = style(answer.verdict);
-    let asked = if is_everything { String::new() } else { format!("  {}", port_text(&answer.asked)) };
-    let _ = writeln!(out, "{style}{}{style:#}  {BOLD}{} → {}{BOLD:#}{asked}", answer.verdict.text(), answer.from, answer.to);
+    let is_everything = answer.asked == PortSet::all().by_protocol();
+    let asked = match is_everything {
+        true if is_plain_part(answer) => format!("  {} only", port_text(&answer.allowed)),
+        true => String::new(),
+        false => format!("  {}", port_text(&answer.asked)),
+    };
+    format!("{style}{}{style:#}  {BOLD}{} → {}{BOLD:#}{asked}\n", answer.verdict.text(), answer.from, answer.to)
+}
+
+/// Whether some ports are allowed for all pods and addresses, and all others are denied for all.
+fn is_plain_part(answer: &Answer) -> bool {
+    answer.verdict == Verdict::Partial && !answer.allowed.is_empty() && answer.partly.is_empty() && answer.outside.is_empty()
+}
+
+/// A caveat, in one line.
+pub(crate) fn caveat(text: &str) -> String {
+    format!("  {YELLOW}caveat{YELLOW:#}: {text}")
+}
+
+pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
+    let mut out = headline(answer);
+    let is_everything = answer.asked == PortSet::all().by_protocol();
     let is_partial = answer.verdict == Verdict::Partial;
-    if is_everything || is_partial {
+    if (is_everything || is_partial) && !(is_everything && is_plain_part(answer)) {
         let ports = if answer.allowed.is_empty() { "nothing".to_owned() } else { port_text(&answer.allowed) };
         let _ = writeln!(out, "  {:<8} {ports}", "allowed");
     }
@@ -47,9 +68,20 @@ pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
             let _ = writeln!(out, "  {:<8} {} for {}", "outside", port_text(&part.allowed), shorten(&part.cidrs));
         }
     }
+    if detail != Detail::Verdict {
+        explanation(&mut out, answer, detail);
+    }
+    for reason in &answer.caveats {
+        let _ = writeln!(out, "{}", caveat(&cited(reason, detail)));
+    }
+    out
+}
+
+/// Why, and what to change.
+fn explanation(out: &mut String, answer: &Answer, detail: Detail) {
     out.push('\n');
     for side in [&answer.egress, &answer.ingress] {
-        side_text(&mut out, side, detail);
+        side_text(out, side, detail);
     }
     for side in [&answer.egress, &answer.ingress] {
         if let Some(miss) = &side.nearest_miss {
@@ -60,10 +92,6 @@ pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
             let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {}: in {place}, {}", side.explained.direction, miss.edit);
         }
     }
-    for caveat in &answer.caveats {
-        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {}", cited(caveat, detail));
-    }
-    out
 }
 
 /// A reason, with its section of the semantics in a verbose answer.

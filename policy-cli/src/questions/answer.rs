@@ -6,7 +6,7 @@ use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
 use policy_core::verdict::{Cause, NearMiss, PolicyRef, Reason, RuleRef, SideExplanation};
 use serde::{Serialize, Serializer};
 
-use super::caveats::caveats;
+use super::caveats::{caveats, incomplete};
 use super::connections::{Connection, connections};
 use super::ends::End;
 use super::evaluation::Evaluation;
@@ -138,6 +138,8 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         found.iter().find(something).filter(|_| nothing(&shown)).map(|c| {
             evaluation.graph.explain(&c.source, &c.destination, c.is_same, &asked, names.each_ref().map(String::as_str))
         });
+    let sides: Vec<SideExplanation> = [&egress, &ingress].into_iter().chain(granted.iter().flatten()).cloned().collect();
+    let incomplete = incomplete::of_answer(evaluation, [&shown.source, &shown.destination], &sides);
     let side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
         let (mut all, mut some) = (asked.clone(), PortSet::none());
         for connection in &found {
@@ -166,7 +168,7 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         egress: side(egress, |c| &c.egress, &names[0]),
         ingress: side(ingress, |c| &c.ingress, &names[1]),
         outside: outside(&found, &asked),
-        caveats: caveats(evaluation, [from, to], &found, shown, &asked),
+        caveats: caveats(evaluation, [from, to], &found, shown, &asked).into_iter().chain(incomplete).collect(),
     })
 }
 

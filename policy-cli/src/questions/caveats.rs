@@ -1,4 +1,8 @@
 //! Caveats: what could make the cluster behave differently from an answer.
+//!
+//! - `incomplete`: input that may be only a part of what the cluster has.
+
+pub(crate) mod incomplete;
 
 use std::collections::BTreeMap;
 

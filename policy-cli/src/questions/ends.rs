@@ -1,19 +1,28 @@
-//! What users write for the ends of a connection, and for ports.
+//! What users write for the ends of a connection.
+//!
+//! - `hints`: what was probably meant by an end that does not exist.
+//! - `kinds`: the kinds of workloads in names.
+//! - `names`: the workload or pod of a name.
+//! - `patterns`: globs, namespaces and label selectors.
 
-use std::collections::BTreeSet;
+mod hints;
+mod kinds;
+mod names;
+pub(crate) mod patterns;
+
 use std::net::IpAddr;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use ipnet::IpNet;
 use policy_core::manifest::{Replicas, nearest};
-use policy_core::model::{ObjectKey, WorkloadKey};
-use policy_core::sets::{AddressSet, PortSet, Protocol, Transport};
+use policy_core::model::{ObjectKey, Placement, WorkloadKey};
+use policy_core::sets::AddressSet;
 use policy_core::verdict::WorkloadPods;
 
 use super::evaluation::Evaluation;
 
 /// One end of a question.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum End {
     /// The pods of a workload.
     Workload { namespace: String, owner: WorkloadKey },
@@ -27,6 +36,25 @@ pub(crate) enum End {
     Block(IpNet),
     /// Every address that belongs to no pod and no node.
     External,
+}
+
+/// What was written for an end.
+#[derive(Clone, Debug)]
+pub(crate) enum Ends {
+    /// One end, by its name.
+    One(End),
+    /// The workloads that a pattern selects, by namespace, name and kind; at least one.
+    Several(Vec<End>),
+}
+
+impl Ends {
+    /// The ends, at least one.
+    pub(crate) fn list(&self) -> &[End] {
+        match self {
+            Self::One(end) => std::slice::from_ref(end),
+            Self::Several(ends) => ends,
+        }
+    }
 }
 
 impl End {
@@ -48,6 +76,18 @@ impl End {
             Self::Workload { namespace, .. } => Some(namespace),
             Self::Pod(key) => Some(&key.namespace),
             Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => None,
+        }
+    }
+
+    /// The names of the pods that are meant, when the end is pods.
+    pub(crate) fn pods<'e>(&'e self, evaluation: &'e Evaluation) -> &'e [ObjectKey] {
+        match self {
+            Self::Workload { namespace, owner } => {
+                let workload = evaluation.snapshot.workloads.get(&(namespace.clone(), owner.clone()));
+                workload.map(|workload| workload.pods.as_slice()).unwrap_or_default()
+            }
+            Self::Pod(key) => std::slice::from_ref(key),
+            Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => &[],
         }
     }
 
@@ -74,27 +114,20 @@ impl End {
     }
 }
 
-/// The Kubernetes kind of a word before a slash.
-fn kind(word: &str) -> Option<&'static str> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "po" | "pod" | "pods" => "Pod",
-        "deploy" | "deployment" | "deployments" => "Deployment",
-        "sts" | "statefulset" | "statefulsets" => "StatefulSet",
-        "ds" | "daemonset" | "daemonsets" => "DaemonSet",
-        "job" | "jobs" => "Job",
-        "cj" | "cronjob" | "cronjobs" => "CronJob",
-        "rs" | "replicaset" | "replicasets" => "ReplicaSet",
-        "rc" | "replicationcontroller" | "replicationcontrollers" => "ReplicationController",
-        "no" | "node" | "nodes" => "Node",
-        _ => return None,
-    })
+/// Reads what was written for an end: a name, an address, or a pattern.
+///
+/// # Errors
+/// If the input has no object with this name, or more than one, or if the pattern selects nothing. The message suggests what was
+/// probably meant.
+pub(crate) fn parse(text: &str, evaluation: &Evaluation) -> Result<Ends> {
+    if let Some(pattern) = patterns::Pattern::read(text, evaluation)? {
+        return Ok(Ends::Several(pattern.workloads(evaluation)?));
+    }
+    Ok(Ends::One(one(text, evaluation)?))
 }
 
 /// Reads one end.
-///
-/// # Errors
-/// If the input has no object with this name, or more than one. The message suggests similar names.
-pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation) -> Result<End> {
+fn one(text: &str, evaluation: &Evaluation) -> Result<End> {
     if text == "external" {
         return Ok(End::External);
     }
@@ -104,19 +137,21 @@ pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation
     if let Ok(block) = text.parse::<IpNet>() {
         return Ok(End::Block(block.trunc()));
     }
+    if let Some(hint) = hints::never_a_name(text, evaluation) {
+        return Err(hint);
+    }
     let parts: Vec<&str> = text.split('/').collect();
     match parts.as_slice() {
-        [name] => find(evaluation, default_namespace, None, name),
+        [name] => names::find(evaluation, text, &evaluation.namespace, None, name),
         ["node" | "no" | "nodes", name] => node(evaluation, name),
-        [first, name] => match kind(first) {
-            Some(kind) => find(evaluation, default_namespace, Some(kind), name),
-            None => find(evaluation, first, None, name),
+        [first, name] => match kinds::kind(first, evaluation) {
+            Some(kind) => names::find(evaluation, text, &evaluation.namespace, Some(&kind), name),
+            None => names::find(evaluation, text, first, None, name),
         },
-        [namespace, word, name] => match kind(word) {
-            Some("Node") | None => {
-                bail!("`{word}` in `{text}` is not a workload kind; expected pod, deploy, sts, ds, job, cronjob, rs or rc")
-            }
-            Some(kind) => find(evaluation, namespace, Some(kind), name),
+        [namespace, word, name] => match kinds::kind(word, evaluation) {
+            Some(kind) if kind == "Node" => bail!("nodes have no namespace: write `node/{name}` instead of `{text}`"),
+            Some(kind) => names::find(evaluation, text, namespace, Some(&kind), name),
+            None => bail!("`{word}` in `{text}` is not a workload kind; expected {}", kinds::expected(evaluation)),
         },
         _ => bail!("cannot read `{text}`; expected ns/name, kind/name, ns/kind/name, an address, a CIDR or `external`"),
     }
@@ -124,155 +159,10 @@ pub(crate) fn parse(text: &str, default_namespace: &str, evaluation: &Evaluation
 
 fn node(evaluation: &Evaluation, name: &str) -> Result<End> {
     let is_there = evaluation.snapshot.nodes.contains_key(name)
-        || evaluation.snapshot.pods.values().any(|p| p.placement == policy_core::model::Placement::Node(name.to_owned()));
+        || evaluation.snapshot.pods.values().any(|pod| pod.placement == Placement::Node(name.to_owned()));
     if is_there {
         return Ok(End::Node(name.to_owned()));
     }
     let hint = nearest(name, evaluation.snapshot.nodes.keys().map(String::as_str)).map(|n| format!("; did you mean `node/{n}`?"));
     bail!("there is no node `{name}` in the input{}", hint.unwrap_or_default())
-}
-
-fn find(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Result<End> {
-    let is_wanted = |k: &str| kind.is_none_or(|kind| kind == k);
-    let mut found: Vec<End> = evaluation
-        .snapshot
-        .workloads
-        .keys()
-        .filter(|(ns, owner)| ns == namespace && owner.name == name && is_wanted(&owner.kind))
-        .map(|(ns, owner)| End::Workload { namespace: ns.clone(), owner: owner.clone() })
-        .collect();
-    let key = ObjectKey::new(namespace, name);
-    let is_own_workload = found.iter().any(|end| matches!(end, End::Workload { owner, .. } if owner.kind == "Pod"));
-    if is_wanted("Pod") && !is_own_workload && evaluation.snapshot.pods.contains_key(&key) {
-        found.push(End::Pod(key));
-    }
-    match found.as_slice() {
-        [] => Err(unknown(evaluation, namespace, kind, name)),
-        [end] => ends_somewhere(evaluation, end).map(|()| end.clone()),
-        several => {
-            let kinds: Vec<String> = several
-                .iter()
-                .map(|end| match end {
-                    End::Workload { owner, .. } => format!("{namespace}/{}/{name}", owner.kind.to_lowercase()),
-                    _ => format!("{namespace}/pod/{name}"),
-                })
-                .collect();
-            bail!("`{namespace}/{name}` is ambiguous; specify one of {}", kinds.join(", "))
-        }
-    }
-}
-
-/// A workload without a single endpoint cannot be an end of a connection.
-fn ends_somewhere(evaluation: &Evaluation, end: &End) -> Result<()> {
-    let Some(unit) = end.unit(evaluation) else { return Ok(()) };
-    if unit.pods.iter().any(|pod| !evaluation.graph.endpoints_of(*pod).is_empty()) {
-        return Ok(());
-    }
-    let pods: Vec<&ObjectKey> = match end {
-        End::Workload { namespace, owner } => evaluation
-            .snapshot
-            .workloads
-            .get(&(namespace.clone(), owner.clone()))
-            .map(|w| w.pods.iter().collect())
-            .unwrap_or_default(),
-        End::Pod(key) => vec![key],
-        _ => Vec::new(),
-    };
-    let reason = pods.first().and_then(|key| evaluation.snapshot.pods.get(key)).and_then(|pod| pod.not_endpoint_because());
-    Err(anyhow!("`{}` has no traffic: its pod {}", end.name(), reason.unwrap_or("does not exist")))
-}
-
-fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> anyhow::Error {
-    let what = match kind {
-        Some(kind) => format!("{kind} `{name}` in namespace `{namespace}`"),
-        None => format!("pod or workload `{name}` in namespace `{namespace}`"),
-    };
-    let mut names: BTreeSet<(&str, &str)> =
-        evaluation.snapshot.workloads.keys().map(|(ns, o)| (ns.as_str(), o.name.as_str())).collect();
-    names.extend(
-        evaluation.snapshot.pods.keys().filter(|k| !k.name.contains('/')).map(|k| (k.namespace.as_str(), k.name.as_str())),
-    );
-    let elsewhere: Vec<String> = names.iter().filter(|(_, n)| *n == name).map(|(ns, n)| format!("`{ns}/{n}`")).collect();
-    if !elsewhere.is_empty() {
-        return anyhow!("there is no {what}; did you mean {}?", elsewhere.join(" or "));
-    }
-    if !names.iter().any(|(ns, _)| *ns == namespace) {
-        let known: BTreeSet<&str> = names.iter().map(|(ns, _)| *ns).collect();
-        let near = nearest(namespace, known.iter().copied()).map(|n| format!("did you mean `{n}/{name}`?"));
-        let list = || format!("the namespaces with pods are {}", known.iter().copied().collect::<Vec<_>>().join(", "));
-        let hint = if known.is_empty() { "the input has no pods and no workloads".to_owned() } else { near.unwrap_or_else(list) };
-        return anyhow!("there is no {what}; {hint}");
-    }
-    let own: Vec<&str> = names.iter().filter(|(ns, _)| *ns == namespace).map(|(_, n)| *n).collect();
-    match nearest(name, own.iter().copied()) {
-        Some(near) => anyhow!("there is no {what}; did you mean `{namespace}/{near}`?"),
-        None => {
-            let shown: Vec<&str> = own.iter().take(12).copied().collect();
-            let more = if own.len() > shown.len() { ", …" } else { "" };
-            anyhow!("there is no {what}; the namespace has {}{more}", shown.join(", "))
-        }
-    }
-}
-
-/// Reads the ports of a question; `None` when no port was given. Names are looked up at the destination.
-pub(crate) fn ports(texts: &[String], destination: Option<&End>, evaluation: &Evaluation) -> Result<Option<PortSet>> {
-    if texts.is_empty() {
-        return Ok(None);
-    }
-    let mut out = PortSet::none();
-    for text in texts {
-        out = out.union(&port(text, destination, evaluation)?);
-    }
-    Ok(Some(out))
-}
-
-fn port(text: &str, destination: Option<&End>, evaluation: &Evaluation) -> Result<PortSet> {
-    let expected = "expected a port such as 80, 53/UDP, 8000-9000/TCP, a port name, `icmp` or `other`";
-    let (port, protocol) = match text.split_once('/') {
-        Some((port, protocol)) => {
-            let upper = protocol.to_ascii_uppercase();
-            let transport = Transport::from_name(&upper);
-            (
-                port,
-                transport.ok_or_else(|| match Transport::from_name(&port.to_ascii_uppercase()) {
-                    Some(first) => anyhow!("write the port before the protocol: `{protocol}/{first}` instead of `{text}`"),
-                    None => anyhow!("`{protocol}` in `{text}` is not a protocol with ports; expected TCP, UDP or SCTP"),
-                })?,
-            )
-        }
-        None => (text, Transport::Tcp),
-    };
-    if ["icmp", "icmpv6", "other"].contains(&port.to_ascii_lowercase().as_str()) && !text.contains('/') {
-        return Ok(PortSet::of(Protocol::Other));
-    }
-    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n >= 1);
-    let (low, high) = port.split_once('-').unwrap_or((port, port));
-    if let (Some(low), Some(high)) = (number(low), number(high)) {
-        if low > high {
-            bail!("the range `{text}` ends before it starts");
-        }
-        return Ok(PortSet::range(protocol, low, high));
-    }
-    if port.is_empty() || port.chars().all(|c| c.is_ascii_digit() || c == '-') {
-        bail!("`{text}` is not a port; {expected}, from 1 to 65535");
-    }
-    named_port(port, protocol, destination, evaluation).ok_or_else(|| {
-        let end = destination.map_or_else(|| "the destination".to_owned(), End::name);
-        anyhow!("no container port of {end} is named `{port}` with protocol {protocol}; {expected}")
-    })
-}
-
-fn named_port(name: &str, protocol: Transport, destination: Option<&End>, evaluation: &Evaluation) -> Option<PortSet> {
-    let pods: Vec<ObjectKey> = match destination? {
-        End::Workload { namespace, owner } => {
-            evaluation.snapshot.workloads.get(&(namespace.clone(), owner.clone()))?.pods.clone()
-        }
-        End::Pod(key) => vec![key.clone()],
-        _ => return None,
-    };
-    let ports = pods.iter().filter_map(|key| evaluation.snapshot.pods.get(key)).flat_map(|pod| &pod.ports);
-    let set = ports
-        .filter(|p| p.name == name && p.protocol == protocol)
-        .fold(PortSet::none(), |set, p| set.union(&PortSet::range(protocol, p.number, p.number)));
-    (!set.is_empty()).then_some(set)
 }
