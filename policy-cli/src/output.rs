@@ -74,6 +74,11 @@ pub(crate) fn print_wrapped(text: &str) -> Result<()> {
     }
 }
 
+/// Prints findings as [`print`] does; on a terminal with links. The lines of files in them are not wrapped.
+pub(crate) fn print_findings(text: &str) -> Result<()> {
+    print(&links::of_findings_on_terminals(text))
+}
+
 /// Prints text with its colours, which are removed unless standard output is a terminal that supports them.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = anstream::stdout().lock();

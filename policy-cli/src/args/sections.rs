@@ -48,7 +48,7 @@ netpol can shop/deploy/web external -p 443      HTTPS to external addresses
 netpol can 203.0.113.9 shop/ingress -p 80,443   from one external address
 netpol can shop/web kube-system/dns -p 53/UDP -p 53/TCP
 netpol can shop/web shop/db                     all ports: what is allowed?
-netpol can 'shop/*' shop/db -p 5432             from each workload of a namespace
+netpol can 'shop/*' shop/db -p 5432             from each workload of shop
 netpol --context prod can shop/web shop/db -p 5432
                                                 in a live cluster
 kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db",
@@ -77,9 +77,9 @@ const LIST: &[Section] = &[examples(
 netpol list -f manifests/                every allowed connection
 netpol list --from shop/web              connections from one workload
 netpol list --to external -o csv         connections to external addresses
-netpol list -n shop                      connections with an end in a namespace
+netpol list -n shop                      connections of one namespace
 netpol list --by namespace               connections between namespaces
-netpol list -o matrix                    sources as rows, destinations as columns
+netpol list -o matrix                    one row and column for each group
 netpol list -o dot | dot -Tsvg > connections.svg
 netpol list -o mermaid                   a diagram for a pull request",
 )];

@@ -14,7 +14,7 @@ use crate::args::{AnswerFormat, FailOn, ValidateArgs};
 use crate::input::{self, empty};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
-use crate::output::{GREEN, RED, is_quiet, json, json_lines, print, yaml};
+use crate::output::{GREEN, RED, is_quiet, json, json_lines, print_findings, yaml};
 
 /// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
 #[derive(Serialize)]
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
             let found = text::text(all.iter().copied(), &input.excerpts);
             let summary =
                 if is_quiet() { String::new() } else { summary(&findings, &read_from(input.files, args.input.cluster.live)) };
-            print(&(found + &summary))?;
+            print_findings(&(found + &summary))?;
         }
     }
     Ok(outcome(&all, args.fail_on))

@@ -65,7 +65,8 @@ pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
         if part.allowed.is_empty() {
             let _ = writeln!(out, "  {:<8} nothing for other addresses", "outside");
         } else {
-            let _ = writeln!(out, "  {:<8} {} for {}", "outside", port_text(&part.allowed), shorten(&part.cidrs));
+            let _ =
+                writeln!(out, "  {:<8} {} for {}", "outside", port_text(&part.allowed), shorten(&part.shown, part.cidrs.len()));
         }
     }
     if detail != Detail::Verdict {
@@ -151,7 +152,7 @@ fn port_text(ports: &[ProtocolPorts]) -> String {
     parts.collect::<Vec<_>>().join("; ")
 }
 
-fn shorten(cidrs: &[String]) -> String {
-    let shown = cidrs.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
-    if cidrs.len() > 6 { format!("{shown}, … ({} blocks)", cidrs.len()) } else { shown }
+fn shorten(texts: &[String], blocks: usize) -> String {
+    let shown = texts.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+    if texts.len() > 6 { format!("{shown}, … ({blocks} blocks)") } else { shown }
 }

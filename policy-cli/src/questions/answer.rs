@@ -10,7 +10,7 @@ use super::caveats::{caveats, incomplete};
 use super::connections::{Connection, connections};
 use super::ends::End;
 use super::evaluation::Evaluation;
-use crate::output::cidr_texts;
+use crate::output::{blocks, cidr_texts};
 
 /// Where the sections of the semantics are defined, as a path in the repository.
 const SEMANTICS: &str = "conformance/SEMANTICS.md";
@@ -110,6 +110,9 @@ fn cited<S: Serializer>(reasons: &[Reason], serializer: S) -> Result<S::Ok, S::E
 #[derive(Serialize, Debug)]
 pub(crate) struct Outside {
     pub cidrs: Vec<String>,
+    /// The same addresses as text, with exceptions where that is shorter.
+    #[serde(skip)]
+    pub shown: Vec<String>,
     pub allowed: Vec<ProtocolPorts>,
 }
 
@@ -264,5 +267,10 @@ fn outside(found: &[Connection], asked: &PortSet) -> Vec<Outside> {
         return Vec::new();
     }
     parts.sort_by_key(|(ports, _)| ports.is_empty());
-    parts.into_iter().map(|(ports, addresses)| Outside { cidrs: cidr_texts(&addresses), allowed: ports.by_protocol() }).collect()
+    let outside = |(ports, addresses): (PortSet, AddressSet)| Outside {
+        cidrs: cidr_texts(&addresses),
+        shown: blocks::texts(&addresses),
+        allowed: ports.by_protocol(),
+    };
+    parts.into_iter().map(outside).collect()
 }
