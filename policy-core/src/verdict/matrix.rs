@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use self::memo::{ALL, MOST_SIDES, Memo, NONE, Selected, SetId};
 use crate::graph::{AllowGraph, BlockBorders, Decision, DecisionId, Endpoint, GroupId, NodeId, PeerSetId, PodId, TemplateId};
@@ -131,10 +132,10 @@ impl<'g> ConnectivityMatrix<'g> {
         pairs.collect()
     }
 
-    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(ClassAt<'_>, ClassAt<'_>, bool)> {
+    fn cell_pairs(&self, from: usize, to: usize) -> SmallVec<[(ClassAt<'_>, ClassAt<'_>, bool); 1]> {
         let has_replicas = |unit: usize| self.units.get(unit).is_some_and(|u| u.has_replicas);
         let is_alone = !has_replicas(from) && !has_replicas(to);
-        let mut out = Vec::new();
+        let mut out = SmallVec::new();
         for (i, source) in classes_of(&self.classes, from).iter().enumerate() {
             let destinations = classes_of(if source.endpoint.is_node() { &self.classes_by_node } else { &self.classes }, to);
             for (j, destination) in destinations.iter().enumerate() {
@@ -155,11 +156,11 @@ impl<'g> ConnectivityMatrix<'g> {
     /// The same as [`Self::pair`], without a copy for each pair of units that are alike.
     #[must_use]
     pub fn shared_pair(&self, from: usize, to: usize) -> Option<Rc<PairPorts>> {
-        let Some(kinds) = self.kinds_of_pair(from, to) else { return self.evaluated_pair(from, to).map(Rc::new) };
+        let Some(kinds) = self.kinds_of_pair(from, to) else { return self.evaluated_pair(from, to) };
         if let Some(found) = self.memo.borrow().pairs.get(&kinds) {
             return found.clone();
         }
-        let found = self.evaluated_pair(from, to).map(Rc::new);
+        let found = self.evaluated_pair(from, to);
         let mut memo = self.memo.borrow_mut();
         if memo.pairs.len() >= MOST_SIDES {
             memo.pairs.clear();
@@ -179,8 +180,8 @@ impl<'g> ConnectivityMatrix<'g> {
         (is_shared && from != to && !classes(from).iter().any(|class| has_pod(class.pod))).then_some((source, destination))
     }
 
-    fn evaluated_pair(&self, from: usize, to: usize) -> Option<PairPorts> {
-        let mut found: Vec<Rc<PortSet>> = Vec::new();
+    fn evaluated_pair(&self, from: usize, to: usize) -> Option<Rc<PairPorts>> {
+        let mut found: SmallVec<[Rc<PortSet>; 2]> = SmallVec::new();
         for (source, destination, is_same) in self.cell_pairs(from, to) {
             if !is_same
                 && let Some(ports) = self.cell_pair(source, destination)
@@ -190,9 +191,12 @@ impl<'g> ConnectivityMatrix<'g> {
             }
         }
         let (first, rest) = found.split_first()?;
+        if rest.is_empty() {
+            return Some(self.memo.borrow_mut().uniform(first));
+        }
         let all = rest.iter().fold(PortSet::clone(first), |all, ports| all.intersection(ports));
         let some = rest.iter().fold(PortSet::clone(first), |some, ports| some.union(ports));
-        Some(PairPorts { all, some })
+        Some(Rc::new(PairPorts { all, some }))
     }
 
     fn cell_pair(&self, from: ClassAt<'_>, to: ClassAt<'_>) -> Option<Rc<PortSet>> {

@@ -22,6 +22,8 @@ pub(super) struct Memo {
     pub(super) sides: FxHashMap<(DecisionId, u32, u32), SetId>,
     intersections: FxHashMap<(SetId, SetId), SetId>,
     pub(super) selected: FxHashMap<DecisionId, Selected>,
+    /// What is allowed alike between all pods of two units.
+    uniform: FxHashMap<Rc<PortSet>, Rc<PairPorts>>,
     /// By the kinds of both units.
     pub(super) pairs: FxHashMap<(u32, u32), Option<Rc<PairPorts>>>,
 }
@@ -45,6 +47,7 @@ impl Memo {
             sides: FxHashMap::default(),
             intersections: FxHashMap::default(),
             selected: FxHashMap::default(),
+            uniform: FxHashMap::default(),
             pairs: FxHashMap::default(),
         };
         // INVARIANT: these are `NONE` and `ALL`.
@@ -66,6 +69,16 @@ impl Memo {
 
     pub(super) fn set(&self, id: SetId) -> Rc<PortSet> {
         self.sets.get(id as usize).map(Rc::clone).unwrap_or_default()
+    }
+
+    /// The ports of units of which all pods may use the same.
+    pub(super) fn uniform(&mut self, ports: &Rc<PortSet>) -> Rc<PairPorts> {
+        if let Some(found) = self.uniform.get(ports) {
+            return Rc::clone(found);
+        }
+        let new = Rc::new(PairPorts { all: PortSet::clone(ports), some: PortSet::clone(ports) });
+        self.uniform.insert(Rc::clone(ports), Rc::clone(&new));
+        new
     }
 
     /// The intersection of two sets.
