@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::Diagnostic;
-use policy_core::diagnostic::Rule;
-use policy_core::diagnostic::rules::files::UNREADABLE_FILE;
 use serde::Serialize;
 
 use crate::Outcome;
@@ -81,11 +79,12 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
     Ok(outcome(&all, args.fail_on))
 }
 
-/// Rules about input that could not be read at all. Everything else is a finding about what was read.
-const UNREAD: [&Rule; 1] = [&UNREADABLE_FILE];
+/// Rules about input that is not what was asked for: a file that cannot be read, and the answer of a server in place of objects. Everything
+/// else is a finding about what was read.
+const UNREAD: [&str; 3] = ["unreadable-file", "html-page", "error-answer"];
 
 fn outcome(findings: &[&Diagnostic], fail_on: FailOn) -> Outcome {
-    if findings.iter().any(|found| found.is_error() && UNREAD.iter().any(|rule| rule.name == found.rule.name)) {
+    if findings.iter().any(|found| found.is_error() && UNREAD.contains(&found.rule.name)) {
         Outcome::BadInput
     } else if findings.iter().any(|found| fail_on == FailOn::Warning || found.is_error()) {
         Outcome::No
