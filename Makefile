@@ -20,6 +20,7 @@ build: ##  ~8 min | Build `netpol`, `policy-agent` and `netpol-cni` (target/rele
 install: ##  ~8 min | Install `netpol`, and `kubectl netpol` beside it, into cargo's bin folder
 	$(CARGO) install --path policy-cli --locked --features cluster
 	ln -sf netpol "$${CARGO_HOME:-$$HOME/.cargo}/bin/kubectl-netpol"
+	ln -sf netpol "$${CARGO_HOME:-$$HOME/.cargo}/bin/kubectl_complete-netpol"
 
 demo: ##    90 s | The shop on three nodes, enforced on real packets: predicted and measured side by side (root)
 	@.ci/install cc ip nft conntrack setpriv

@@ -9,11 +9,9 @@ pub(crate) mod sections;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 pub(crate) use input::InputArgs;
-
-/// The path that selects the live cluster.
-pub(crate) const LIVE: &str = "cluster";
 
 /// Evaluate Kubernetes NetworkPolicies offline: what is allowed, what is denied, and why
 #[derive(Parser, Debug)]
@@ -23,11 +21,31 @@ pub(crate) struct Args {
     pub command: Command,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// When to use colours and links [default: auto, on terminals]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", hide_default_value = true, default_value_t = Colours::Auto, help_heading = "Output")]
+    pub color: Colours,
+    /// Print only the answer: no notes, progress, explanations or summaries
+    #[arg(short = 'q', long, global = true, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// When colours are used.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Colours {
+    /// On terminals, unless NO_COLOR is set; everywhere if FORCE_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// The cluster to read. Each argument also selects the live cluster as input.
 #[derive(ClapArgs, Debug, Clone, Default)]
 pub(crate) struct ClusterArgs {
+    /// Read the live cluster of the current context; files apply to it as `kubectl apply` would
+    #[arg(long, global = true, help_heading = "Live cluster")]
+    pub live: bool,
     /// Read the live cluster of this context in the kubeconfig
     #[arg(long, global = true, value_name = "NAME", help_heading = "Live cluster")]
     pub context: Option<String>,
@@ -37,11 +55,16 @@ pub(crate) struct ClusterArgs {
 }
 
 impl Args {
-    /// The arguments, with the cluster copied into those of the input. `kubectl netpol` reads the live cluster by default.
+    /// The arguments, with the cluster copied into those of the input. `kubectl netpol` reads the live cluster by default, `netpol` the
+    /// current directory.
     pub(crate) fn resolved(mut self, is_kubectl: bool) -> Self {
-        let is_live = is_kubectl || self.cluster.context.is_some() || self.cluster.kubeconfig.is_some();
+        if let Command::Validate(args) = &mut self.command {
+            args.input.paths.append(&mut args.files);
+        }
+        let cluster = &mut self.cluster;
+        cluster.live |= cluster.context.is_some() || cluster.kubeconfig.is_some();
         if let Some(input) = self.command.input_mut() {
-            input.complete(&self.cluster, is_live);
+            input.complete(cluster, is_kubectl);
         }
         self
     }
@@ -56,7 +79,12 @@ impl Command {
             Self::Reach(args) => Some(&mut args.input),
             Self::Validate(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
-            Self::Init(_) | Self::Snapshot | Self::Completions { .. } | Self::Man { .. } | Self::Reference => None,
+            Self::Init(_)
+            | Self::Snapshot
+            | Self::Completions { .. }
+            | Self::Schema { .. }
+            | Self::Man { .. }
+            | Self::Reference => None,
         }
     }
 }
@@ -64,7 +92,7 @@ impl Command {
 const LONG_ABOUT: &str = "\
 Evaluate Kubernetes NetworkPolicies offline: what is allowed, what is denied, and why
 
-Reads manifests or cluster dumps (YAML or JSON; files, directories, standard input), or a live cluster (`-f cluster` or \
+Reads manifests or cluster dumps (YAML or JSON; files, directories, standard input), or a live cluster (`--live` or \
 `--context`). Reports the verdict that the API defines, the policies that isolate, the rule that allows, and what to change.";
 
 #[derive(Subcommand, Debug)]
@@ -98,6 +126,12 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Print the JSON Schema of the output of a command
+    #[command(after_help = sections::text("schema"))]
+    Schema {
+        /// The command
+        command: SchemaOf,
     },
     /// Print or write the manual pages
     #[command(after_help = sections::text("man"))]
@@ -140,6 +174,38 @@ pub(crate) struct PortArgs {
     pub ports: Vec<String>,
 }
 
+/// Which connections a list shows.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ScopeArgs {
+    /// List the connections of all namespaces, although `-n` is given for names
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// List only connections with an end whose pods have these labels: app=web,tier!=db,env in (a,b)
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+}
+
+/// How a list is shown.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ListOutputArgs {
+    /// Output format
+    #[arg(short = 'o', long = "output", value_name = "OUTPUT", value_enum, default_value_t = ListFormat::Text)]
+    pub format: ListFormat,
+    /// Show the connections between groups of workloads instead of those between workloads
+    #[arg(long, value_enum, value_name = "GROUP")]
+    pub by: Option<By>,
+    /// Show every workload by itself; otherwise text, tables and pictures merge workloads that behave alike
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+/// Groups of workloads.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    /// The workloads of a namespace
+    Namespace,
+}
+
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ListArgs {
     /// List only connections from this source
@@ -149,10 +215,13 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "TO")]
     pub to: Option<String>,
     #[command(flatten)]
+    pub ports: PortArgs,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
     pub input: InputArgs,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
-    pub output: ListFormat,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -163,10 +232,11 @@ pub(crate) struct WhoArgs {
     #[command(flatten)]
     pub ports: PortArgs,
     #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
     pub input: InputArgs,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
-    pub output: ListFormat,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -180,14 +250,21 @@ pub(crate) struct ReachArgs {
     #[arg(long)]
     pub hops: bool,
     #[command(flatten)]
+    pub scope: ScopeArgs,
+    #[command(flatten)]
     pub input: InputArgs,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = ListFormat::Text)]
-    pub output: ListFormat,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ValidateArgs {
+    /// Files and directories to validate, as with `-f`
+    #[arg(value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// The least severity of findings that makes the exit code 1 [default: `fail-on` of netpol.toml, or error]
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
     /// Validate as updates of the policies in this file: invalid values that it already has are accepted, as by an API server
     #[arg(long, value_name = "PATH")]
     pub stored: Option<PathBuf>,
@@ -226,6 +303,31 @@ pub(crate) struct RenderArgs {
     pub deny_log_group: u16,
 }
 
+#[derive(ValueEnum, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FailOn {
+    /// Errors
+    #[default]
+    Error,
+    /// Errors and warnings
+    Warning,
+}
+
+/// Commands with a schema.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SchemaOf {
+    /// `netpol can`
+    Can,
+    /// `netpol list`
+    List,
+    /// `netpol who`
+    Who,
+    /// `netpol reach`
+    Reach,
+    /// `netpol validate`
+    Validate,
+}
+
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RenderFormat {
     /// Language of nft, for `nft -f`
@@ -254,20 +356,30 @@ pub(crate) enum OwnNode {
 pub(crate) enum AnswerFormat {
     /// Text
     Text,
-    /// JSON; the manual describes the fields under "JSON output"
+    /// JSON; `netpol schema` prints its schema
     Json,
+    /// One JSON object in each line
+    Jsonl,
+    /// YAML, with the fields of JSON
+    Yaml,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ListFormat {
     /// Text
     Text,
-    /// JSON; the manual describes the fields under "JSON output"
+    /// JSON; `netpol schema` prints its schema
     Json,
+    /// One JSON object in each line
+    Jsonl,
+    /// YAML, with the fields of JSON
+    Yaml,
     /// CSV, with one row for each protocol of a connection
     Csv,
     /// A Markdown table
     Md,
+    /// Sources as rows and destinations as columns
+    Matrix,
     /// A Graphviz graph
     Dot,
     /// A Mermaid flowchart

@@ -1,6 +1,7 @@
 //! The commands of `netpol`, one module each.
 
 pub(crate) mod can;
+pub(crate) mod complete;
 pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod reach;
@@ -14,6 +15,7 @@ use policy_core::manifest::Snapshot;
 
 use crate::args::InputArgs;
 use crate::output::diagnostics::text;
+use crate::output::message;
 use crate::questions::evaluation::{self, Evaluation, Loaded};
 
 /// The input, compiled, after the findings have been printed; `None` if it has errors.
@@ -37,8 +39,8 @@ fn reported<T>(loaded: Loaded<T>) -> Option<T> {
         text::print_notes(&[format!("the input has {warnings} warning{plural}; run `netpol validate` to show them")]);
     }
     if value.is_none() {
-        anstream::eprintln!(
-            "refusing to answer because the input has errors; use `--keep-going` to answer anyway, without the objects that cannot be read"
+        message(
+            "refusing to answer because the input has errors; use `--keep-going` to answer anyway, without the objects that cannot be read",
         );
     }
     text::print(&report.graph, &report.excerpts);

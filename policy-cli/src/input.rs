@@ -4,6 +4,7 @@
 //!
 //! - `cluster`: the live cluster.
 //! - `config`: `netpol.toml`.
+//! - `empty`: input without a single object.
 //! - `excerpts`: the lines that findings point at.
 //! - `left_out`: what is below a folder and was not read.
 //! - `places`: where the objects of rendered input come from.
@@ -12,6 +13,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod empty;
 pub(crate) mod excerpts;
 pub(crate) mod left_out;
 pub(crate) mod places;
@@ -96,7 +98,10 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn new(args: &'a InputArgs, counted: Counted, found: Sources) -> Self {
-        let loader = Loader::new(syntax(args)).with_places();
+        let mut loader = Loader::new(syntax(args)).with_places();
+        if let Some(namespace) = &args.namespace {
+            loader = loader.with_namespace(namespace);
+        }
         Self {
             args,
             loader: if counted == Counted::Expected { loader.with_expected_pods() } else { loader },
@@ -123,6 +128,9 @@ impl<'a> Reading<'a> {
                 self.found.notes.extend(live.notes());
                 // The API server accepted the objects of a cluster, possibly under older rules.
                 self.loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
+                if self.namespace.is_none() {
+                    self.loader.set_namespace(&live.namespace);
+                }
                 self.namespace.get_or_insert(live.namespace);
             }
             Piece::Named(path) => self.file(&name, content(&path, self.limit)),

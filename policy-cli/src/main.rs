@@ -1,7 +1,7 @@
 //! `netpol`: answers questions about Kubernetes NetworkPolicies from manifests, or about a live cluster.
 //!
-//! Every answer comes from `policy-core`; this binary finds files, resolves names and prints. Exit codes: 0 allowed or valid,
-//! 1 denied or only partly allowed, 2 usage error or invalid input.
+//! Every answer comes from `policy-core`; this binary finds files, resolves names and prints. Exit codes: 0 yes or clean,
+//! 1 no or findings, 2 no answer.
 
 mod args;
 mod commands;
@@ -12,19 +12,20 @@ mod questions;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
 
 use args::{Args, Command};
-use commands::{can, init, list, reach, render, snapshot, validate, who};
+use commands::{can, complete, init, list, reach, render, snapshot, validate, who};
 
 /// The outcome of a command, as an exit code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Outcome {
-    /// Allowed, or no error.
+    /// Allowed, or nothing found.
     Yes,
-    /// Denied, or only partly allowed.
+    /// Denied or only partly allowed, or something found.
     No,
-    /// The input is invalid; the errors have been printed.
+    /// The input does not permit an answer; the errors have been printed.
     BadInput,
 }
 
@@ -66,6 +67,10 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
             output::raw(&script)?;
             Ok(Outcome::Yes)
         }
+        Command::Schema { command } => {
+            output::schemas::print(*command)?;
+            Ok(Outcome::Yes)
+        }
         Command::Man { out: None } => {
             output::raw(&output::man::main_page(Args::command())?)?;
             Ok(Outcome::Yes)
@@ -81,17 +86,48 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
 }
 
+/// Reads the command line; prints help and errors of usage, and ends.
+fn parse(is_kubectl: bool) -> Args {
+    let command = Args::command();
+    let command = if is_kubectl { command.bin_name("kubectl netpol") } else { command };
+    let parsed = command.try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| with_order(error).exit()).resolved(is_kubectl)
+}
+
+/// Explains the order of options and commands, where an option of a command is written before it.
+fn with_order(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
+    let commands = Args::command();
+    let is_command = |word: &str| commands.get_subcommands().any(|command| command.get_name() == word);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let before = words.iter().take_while(|word| !word.starts_with(option.as_str()));
+    let command = words.iter().find(|word| is_command(word));
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(command) = command
+        && !before.into_iter().any(|word| is_command(word))
+    {
+        let tip = format!("options of a command follow it: netpol {command} {option} …");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
 fn main() -> ExitCode {
     let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let is_kubectl = program.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("kubectl-"));
-    let args = Args::parse().resolved(is_kubectl);
+    let is_named = |prefix| program.file_stem().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    if is_named("kubectl_complete-") {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let is_printed = complete::run(&words).is_ok();
+        return if is_printed { Outcome::Yes.into() } else { Outcome::BadInput.into() };
+    }
+    let is_kubectl = is_named("kubectl-");
+    let args = parse(is_kubectl);
+    output::configure(args.color, args.quiet);
     match run(&args) {
         Ok(outcome) => outcome.into(),
-        // The reader closed the pipe (`netpol list | head`).
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::from(0),
         Err(error) => {
             let red = output::RED;
-            anstream::eprintln!("{red}error{red:#}: {error:#}");
+            output::message(&format!("{red}error{red:#}: {error:#}"));
             Outcome::BadInput.into()
         }
     }

@@ -3,16 +3,24 @@
 //! - `answer`: the verdict on one question, and why.
 //! - `caveats`: what could make an answer differ from what the cluster does.
 //! - `connections`: a question taken apart into connections that each have one answer.
-//! - `ends`: what users write for the ends of a connection, and for ports.
+//! - `ends`: what users write for the ends of a connection.
 //! - `evaluation`: what the input describes, compiled.
+//! - `folded`: rows of workloads as rows of namespaces.
+//! - `merged`: rows of ends that behave alike, as one row.
+//! - `ports`: what users write for the ports of a question.
 //! - `representation`: what the pods of an answer stand for, as caveats of it.
 //! - `rows`: the allowed connections of workloads.
+//! - `scope`: which connections a list shows.
 
 pub(crate) mod answer;
 pub(crate) mod caveats;
 pub(crate) mod connections;
 pub(crate) mod ends;
 pub(crate) mod evaluation;
+pub(crate) mod folded;
+pub(crate) mod merged;
+pub(crate) mod ports;
 pub(crate) mod representation;
 pub(crate) mod rows;
+pub(crate) mod scope;
 pub(crate) mod suggestion;

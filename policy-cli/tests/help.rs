@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The commands that are not hidden.
-const COMMANDS: [&str; 10] = ["can", "list", "who", "reach", "validate", "init", "render", "snapshot", "completions", "man"];
+const COMMANDS: [&str; 11] =
+    ["can", "list", "who", "reach", "validate", "init", "render", "snapshot", "completions", "schema", "man"];
 
 fn netpol() -> Command {
     Command::new(env!("CARGO_BIN_EXE_netpol"))

@@ -322,13 +322,14 @@ fn workloads_whose_pods_do_not_run_are_named_in_dumps() {
     let db = pod("db", "", "app: db", "phase: Running, podIP: 10.0.0.2");
     let idle = workload("apps/v1", "Deployment", "idle", "replicas: 0, ");
     let expected = "a/idle has no running pod; evaluated as its template";
+    let db = db + &ingress("app: db", "{}");
     can_in(&format!("{db}{idle}"), "a/idle", "a/db", "80").is("allowed", &[expected]);
     for command in [&["list"][..], &["who", "a/db"], &["reach", "a/idle"], &["reach", "a/idle", "--hops"]] {
         let shown = text(&on_text(&format!("{db}{idle}"), command));
         assert!(shown.contains(expected), "{command:?}: {shown}");
     }
     // Manifests that no cluster has seen describe pods that do not run yet, all of them.
-    let manifest = workload("apps/v1", "Deployment", "db", "");
+    let manifest = workload("apps/v1", "Deployment", "db", "") + &ingress("app: db", "{}");
     can_in(&format!("{manifest}{idle}"), "a/idle", "a/db", "80").is("allowed", &[]);
 }
 

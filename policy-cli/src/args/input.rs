@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::{ClusterArgs, LIVE, OwnNode};
+use super::{ClusterArgs, OwnNode};
 
 const SOURCES: &str = "Input";
 
 /// Where the objects come from.
 #[derive(ClapArgs, Debug, Clone)]
 pub(crate) struct InputArgs {
-    /// A file, a directory (read recursively), `-` for standard input, or `cluster` for the live cluster; files can be
-    /// compressed with gzip. Repeatable [default: the deployment of netpol.toml, or .]
+    /// A file, a directory (read recursively), or `-` for standard input; files can be compressed with gzip. Repeatable [default:
+    /// the deployment of netpol.toml, or .]
     #[arg(short = 'f', long = "file", value_name = "PATH", help_heading = SOURCES)]
     pub paths: Vec<PathBuf>,
     /// A directory with a kustomization, which is built with `kustomize` or `kubectl`, without the network and without plugins.
@@ -49,7 +49,8 @@ pub(crate) struct InputArgs {
     pub is_default: bool,
     #[arg(skip)]
     pub cluster: ClusterArgs,
-    /// The namespace for names without one [default: `default`, or the namespace of the context]
+    /// The namespace of names and of objects without one [default: `default`, or the namespace of the context]; lists show
+    /// only connections with an end in it
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as older API servers do
@@ -61,18 +62,26 @@ pub(crate) struct InputArgs {
     /// Answer even if the input has errors; objects that cannot be read allow nothing
     #[arg(long)]
     pub keep_going: bool,
+    /// Accept input without a single Kubernetes object
+    #[arg(long)]
+    pub allow_empty: bool,
     /// The largest size of a file after decompression
     #[arg(long, value_name = "MEBIBYTES", default_value_t = 1024)]
     pub max_size: u64,
 }
 
 impl InputArgs {
-    /// Takes the cluster, and what is read unless something selects the input.
-    pub(super) fn complete(&mut self, cluster: &ClusterArgs, is_live: bool) {
+    /// Takes the cluster, and what is read unless something selects the input: the live cluster by `kubectl netpol`, or the current
+    /// directory.
+    pub(super) fn complete(&mut self, cluster: &mut ClusterArgs, is_kubectl: bool) {
         let is_selected = !self.paths.is_empty() || !self.kustomizations.is_empty() || self.chart.is_some();
-        if !is_selected && self.deployment.is_none() {
-            self.is_default = !is_live;
-            self.paths.push(if is_live { LIVE } else { "." }.into());
+        if !is_selected && self.deployment.is_none() && !cluster.live {
+            if is_kubectl {
+                cluster.live = true;
+            } else {
+                self.is_default = true;
+                self.paths.push(".".into());
+            }
         }
         self.cluster = cluster.clone();
     }

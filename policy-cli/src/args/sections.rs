@@ -22,21 +22,22 @@ const NETPOL: &[Section] = &[
         "\
 netpol can shop/web shop/db -p 5432      is this connection allowed, and why?
 netpol list -f manifests/                every allowed connection
-netpol validate -f manifests/            errors and warnings in manifests
 netpol init                              name the deployments of a repository
+netpol validate manifests/               errors and warnings in manifests
 netpol COMMAND --help                    the options of a command",
     ),
     exit_codes(
         "\
-0  allowed; the input is valid; the output was printed
-1  denied, or only partly allowed
-2  usage error or invalid input",
+0  allowed; no findings; the output was printed
+1  denied, or only partly allowed; findings
+2  no answer: a usage error, or input that cannot be read or has errors",
     ),
     Section {
         title: "Environment",
         lines: "\
 KUBECONFIG  the kubeconfig for live clusters
-NO_COLOR    disables colours, which are used only on terminals",
+NO_COLOR    disables colours, which are used only on terminals
+FORCE_COLOR enables colours everywhere",
     },
 ];
 
@@ -49,6 +50,7 @@ netpol can 203.0.113.9 shop/ingress -p 80,443   from one external address
 netpol can shop/web kube-system/dns -p 53/UDP -p 53/TCP
 netpol can shop/web shop/db                     all ports: what is allowed?
 netpol can -k overlays/prod shop/web shop/db    in a kustomization
+netpol can 'shop/*' shop/db -p 5432             from each workload of shop
 netpol --context prod can shop/web shop/db -p 5432
                                                 in a live cluster
 kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db",
@@ -58,6 +60,8 @@ kubectl get ns,no,po,netpol -A -o yaml | netpol can -f - shop/web shop/db",
         lines: "\
 ns/name, kind/name,    a pod or a workload; kinds are pod, deploy, sts, ds,
 ns/kind/name, name     job, cronjob, rs and rc
+shop/*, ns/shop        the workloads that a pattern selects, each by itself
+shop/app=web,tier!=db  the workloads whose pods have these labels
 node/name              processes and hostNetwork pods of a node
 10.0.0.1, 10.0.0.0/8   an address, or every address of a block
 external               every address that belongs to no pod and no node",
@@ -66,7 +70,7 @@ external               every address that belongs to no pod and no node",
         "\
 0  allowed
 1  denied, or only partly allowed
-2  usage error or invalid input",
+2  no answer: a usage error, or input that cannot be read or has errors",
     ),
 ];
 
@@ -75,6 +79,9 @@ const LIST: &[Section] = &[examples(
 netpol list -f manifests/                every allowed connection
 netpol list --from shop/web              connections from one workload
 netpol list --to external -o csv         connections to external addresses
+netpol list -n shop                      connections of one namespace
+netpol list --by namespace               connections between namespaces
+netpol list -o matrix                    one row and column for each group
 netpol list -o dot | dot -Tsvg > connections.svg
 netpol list -o mermaid                   a diagram for a pull request",
 )];
@@ -95,16 +102,18 @@ netpol reach shop/web --hops             what it can reach through others",
 const VALIDATE: &[Section] = &[
     examples(
         "\
-netpol validate -f manifests/
+netpol validate manifests/
 netpol validate -k overlays/prod
 netpol validate                          every deployment of netpol.toml
+netpol validate --fail-on warning a.yaml b.yaml
 kubectl get netpol -A -o yaml | netpol validate -f -
 netpol validate -o json",
     ),
     exit_codes(
         "\
-0  valid, possibly with warnings
-2  at least one error, or a usage error",
+0  no errors, and with `--fail-on warning` no warnings
+1  errors, or with `--fail-on warning` warnings
+2  a usage error, or input that cannot be read at all",
     ),
 ];
 
@@ -153,7 +162,14 @@ environment variables, volumes or annotations.",
     ),
 ];
 
-const COMPLETIONS: &[Section] = &[examples("netpol completions bash > /etc/bash_completion.d/netpol")];
+const COMPLETIONS: &[Section] = &[examples(
+    "\
+netpol completions bash > /etc/bash_completion.d/netpol
+ln -s netpol /usr/local/bin/kubectl_complete-netpol
+                                         completion of `kubectl netpol`",
+)];
+
+const SCHEMA: &[Section] = &[examples("netpol schema can > can.schema.json")];
 
 const MAN: &[Section] = &[examples(
     "\
@@ -174,6 +190,7 @@ pub(crate) fn sections(command: &str) -> &'static [Section] {
         "render" => RENDER,
         "snapshot" => SNAPSHOT,
         "completions" => COMPLETIONS,
+        "schema" => SCHEMA,
         "man" => MAN,
         _ => &[],
     }

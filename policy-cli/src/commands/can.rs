@@ -1,27 +1,87 @@
 //! `netpol can`: the verdict on one question, and why.
 
-use anyhow::Result;
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
 
 use crate::Outcome;
 use crate::args::{AnswerFormat, CanArgs};
-use crate::output::answer::{Detail, text};
-use crate::output::{json, print};
-use crate::questions::answer::{Verdict, answer};
-use crate::questions::ends;
+use crate::output::answer::{Detail, headline, text};
+use crate::output::{is_quiet, json, json_lines, print_wrapped, yaml};
+use crate::questions::answer::{Answer, Verdict, answer};
+use crate::questions::ends::{self, Ends};
+use crate::questions::evaluation::Evaluation;
+use crate::questions::ports::ports;
+
+/// Pairs of ends that one question may have. `netpol list` has no such limit, because it does not explain.
+const MOST_PAIRS: usize = 10_000;
 
 pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
-    let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
-    let to = ends::parse(&args.to, &evaluation.namespace, &evaluation)?;
-    let ports = ends::ports(&args.ports.ports, Some(&to), &evaluation)?;
-    let answer = answer(&evaluation, &from, &to, ports.as_ref())?;
-    match args.output {
-        AnswerFormat::Json => json(&answer)?,
-        AnswerFormat::Text => print(&text(&answer, if args.verbose { Detail::Full } else { Detail::Brief }))?,
+    let from = ends::parse(&args.from, &evaluation)?;
+    let to = ends::parse(&args.to, &evaluation)?;
+    let answers = answers(&evaluation, &from, &to, args)?;
+    let detail = match args.verbose {
+        true => Detail::Full,
+        false if is_quiet() => Detail::Verdict,
+        false => Detail::Brief,
+    };
+    let is_pattern = matches!(from, Ends::Several(_)) || matches!(to, Ends::Several(_));
+    match (args.output, answers.as_slice()) {
+        (AnswerFormat::Json, [answer]) if !is_pattern => json(answer)?,
+        (AnswerFormat::Json, answers) => json(answers)?,
+        (AnswerFormat::Jsonl, answers) => json_lines(answers)?,
+        (AnswerFormat::Yaml, [answer]) if !is_pattern => yaml::print(answer)?,
+        (AnswerFormat::Yaml, answers) => yaml::print(answers)?,
+        (AnswerFormat::Text, [answer]) if !is_pattern => print_wrapped(&text(answer, detail))?,
+        (AnswerFormat::Text, answers) => print_wrapped(&several(answers, detail))?,
     }
-    Ok(match answer.verdict {
+    let is_allowed = answers.iter().all(|answer| answer.verdict == Verdict::Allowed);
+    Ok(match is_allowed {
         _ if evaluation.has_errors => Outcome::BadInput,
-        Verdict::Allowed => Outcome::Yes,
-        Verdict::Denied | Verdict::Partial => Outcome::No,
+        true => Outcome::Yes,
+        false => Outcome::No,
     })
+}
+
+/// The answer for each pair of ends, at least one.
+fn answers(evaluation: &Evaluation, from: &Ends, to: &Ends, args: &CanArgs) -> Result<Vec<Answer>> {
+    let ports = ports(&args.ports.ports, Some(to.list()), evaluation)?;
+    let pairs = from.list().len() * to.list().len();
+    if pairs > MOST_PAIRS {
+        let (from, to) = (&args.from, &args.to);
+        bail!(
+            "`{from}` and `{to}` are {pairs} pairs, and `can` explains at most {MOST_PAIRS}; use `netpol list --from '{from}' --to '{to}'`"
+        );
+    }
+    let pairs = from.list().iter().flat_map(|from| to.list().iter().map(move |to| (from, to)));
+    pairs.map(|(from, to)| answer(evaluation, from, to, ports.as_ref())).collect()
+}
+
+/// One line for each pair, or the whole answers, and a summary.
+fn several(answers: &[Answer], detail: Detail) -> String {
+    let mut out = String::new();
+    for answer in answers {
+        let _ = match detail {
+            Detail::Full => writeln!(out, "{}", text(answer, detail)),
+            Detail::Brief | Detail::Verdict => write!(out, "{}", headline(answer)),
+        };
+    }
+    let mut caveats: Vec<String> =
+        answers.iter().filter(|_| detail != Detail::Full).flat_map(|a| &a.caveats).map(ToString::to_string).collect();
+    caveats.sort();
+    caveats.dedup();
+    for caveat in caveats {
+        let _ = writeln!(out, "{}", crate::output::answer::caveat(&caveat));
+    }
+    if detail == Detail::Verdict {
+        return out;
+    }
+    let allowed = answers.iter().filter(|answer| answer.verdict == Verdict::Allowed).count();
+    let count = match answers.len() {
+        1 => "pair".to_owned(),
+        n => format!("{n} pairs"),
+    };
+    let _ = writeln!(out, "\nallowed for {allowed} of {count}");
+    out
 }

@@ -5,14 +5,19 @@ use anyhow::Result;
 use crate::Outcome;
 use crate::args::ListArgs;
 use crate::output::rows::show;
-use crate::questions::ends;
-use crate::questions::rows::rows;
+use crate::questions::ends::{self, Ends};
+use crate::questions::ports::ports;
+use crate::questions::rows::{Question, narrowed, rows};
+use crate::questions::scope::Scope;
 
 pub(crate) fn run(args: &ListArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
-    let end = |text: &Option<String>| text.as_ref().map(|t| ends::parse(t, &evaluation.namespace, &evaluation)).transpose();
+    let end = |text: &Option<String>| text.as_ref().map(|text| ends::parse(text, &evaluation)).transpose();
     let (from, to) = (end(&args.from)?, end(&args.to)?);
-    let rows = rows(&evaluation, from.as_ref(), to.as_ref());
-    show(&evaluation, &rows, args.output)?;
-    Ok(if evaluation.has_errors { Outcome::BadInput } else { Outcome::Yes })
+    let ports = ports(&args.ports.ports, to.as_ref().map(Ends::list), &evaluation)?;
+    let scope = Scope::new(&args.scope, &args.input, &evaluation)?;
+    let question = Question { from: from.as_ref(), to: to.as_ref(), scope: &scope };
+    let rows = narrowed(rows(&evaluation, &question), ports.as_ref());
+    show(&evaluation, &question, &rows, &args.output)?;
+    Ok(evaluation.outcome())
 }

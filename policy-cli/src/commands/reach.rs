@@ -10,22 +10,26 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::args::{ListFormat, ReachArgs};
 use crate::output::rows::{print_caveats, show};
-use crate::output::{BOLD, json, print};
-use crate::questions::ends::{self, End};
+use crate::output::{BOLD, json, json_lines, print, yaml};
+use crate::questions::ends::{self, End, Ends};
 use crate::questions::evaluation::Evaluation;
-use crate::questions::rows::{narrowed, rows};
+use crate::questions::ports::ports;
+use crate::questions::rows::{Question, narrowed, rows};
+use crate::questions::scope::Scope;
 
 /// Everything that an end can reach, on at least the asked ports.
 pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
-    let from = ends::parse(&args.from, &evaluation.namespace, &evaluation)?;
-    let ports = ends::ports(&args.ports.ports, None, &evaluation)?;
+    let from = ends::parse(&args.from, &evaluation)?;
+    let ports = ports(&args.ports.ports, None, &evaluation)?;
+    let scope = Scope::new(&args.scope, &args.input, &evaluation)?;
+    let question = Question { from: Some(&from), to: None, scope: &scope };
     if args.hops {
         print_caveats(&evaluation);
-        hops(&evaluation, &from, ports.as_ref(), args.output)?;
+        hops(&evaluation, &from, ports.as_ref(), args.output.format)?;
     } else {
-        let rows = narrowed(rows(&evaluation, Some(&from), None), ports.as_ref());
-        show(&evaluation, &rows, args.output)?;
+        let rows = narrowed(rows(&evaluation, &question), ports.as_ref());
+        show(&evaluation, &question, &rows, &args.output)?;
     }
     Ok(evaluation.outcome())
 }
@@ -39,7 +43,8 @@ struct Hop {
     path: Vec<String>,
 }
 
-fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: ListFormat) -> Result<()> {
+fn hops(evaluation: &Evaluation, from: &Ends, ports: Option<&PortSet>, format: ListFormat) -> Result<()> {
+    let [from] = from.list() else { bail!("`--hops` requires one workload as FROM, and there are several") };
     let End::Workload { namespace, owner } = from else {
         bail!("`--hops` requires a workload as FROM, and {} is not a workload", from.name());
     };
@@ -68,6 +73,8 @@ fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: Li
     print_caveats(evaluation);
     match format {
         ListFormat::Json => json(&found),
+        ListFormat::Jsonl => json_lines(&found),
+        ListFormat::Yaml => yaml::print(&found),
         ListFormat::Text => {
             let mut out = String::new();
             for hop in &found {
@@ -82,6 +89,6 @@ fn hops(evaluation: &Evaluation, from: &End, ports: Option<&PortSet>, format: Li
             }
             print(&out)
         }
-        _ => bail!("`--hops` supports only `-o text` and `-o json`"),
+        _ => bail!("`--hops` supports only `-o text`, `json`, `jsonl` and `yaml`"),
     }
 }

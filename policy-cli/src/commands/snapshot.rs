@@ -9,6 +9,7 @@ use crate::Outcome;
 use crate::args::ClusterArgs;
 use crate::input::cluster;
 use crate::output::diagnostics::text::print_notes;
+use crate::output::message;
 use crate::output::progress::progress;
 
 /// Writes the objects, compressed, to standard output.
@@ -26,10 +27,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<Outcome> {
     let mut encoder = GzEncoder::new(out.lock(), Compression::default());
     encoder.write_all(&live.text)?;
     encoder.finish()?.flush()?;
-    anstream::eprintln!(
-        "saved {} objects, {} KiB before compression; Secrets are not included",
-        live.objects,
-        live.text.len() >> 10
-    );
+    let (objects, size) = (live.objects, live.text.len() >> 10);
+    message(&format!("saved {objects} objects, {size} KiB before compression; Secrets are not included"));
     Ok(Outcome::Yes)
 }

@@ -8,13 +8,13 @@ use policy_core::diagnostic::Diagnostic;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::args::{AnswerFormat, InputArgs, ValidateArgs};
-use crate::input::config::{self, FailOn, Selected};
+use crate::args::{AnswerFormat, FailOn, InputArgs, ValidateArgs};
+use crate::input::config::{self, Selected};
 use crate::input::left_out::{self, LeftOut};
-use crate::input::{self, Counted, Input};
+use crate::input::{self, Counted, Input, empty};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
-use crate::output::{BOLD, GREEN, RED, YELLOW, json, print};
+use crate::output::{BOLD, GREEN, RED, YELLOW, is_quiet, json, json_lines, message, print_findings, yaml};
 use crate::questions::representation;
 
 /// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
@@ -64,7 +64,10 @@ struct Checked<'a> {
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
     let selected = config::each(&args.input)?;
-    let fail_on = config::fail_on()?;
+    let fail_on = match args.fail_on {
+        Some(fail_on) => fail_on,
+        None => config::fail_on()?,
+    };
     let mut all = Findings { valid: true, ..Findings::default() };
     let mut read = Vec::new();
     for Selected { deployment: name, args: input } in &selected {
@@ -75,29 +78,33 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
         if args.output == AnswerFormat::Text {
             if let Some((name, what)) = name {
                 let gap = if read.is_empty() { "" } else { "\n" };
-                print(&format!("{gap}{BOLD}{name}{BOLD:#} ({what})\n"))?;
+                print_findings(&format!("{gap}{BOLD}{name}{BOLD:#} ({what})\n"))?;
             }
-            show(&loaded)?;
+            show(&loaded, input.cluster.live)?;
         } else if let Ok((input, _)) = &loaded {
             text::print_notes(&input.notes);
         }
         read.push((name.as_ref().map(|(name, _)| name.as_str()), loaded));
     }
-    let mut is_failed = false;
+    let mut worst = Outcome::Yes;
     for (name, loaded) in &read {
-        let found = loaded.as_ref().map(|(input, of_graph)| findings(*name, input, of_graph));
-        is_failed |= found.as_ref().map_or(true, |found| !found.valid || (fail_on == FailOn::Warning && found.warnings > 0));
-        all.add(*name, found);
+        let of_one = loaded.as_ref().map_or(Outcome::BadInput, |(input, of_graph)| outcome(input, of_graph, fail_on));
+        worst = worst.max(of_one);
+        all.add(*name, loaded.as_ref().map(|(input, of_graph)| findings(*name, input, of_graph)));
     }
-    if args.output == AnswerFormat::Json {
-        json(&all)?;
+    match args.output {
+        AnswerFormat::Text => {}
+        AnswerFormat::Json => json(&all)?,
+        AnswerFormat::Jsonl => json_lines(&all.diagnostics)?,
+        AnswerFormat::Yaml => yaml::print(&all)?,
     }
-    Ok(if is_failed { Outcome::BadInput } else { Outcome::Yes })
+    Ok(worst)
 }
 
 /// The input, and the findings about its graph.
 fn load(args: &InputArgs, validate: &ValidateArgs) -> Result<(Input, Vec<Diagnostic>)> {
     let mut input = input::read(args, validate.stored.as_deref(), Counted::Expected)?;
+    empty::require_objects(&input.snapshot, input.files, args)?;
     let mut compiler = Compiler::new(Options::default());
     input.snapshot.changes().for_each(|change| compiler.apply(change));
     let mut of_graph = policy_lint::check_graph(compiler.graph(), &input.snapshot);
@@ -107,17 +114,19 @@ fn load(args: &InputArgs, validate: &ValidateArgs) -> Result<(Input, Vec<Diagnos
 }
 
 /// Prints the findings about one input, and their summary.
-fn show(loaded: &Result<(Input, Vec<Diagnostic>)>) -> Result<()> {
+fn show(loaded: &Result<(Input, Vec<Diagnostic>)>, is_live: bool) -> Result<()> {
     let (input, of_graph) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
-            anstream::eprintln!("{RED}error{RED:#}: {error:#}");
+            message(&format!("{RED}error{RED:#}: {error:#}"));
             return Ok(());
         }
     };
     text::print_notes(&input.notes);
-    text::print(input.snapshot.diagnostics.iter().chain(of_graph), &input.excerpts);
-    print(&summary(&findings(None, input, of_graph), &input.left_out))
+    let found = text::text(input.snapshot.diagnostics.iter().chain(of_graph), &input.excerpts);
+    let files = read_from(input.files, is_live);
+    let summary = if is_quiet() { String::new() } else { summary(&findings(None, input, of_graph), &files, &input.left_out) };
+    print_findings(&(found + &summary))
 }
 
 fn findings<'a>(deployment: Option<&'a str>, input: &'a Input, of_graph: &'a [Diagnostic]) -> Findings<'a> {
@@ -170,15 +179,40 @@ impl<'a> Findings<'a> {
     }
 }
 
-fn summary(findings: &Findings<'_>, left_out: &[LeftOut]) -> String {
+/// Rules about input that is not what was asked for: a file that cannot be read, and the answer of a server in place of objects. Everything
+/// else is a finding about what was read.
+const UNREAD: [&str; 3] = ["unreadable-file", "html-page", "error-answer"];
+
+/// The outcome for one input.
+fn outcome(input: &Input, of_graph: &[Diagnostic], fail_on: FailOn) -> Outcome {
+    let findings = || input.snapshot.diagnostics.iter().chain(of_graph);
+    if findings().any(|found| found.is_error() && UNREAD.contains(&found.rule.name)) {
+        Outcome::BadInput
+    } else if findings().any(|found| fail_on == FailOn::Warning || found.is_error()) {
+        Outcome::No
+    } else {
+        Outcome::Yes
+    }
+}
+
+/// What was read, as `2 files` or `the live cluster and 1 file`.
+fn read_from(files: usize, is_live: bool) -> String {
+    let files_text = format!("{files} file{}", if files == 1 { "" } else { "s" });
+    match (is_live, files) {
+        (true, 0) => "the live cluster".to_owned(),
+        (true, _) => format!("the live cluster and {files_text}"),
+        (false, _) => files_text,
+    }
+}
+
+fn summary(findings: &Findings<'_>, read_from: &str, left_out: &[LeftOut]) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let read = |kind: &str| findings.read.get(kind).copied().unwrap_or(0);
     let (style, word) = if findings.valid { (GREEN, "valid") } else { (RED, "not valid") };
     let mut out = format!(
-        "{style}{word}{style:#}: {}, {} in {}\n",
+        "{style}{word}{style:#}: {}, {} in {read_from}\n",
         count(findings.errors, "error"),
         count(findings.warnings, "warning"),
-        count(findings.files, "file")
     );
     let policies = read("networkpolicies");
     let policies = format!("{policies} NetworkPolic{}", if policies == 1 { "y" } else { "ies" });

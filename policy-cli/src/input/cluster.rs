@@ -27,6 +27,9 @@ pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
     use policy_core::manifest::is_foreign_policy;
     use policy_input::cluster::{Access, full_text, read};
 
+    if let Some(error) = without_kubeconfig(args) {
+        return Err(error);
+    }
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -45,6 +48,22 @@ pub(crate) fn read(args: &ClusterArgs) -> Result<Live> {
         }
         text.extend(b"\n]}\n");
         Ok(Live { text, objects: found.objects.len(), namespace, left_out: found.left_out })
+    })
+}
+
+/// The error where nothing says which cluster is meant: no kubeconfig, and no service account of a pod.
+#[cfg(feature = "cluster")]
+fn without_kubeconfig(args: &ClusterArgs) -> Option<anyhow::Error> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if args.kubeconfig.is_some() || is_set("KUBECONFIG") || is_set("KUBERNETES_SERVICE_HOST") {
+        return None;
+    }
+    let path = std::env::home_dir()?.join(".kube/config");
+    (!path.exists()).then(|| {
+        anyhow::anyhow!(
+            "there is no kubeconfig at `{}`; set KUBECONFIG, use `--kubeconfig PATH`, or read manifests with `-f PATH`",
+            path.display()
+        )
     })
 }
 

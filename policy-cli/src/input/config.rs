@@ -9,7 +9,7 @@ use policy_input::sources::ignores::Globs;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::args::{InputArgs, LIVE};
+use crate::args::{FailOn, InputArgs};
 
 /// The name of the file.
 pub(crate) const NAME: &str = "netpol.toml";
@@ -21,15 +21,6 @@ struct File {
     fail_on: FailOn,
     ignore: Vec<String>,
     deployments: BTreeMap<String, Spanned<Deployment>>,
-}
-
-/// The findings that fail a check.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum FailOn {
-    #[default]
-    Error,
-    Warning,
 }
 
 /// Objects that are deployed together: one of `kustomize`, `chart` and `files`.
@@ -115,7 +106,7 @@ impl Config {
         let at = |path: &PathBuf| {
             let path = self.folder().join(path);
             // Words for other input than files are names here.
-            let is_word = [LIVE, "-", ""].iter().any(|word| path == Path::new(word));
+            let is_word = ["-", ""].iter().any(|word| path == Path::new(word));
             if is_word { Path::new(".").join(path) } else { path }
         };
         InputArgs {

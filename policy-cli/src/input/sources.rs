@@ -17,7 +17,7 @@ use policy_input::sources::{Failure, Limits, built_by, is_chart_file, is_kustomi
 use super::config::Config;
 use super::left_out::{self, LeftOut};
 use super::{shown, unreadable};
-use crate::args::{InputArgs, LIVE};
+use crate::args::InputArgs;
 
 /// How long kustomize and helm may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ impl Piece {
     /// The name that places in it have.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Live => LIVE.to_owned(),
+            Self::Live => super::cluster::PLACE.to_owned(),
             Self::Named(path) | Self::Found(path) => shown(path),
             Self::Rendered(name, _) => name.clone(),
         }
@@ -61,11 +61,12 @@ pub(super) struct Sources {
 pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
     let mut found = Sources::default();
     let mut config: Option<Vec<Globs>> = None;
+    if args.cluster.live {
+        found.pieces.push(Piece::Live);
+    }
     for path in &args.paths {
         if path == Path::new("-") {
             found.pieces.push(Piece::Named(path.clone()));
-        } else if path == Path::new(LIVE) {
-            found.pieces.push(Piece::Live);
         } else if path.is_dir() {
             let globs = match &config {
                 Some(globs) => globs,
@@ -78,10 +79,8 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
                 None => found.pieces.push(Piece::Named(path.clone())),
             }
         } else {
-            bail!(
-                "`{}` does not exist; specify a file, a directory, `-` for standard input, or `cluster` for the live cluster",
-                path.display()
-            );
+            let live = if path == Path::new("cluster") { "; `--live` reads the live cluster" } else { "" };
+            bail!("`{}` does not exist; specify a file, a directory, or `-` for standard input{live}", path.display());
         }
     }
     for folder in &args.kustomizations {

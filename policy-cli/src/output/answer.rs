@@ -21,20 +21,41 @@ fn style(verdict: Verdict) -> Style {
 /// How much of an answer is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
+    /// The verdict, and caveats.
+    Verdict,
     /// What decides, and the suggested fix.
     Brief,
     /// Every rule with its reason, and the sections of the semantics.
     Full,
 }
 
-pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
-    let mut out = String::new();
-    let is_everything = answer.asked == PortSet::all().by_protocol();
+/// The verdict and the question, in one line.
+pub(crate) fn headline(answer: &Answer) -> String {
     let style = style(answer.verdict);
-    let asked = if is_everything { String::new() } else { format!("  {}", port_text(&answer.asked)) };
-    let _ = writeln!(out, "{style}{}{style:#}  {BOLD}{} → {}{BOLD:#}{asked}", answer.verdict.text(), answer.from, answer.to);
+    let is_everything = answer.asked == PortSet::all().by_protocol();
+    let asked = match is_everything {
+        true if is_plain_part(answer) => format!("  {} only", port_text(&answer.allowed)),
+        true => String::new(),
+        false => format!("  {}", port_text(&answer.asked)),
+    };
+    format!("{style}{}{style:#}  {BOLD}{} → {}{BOLD:#}{asked}\n", answer.verdict.text(), answer.from, answer.to)
+}
+
+/// Whether some ports are allowed for all pods and addresses, and all others are denied for all.
+fn is_plain_part(answer: &Answer) -> bool {
+    answer.verdict == Verdict::Partial && !answer.allowed.is_empty() && answer.partly.is_empty() && answer.outside.is_empty()
+}
+
+/// A caveat, in one line.
+pub(crate) fn caveat(text: &str) -> String {
+    format!("  {YELLOW}caveat{YELLOW:#}: {text}")
+}
+
+pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
+    let mut out = headline(answer);
+    let is_everything = answer.asked == PortSet::all().by_protocol();
     let is_partial = answer.verdict == Verdict::Partial;
-    if is_everything || is_partial {
+    if (is_everything || is_partial) && !(is_everything && is_plain_part(answer)) {
         let ports = if answer.allowed.is_empty() { "nothing".to_owned() } else { port_text(&answer.allowed) };
         let _ = writeln!(out, "  {:<8} {ports}", "allowed");
     }
@@ -45,12 +66,24 @@ pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
         if part.allowed.is_empty() {
             let _ = writeln!(out, "  {:<8} nothing for other addresses", "outside");
         } else {
-            let _ = writeln!(out, "  {:<8} {} for {}", "outside", port_text(&part.allowed), shorten(&part.cidrs));
+            let _ =
+                writeln!(out, "  {:<8} {} for {}", "outside", port_text(&part.allowed), shorten(&part.shown, part.cidrs.len()));
         }
     }
+    if detail != Detail::Verdict {
+        explanation(&mut out, answer, detail);
+    }
+    for reason in &answer.caveats {
+        let _ = writeln!(out, "{}", caveat(&cited(reason, detail)));
+    }
+    out
+}
+
+/// Why, and what to change.
+fn explanation(out: &mut String, answer: &Answer, detail: Detail) {
     out.push('\n');
     for side in [&answer.egress, &answer.ingress] {
-        side_text(&mut out, side, detail);
+        side_text(out, side, detail);
     }
     for side in [&answer.egress, &answer.ingress] {
         if let Some(fix) = &side.nearest_miss {
@@ -60,16 +93,12 @@ pub(crate) fn text(answer: &Answer, detail: Detail) -> String {
             };
             let (direction, edit) = (side.explained.direction, &fix.suggestion.edit);
             let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {direction}: in {place}, {edit}");
-            changes(&mut out, "also opens", &fix.also_opens, detail);
+            changes(out, "also opens", &fix.also_opens, detail);
             if !fix.also_closes.is_empty() {
-                changes(&mut out, "also closes", &fix.also_closes, detail);
+                changes(out, "also closes", &fix.also_closes, detail);
             }
         }
     }
-    for caveat in &answer.caveats {
-        let _ = writeln!(out, "  {YELLOW}caveat{YELLOW:#}: {}", cited(caveat, detail));
-    }
-    out
 }
 
 /// What a suggested fix changes besides what was asked.
@@ -142,7 +171,7 @@ fn port_text(ports: &[ProtocolPorts]) -> String {
     parts.collect::<Vec<_>>().join("; ")
 }
 
-fn shorten(cidrs: &[String]) -> String {
-    let shown = cidrs.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
-    if cidrs.len() > 6 { format!("{shown}, … ({} blocks)", cidrs.len()) } else { shown }
+fn shorten(texts: &[String], blocks: usize) -> String {
+    let shown = texts.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+    if texts.len() > 6 { format!("{shown}, … ({blocks} blocks)") } else { shown }
 }

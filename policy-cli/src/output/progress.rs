@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A bar that appears after a second, on a terminal only.
 pub(crate) fn progress(files: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(files as u64), ProgressDrawTarget::hidden());
-    if !std::io::stderr().is_terminal() {
+    if !std::io::stderr().is_terminal() || super::is_quiet() {
         return bar;
     }
     if let Ok(style) = ProgressStyle::with_template("reading {pos}/{len} files {wide_msg}") {

@@ -1,199 +1,181 @@
-//! Lists as text, tables and pictures.
+//! Lists as text, and the choice of a format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anyhow::Result;
 use policy_core::sets::PortSet;
 
-use super::{BOLD, DIM, YELLOW, json, print, raw};
-use crate::args::ListFormat;
+use super::{BOLD, DIM, RED, YELLOW, graphs, is_quiet, json, json_lines, message, print, print_wrapped, raw, tables, yaml};
+use crate::args::{ListFormat, ListOutputArgs};
 use crate::questions::caveats;
 use crate::questions::evaluation::Evaluation;
-use crate::questions::rows::{Peer, Row};
+use crate::questions::folded::by_namespace;
+use crate::questions::merged::{Merged, MergedRow, Within};
+use crate::questions::rows::{Peer, Question, Row};
+use crate::questions::scope::Scope;
 
-/// `TCP 80; UDP 53`, with the ports of only some pods in parentheses.
-fn ports(row: &Row) -> String {
-    let partly = if row.partly.is_empty() { String::new() } else { format!("some pods: {}", row.partly) };
-    match (row.allowed.is_empty(), partly.is_empty()) {
-        (false, true) => row.allowed.to_string(),
-        (false, false) => format!("{} ({partly})", row.allowed),
-        (true, _) => format!("({partly})"),
-    }
-}
-
-pub(super) fn text(rows: &[Row]) -> String {
-    let mut out = String::new();
-    let width = rows.iter().map(|r| r.dst.to_string().chars().count()).max().unwrap_or(0).min(60);
-    let mut before: Option<&Peer> = None;
-    for row in rows {
-        if before != Some(&row.src) {
-            let gap = if before.is_some() { "\n" } else { "" };
-            let _ = writeln!(out, "{gap}{BOLD}{}{BOLD:#}", row.src);
-            before = Some(&row.src);
-        }
-        let _ = writeln!(out, "  → {:<width$}  {}", row.dst.to_string(), ports(row));
-    }
-    let plural = if rows.len() == 1 { "" } else { "s" };
-    let _ = writeln!(out, "{}{DIM}{} allowed connection{plural}{DIM:#}", if rows.is_empty() { "" } else { "\n" }, rows.len());
-    out
-}
-
-/// One record for each protocol of each row, so that a spreadsheet can filter.
-pub(super) fn csv(rows: &[Row]) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record([
-        "src_kind",
-        "src_namespace",
-        "src_name",
-        "src_cidrs",
-        "dst_kind",
-        "dst_namespace",
-        "dst_name",
-        "dst_cidrs",
-        "protocol",
-        "ports",
-        "for",
-    ])?;
-    for row in rows {
-        for (set, extent) in [(&row.allowed, "all pods"), (&row.partly, "some pods")] {
-            for part in set.by_protocol() {
-                let ports = part.ports.join(" ");
-                let fields = peer_fields(&row.src).into_iter().chain(peer_fields(&row.dst));
-                writer.write_record(fields.chain([part.protocol, ports, extent.to_owned()]))?;
-            }
-        }
-    }
-    Ok(writer.into_inner()?)
-}
-
-fn peer_fields(peer: &Peer) -> [String; 4] {
-    match peer {
-        Peer::Workload { kind, namespace, name } => [kind.clone(), namespace.clone(), name.clone(), String::new()],
-        Peer::External { kind, cidrs } => [(*kind).to_owned(), String::new(), String::new(), cidrs.join(" ")],
-    }
-}
-
-pub(super) fn markdown(rows: &[Row]) -> String {
-    let mut out = String::from("| Source | Destination | Allowed |\n| --- | --- | --- |\n");
-    for row in rows {
-        let _ = writeln!(out, "| {} | {} | {} |", row.src, row.dst, ports(row));
-    }
-    out
-}
-
-/// Every end of the rows with a short id, in order of appearance.
-fn ids(rows: &[Row]) -> Vec<(&Peer, String)> {
-    let mut out: BTreeMap<&Peer, usize> = BTreeMap::new();
-    for row in rows {
-        for peer in [&row.src, &row.dst] {
-            let next = out.len();
-            out.entry(peer).or_insert(next);
-        }
-    }
-    let mut list: Vec<(&Peer, usize)> = out.into_iter().collect();
-    list.sort_by_key(|(_, id)| *id);
-    list.into_iter().map(|(peer, id)| (peer, format!("n{id}"))).collect()
-}
-
-/// Ends by namespace; those without one under the empty name.
-fn by_namespace<'a>(ids: &'a [(&'a Peer, String)]) -> BTreeMap<&'a str, Vec<&'a (&'a Peer, String)>> {
-    let mut out: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-    for entry in ids {
-        let namespace = match entry.0 {
-            Peer::Workload { namespace, .. } => namespace.as_str(),
-            Peer::External { .. } => "",
-        };
-        out.entry(namespace).or_default().push(entry);
-    }
-    out
-}
-
-fn short(peer: &Peer) -> String {
-    match peer {
-        Peer::Workload { kind, name, .. } => format!("{name}\n{kind}"),
-        Peer::External { .. } => peer.to_string().replace(", ", "\n"),
-    }
-}
-
-fn edge(row: &Row) -> String {
-    let label = ports(row);
-    if row.allowed == PortSet::all() { String::new() } else { label }
-}
-
-pub(super) fn dot(rows: &[Row]) -> String {
-    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
-    let mut out = String::from(
-        "digraph netpol {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n",
-    );
-    let ids = ids(rows);
-    for (i, (namespace, members)) in by_namespace(&ids).into_iter().enumerate() {
-        let indent = if namespace.is_empty() { "  " } else { "    " };
-        if !namespace.is_empty() {
-            let _ = writeln!(out, "  subgraph cluster_{i} {{\n    label={};", quote(namespace));
-        }
-        for (peer, id) in members {
-            let shape = if matches!(peer, Peer::External { .. }) { ", shape=ellipse" } else { "" };
-            let _ = writeln!(out, "{indent}{id} [label={}{shape}];", quote(&short(peer)));
-        }
-        if !namespace.is_empty() {
-            out.push_str("  }\n");
-        }
-    }
-    for (row, source, destination) in edges(rows, &ids) {
-        let _ = writeln!(out, "  {source} -> {destination} [label={}];", quote(&edge(row)));
-    }
-    out.push_str("}\n");
-    out
-}
-
-pub(super) fn mermaid(rows: &[Row]) -> String {
-    let quote = |text: &str| format!("\"{}\"", text.replace('"', "#quot;").replace('\n', "<br/>"));
-    let mut out = String::from("flowchart LR\n");
-    let ids = ids(rows);
-    for (i, (namespace, members)) in by_namespace(&ids).into_iter().enumerate() {
-        let indent = if namespace.is_empty() { "  " } else { "    " };
-        if !namespace.is_empty() {
-            let _ = writeln!(out, "  subgraph ns{i}[{}]", quote(namespace));
-        }
-        for (peer, id) in members {
-            let label = quote(&short(peer));
-            let shaped = if matches!(peer, Peer::External { .. }) { format!("([{label}])") } else { format!("[{label}]") };
-            let _ = writeln!(out, "{indent}{id}{shaped}");
-        }
-        if !namespace.is_empty() {
-            out.push_str("  end\n");
-        }
-    }
-    for (row, source, destination) in edges(rows, &ids) {
-        let label = edge(row);
-        let arrow = if label.is_empty() { "-->".to_owned() } else { format!("-->|{}|", quote(&label)) };
-        let _ = writeln!(out, "  {source} {arrow} {destination}");
-    }
-    out
-}
-
-fn edges<'a>(rows: &'a [Row], ids: &'a [(&'a Peer, String)]) -> impl Iterator<Item = (&'a Row, &'a str, &'a str)> {
-    let index: BTreeMap<&Peer, &str> = ids.iter().map(|(peer, id)| (*peer, id.as_str())).collect();
-    rows.iter().filter_map(move |row| Some((row, *index.get(&row.src)?, *index.get(&row.dst)?)))
-}
+/// Ends of a group that are named; larger groups are counted.
+const MOST_NAMES: usize = 3;
+/// Columns to which names are filled.
+const WIDEST_NAME: usize = 60;
 
 /// Prints the caveats of a list on standard error.
 pub(crate) fn print_caveats(evaluation: &Evaluation) {
     for caveat in caveats::of_lists(evaluation) {
-        anstream::eprintln!("{YELLOW}caveat{YELLOW:#}: {caveat}");
+        message(&format!("{YELLOW}caveat{YELLOW:#}: {caveat}"));
     }
 }
 
 /// Prints rows in a format, and their caveats on standard error.
-pub(crate) fn show(evaluation: &Evaluation, rows: &[Row], format: ListFormat) -> Result<()> {
+pub(crate) fn show(evaluation: &Evaluation, question: &Question<'_>, rows: &[Row], args: &ListOutputArgs) -> Result<()> {
     print_caveats(evaluation);
-    match format {
-        ListFormat::Text => print(&text(rows)),
+    let folded;
+    let rows = match args.by {
+        Some(_) => {
+            folded = by_namespace(evaluation, question, rows);
+            folded.as_slice()
+        }
+        None => rows,
+    };
+    let merged = || if args.verbose || args.by.is_some() { Merged::apart(rows) } else { Merged::new(rows) };
+    match args.format {
+        ListFormat::Text => print_wrapped(&text(&merged(), rows, question.scope)),
         ListFormat::Json => json(rows),
-        ListFormat::Csv => raw(&csv(rows)?),
-        ListFormat::Md => raw(markdown(rows).as_bytes()),
-        ListFormat::Dot => raw(dot(rows).as_bytes()),
-        ListFormat::Mermaid => raw(mermaid(rows).as_bytes()),
+        ListFormat::Jsonl => json_lines(rows),
+        ListFormat::Yaml => yaml::print(rows),
+        ListFormat::Csv => raw(&tables::csv(rows)?),
+        ListFormat::Md => raw(tables::markdown(&merged()).as_bytes()),
+        ListFormat::Matrix => print(&tables::matrix(&merged())),
+        ListFormat::Dot => raw(graphs::dot(&merged())?.as_bytes()),
+        ListFormat::Mermaid => raw(graphs::mermaid(&merged())?.as_bytes()),
     }
+}
+
+/// `TCP 80; UDP 53`, with the ports of only some pods in parentheses.
+pub(super) fn ports(row: &Row) -> String {
+    let one = |ports: &PortSet| if ports.is_all() { "every protocol and port".to_owned() } else { ports.to_string() };
+    let partly = if row.partly.is_empty() { String::new() } else { format!("some pods: {}", one(&row.partly)) };
+    match (row.allowed.is_empty(), partly.is_empty()) {
+        (false, true) => one(&row.allowed),
+        (false, false) => format!("{} ({partly})", one(&row.allowed)),
+        (true, _) => format!("({partly})"),
+    }
+}
+
+/// Whether nothing restricts the connection.
+pub(super) fn is_unrestricted(row: &Row) -> bool {
+    row.allowed.is_all() || row.partly.is_all()
+}
+
+/// The name of a group: its members, or how many there are, and of which namespaces.
+pub(super) fn label(group: &[&Peer]) -> String {
+    if let [one] = group {
+        return one.to_string();
+    }
+    let workloads: Vec<(&str, &str, &str)> = group
+        .iter()
+        .filter_map(|peer| match peer {
+            Peer::Workload { kind, namespace, name } => Some((kind.as_str(), namespace.as_str(), name.as_str())),
+            Peer::External { .. } => None,
+        })
+        .collect();
+    if workloads.len() <= MOST_NAMES {
+        let kinds: BTreeSet<&str> = workloads.iter().map(|(kind, ..)| *kind).collect();
+        return match kinds.len() {
+            1 => {
+                let names: Vec<String> = workloads.iter().map(|(_, namespace, name)| format!("{namespace}/{name}")).collect();
+                format!("{} ({})", names.join(", "), kinds.into_iter().collect::<String>())
+            }
+            _ => group.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+    }
+    let namespaces: BTreeSet<&str> = workloads.iter().map(|(_, namespace, _)| *namespace).collect();
+    let list: Vec<&str> = namespaces.iter().copied().take(MOST_NAMES).collect();
+    let of = match namespaces.len() {
+        n if n > MOST_NAMES => format!("{n} namespaces"),
+        _ => list.join(", "),
+    };
+    format!("{} workloads of {of}", workloads.len())
+}
+
+/// The destination of a merged row, or how the members of its group are connected.
+fn destination(merged: &Merged<'_>, row: &MergedRow<'_>) -> String {
+    let group = merged.groups.get(row.destination).map(Vec::as_slice).unwrap_or_default();
+    match row.within {
+        Within::Groups => label(group),
+        Within::Themselves if group.len() == 1 => label(group),
+        Within::Themselves => "each with its own replicas".to_owned(),
+        Within::EachOther => "each other".to_owned(),
+        Within::Everyone => "each other and themselves".to_owned(),
+    }
+}
+
+fn text(merged: &Merged<'_>, rows: &[Row], scope: &Scope) -> String {
+    let mut out = String::new();
+    let is_one_destination =
+        merged.rows.iter().all(|row| Some(row.destination) == merged.rows.first().map(|row| row.destination));
+    if is_one_destination && merged.rows.len() > 1 {
+        by_destination(merged, &mut out);
+    } else {
+        by_source(merged, &mut out);
+    }
+    if is_quiet() {
+        return out;
+    }
+    let plural = if rows.len() == 1 { "" } else { "s" };
+    let mut summary = format!("{} allowed connection{plural}", rows.len());
+    if let Some(namespace) = &scope.namespace {
+        let _ = write!(summary, " with an end in namespace {namespace}");
+    }
+    let unrestricted = rows.iter().filter(|row| is_unrestricted(row)).count();
+    let _ = write!(out, "{}{DIM}{summary}{DIM:#}", if rows.is_empty() { "" } else { "\n" });
+    if unrestricted > 0 {
+        let _ = write!(out, "{DIM},{DIM:#} {RED}{unrestricted} on every protocol and port{RED:#}");
+    }
+    out.push('\n');
+    out
+}
+
+fn shown_ports(row: &Row) -> String {
+    if is_unrestricted(row) { format!("{RED}{}{RED:#}", ports(row)) } else { ports(row) }
+}
+
+/// The sources, each with its destinations.
+fn by_source(merged: &Merged<'_>, out: &mut String) {
+    let mut by_source: BTreeMap<usize, Vec<&MergedRow<'_>>> = BTreeMap::new();
+    for row in &merged.rows {
+        by_source.entry(row.source).or_default().push(row);
+    }
+    let labels: Vec<String> = merged.rows.iter().map(|row| destination(merged, row)).collect();
+    let width = width(labels.iter());
+    let mut is_first = true;
+    for (source, rows) in by_source {
+        let gap = if is_first { "" } else { "\n" };
+        is_first = false;
+        let group = merged.groups.get(source).map(Vec::as_slice).unwrap_or_default();
+        let _ = writeln!(out, "{gap}{BOLD}{}{BOLD:#}", label(group));
+        for row in rows {
+            let _ = writeln!(out, "  → {:<width$}  {}", destination(merged, row), shown_ports(row.row));
+        }
+    }
+}
+
+/// The only destination, with its sources.
+fn by_destination(merged: &Merged<'_>, out: &mut String) {
+    let Some(first) = merged.rows.first() else { return };
+    let group = |place: usize| merged.groups.get(place).map(Vec::as_slice).unwrap_or_default();
+    let source = |row: &MergedRow<'_>| match row.within {
+        Within::Groups => label(group(row.source)),
+        _ => destination(merged, row),
+    };
+    let width = width(merged.rows.iter().map(source));
+    let _ = writeln!(out, "{BOLD}{}{BOLD:#}", label(group(first.destination)));
+    for row in &merged.rows {
+        let _ = writeln!(out, "  ← {:<width$}  {}", source(row), shown_ports(row.row));
+    }
+}
+
+fn width<S: AsRef<str>>(texts: impl Iterator<Item = S>) -> usize {
+    texts.map(|text| text.as_ref().chars().count()).max().unwrap_or(0).min(WIDEST_NAME)
 }

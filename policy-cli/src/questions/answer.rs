@@ -6,12 +6,12 @@ use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
 use policy_core::verdict::{Cause, PolicyRef, Reason, RuleRef, SideExplanation};
 use serde::{Serialize, Serializer};
 
-use super::caveats::caveats;
+use super::caveats::{caveats, incomplete};
 use super::connections::{Connection, connections};
 use super::ends::End;
 use super::evaluation::Evaluation;
 use super::suggestion::{SuggestedFix, Suggestions};
-use crate::output::cidr_texts;
+use crate::output::{blocks, cidr_texts};
 
 /// Where the sections of the semantics are defined, as a path in the repository.
 const SEMANTICS: &str = "conformance/SEMANTICS.md";
@@ -111,6 +111,9 @@ fn cited<S: Serializer>(reasons: &[Reason], serializer: S) -> Result<S::Ok, S::E
 #[derive(Serialize, Debug)]
 pub(crate) struct Outside {
     pub cidrs: Vec<String>,
+    /// The same addresses as text, with exceptions where that is shorter.
+    #[serde(skip)]
+    pub shown: Vec<String>,
     pub allowed: Vec<ProtocolPorts>,
 }
 
@@ -139,6 +142,8 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         found.iter().find(something).filter(|_| nothing(&shown)).map(|c| {
             evaluation.graph.explain(&c.source, &c.destination, c.is_same, &asked, names.each_ref().map(String::as_str))
         });
+    let sides: Vec<SideExplanation> = [&egress, &ingress].into_iter().chain(granted.iter().flatten()).cloned().collect();
+    let incomplete = incomplete::of_answer(evaluation, [&shown.source, &shown.destination], &sides);
     let mut suggestions = Suggestions::new(evaluation, [from, to], shown);
     let mut side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
         let (mut all, mut some) = (asked.clone(), PortSet::none());
@@ -169,7 +174,7 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         egress: side(egress, |c| &c.egress, &names[0]),
         ingress: side(ingress, |c| &c.ingress, &names[1]),
         outside: outside(&found, &asked),
-        caveats: caveats(evaluation, [from, to], &found, shown, &asked),
+        caveats: caveats(evaluation, [from, to], &found, shown, &asked).into_iter().chain(incomplete).collect(),
     })
 }
 
@@ -265,5 +270,10 @@ fn outside(found: &[Connection], asked: &PortSet) -> Vec<Outside> {
         return Vec::new();
     }
     parts.sort_by_key(|(ports, _)| ports.is_empty());
-    parts.into_iter().map(|(ports, addresses)| Outside { cidrs: cidr_texts(&addresses), allowed: ports.by_protocol() }).collect()
+    let outside = |(ports, addresses): (PortSet, AddressSet)| Outside {
+        cidrs: cidr_texts(&addresses),
+        shown: blocks::texts(&addresses),
+        allowed: ports.by_protocol(),
+    };
+    parts.into_iter().map(outside).collect()
 }

@@ -1,4 +1,8 @@
 //! Caveats: what could make the cluster behave differently from an answer.
+//!
+//! - `incomplete`: input that may be only a part of what the cluster has.
+
+pub(crate) mod incomplete;
 
 use std::collections::BTreeMap;
 
@@ -63,6 +67,7 @@ pub(crate) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
     let mut out = input_caveats(evaluation, &namespaces);
     out.extend(representation::of_lists(evaluation));
+    out.extend(incomplete::of_list(evaluation).iter().map(ToString::to_string));
     out
 }
 

@@ -1,20 +1,22 @@
 //! The objects of the input, compiled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::Diagnostic;
+use policy_core::diagnostic::rules::objects::UNDECLARED_NAMESPACE;
 use policy_core::graph::{AllowGraph, OwnNodeEgress};
 use policy_core::manifest::{Extent, Replicas, Snapshot, Workload};
 use policy_core::model::{ObjectKey, WorkloadKey};
 use policy_core::verdict::WorkloadPods;
 
+use super::ends::End;
 use crate::Outcome;
 use crate::args::{InputArgs, OwnNode};
 use crate::input::excerpts::Excerpts;
 use crate::input::left_out::{self, LeftOut};
-use crate::input::{self, Counted, Input};
+use crate::input::{self, Counted, Input, empty};
 
 /// A snapshot and its graph.
 pub(crate) struct Evaluation {
@@ -28,6 +30,10 @@ pub(crate) struct Evaluation {
     pub has_errors: bool,
     /// What was not read, and could change answers.
     pub left_out: Vec<LeftOut>,
+    /// Namespaces that the input uses and has no object of.
+    pub undeclared: BTreeSet<String>,
+    /// Whether the live cluster is part of the input.
+    pub is_live: bool,
 }
 
 /// The reading of S2.13 that the arguments ask for.
@@ -59,6 +65,7 @@ pub(crate) struct Report {
 /// The input.
 fn read(args: &InputArgs, counted: Counted) -> Result<Loaded<Input>> {
     let mut input = input::read(args, None, counted)?;
+    empty::require_objects(&input.snapshot, input.files, args)?;
     let has_errors = input.snapshot.has_errors();
     let report = Report {
         notes: std::mem::take(&mut input.notes),
@@ -87,7 +94,10 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     report.graph = policy_lint::check_graph(&graph, &snapshot);
     places.apply_to(&mut report.graph);
     report.excerpts.complete(&report.graph);
-    Ok(Loaded { value: Some(Evaluation { snapshot, graph, namespace, own_node_egress, has_errors, left_out }), report })
+    let undeclared = undeclared(&report.objects);
+    let evaluation =
+        Evaluation { snapshot, graph, namespace, own_node_egress, has_errors, left_out, undeclared, is_live: args.cluster.live };
+    Ok(Loaded { value: Some(evaluation), report })
 }
 
 fn compiled(snapshot: &Snapshot, own_node_egress: OwnNodeEgress) -> Compiler {
@@ -95,6 +105,11 @@ fn compiled(snapshot: &Snapshot, own_node_egress: OwnNodeEgress) -> Compiler {
     snapshot.changes().for_each(|change| compiler.apply(change));
     compiler.flush();
     compiler
+}
+
+fn undeclared(findings: &[Diagnostic]) -> BTreeSet<String> {
+    let found = findings.iter().filter(|found| found.rule.name == UNDECLARED_NAMESPACE.name);
+    found.filter_map(|found| found.object.as_ref()?.name.clone()).collect()
 }
 
 impl Evaluation {
@@ -106,6 +121,13 @@ impl Evaluation {
     /// The outcome of a command that lists: bad input if the input has errors.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.has_errors { Outcome::BadInput } else { Outcome::Yes }
+    }
+
+    /// Every workload that has at least one end for traffic, sorted by namespace, name and kind.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = End> {
+        let mut keys: Vec<(String, WorkloadKey)> = self.units().into_keys().collect();
+        keys.sort_by(|(a, x), (b, y)| (a, &x.name, &x.kind).cmp(&(b, &y.name, &y.kind)));
+        keys.into_iter().map(|(namespace, owner)| End::Workload { namespace, owner })
     }
 
     /// Every workload that has at least one end for traffic, in the order of its name.

@@ -1,5 +1,6 @@
 //! The rows of a list.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use policy_core::model::{Direction, ObjectKey, WorkloadKey};
@@ -8,12 +9,16 @@ use policy_core::verdict::{ConnectivityMatrix, WorkloadPods};
 use serde::{Serialize, Serializer};
 
 use super::connections::connections;
-use super::ends::End;
+use super::ends::{End, Ends};
 use super::evaluation::Evaluation;
-use crate::output::cidr_texts;
+use super::scope::Scope;
+use crate::output::{blocks, cidr_texts};
+
+/// Blocks that text lists of an end.
+const MOST_BLOCKS: usize = 4;
 
 /// One end of a row.
-#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[serde(untagged)]
 pub(crate) enum Peer {
     /// A workload, or `kind: Pod` and `kind: Node`.
@@ -24,16 +29,30 @@ pub(crate) enum Peer {
         name: String,
     },
     /// Addresses that are no pod's and no node's.
-    External { kind: &'static str, cidrs: Vec<String> },
+    External {
+        kind: &'static str,
+        cidrs: Vec<String>,
+        /// The same addresses as text, with exceptions where that is shorter.
+        #[serde(skip)]
+        shown: Vec<String>,
+    },
 }
 
 impl Peer {
     fn outside(addresses: &AddressSet) -> Self {
-        Self::External { kind: "External", cidrs: cidr_texts(addresses) }
+        Self::External { kind: "External", cidrs: cidr_texts(addresses), shown: blocks::texts(addresses) }
     }
 
     fn workload(namespace: &str, owner: &WorkloadKey) -> Self {
         Self::Workload { kind: owner.kind.clone(), namespace: namespace.to_owned(), name: owner.name.clone() }
+    }
+
+    /// What ends are sorted by: the namespace, the name, then the kind; the outside is last.
+    pub(crate) fn order(&self) -> (bool, &str, &str, &str, &[String]) {
+        match self {
+            Self::Workload { kind, namespace, name } => (false, namespace, name, kind, &[]),
+            Self::External { kind, cidrs, .. } => (true, "", "", kind, cidrs),
+        }
     }
 
     fn pod(key: &ObjectKey) -> Self {
@@ -46,10 +65,11 @@ impl fmt::Display for Peer {
         match self {
             Self::Workload { kind, namespace, name } if namespace.is_empty() => write!(f, "{name} ({kind})"),
             Self::Workload { kind, namespace, name } => write!(f, "{namespace}/{name} ({kind})"),
-            Self::External { cidrs, .. } if cidrs.len() > 4 => {
-                write!(f, "external {}, … ({} blocks)", cidrs.iter().take(4).cloned().collect::<Vec<_>>().join(", "), cidrs.len())
+            Self::External { shown, cidrs, .. } if shown.len() > MOST_BLOCKS => {
+                let first = shown.iter().take(MOST_BLOCKS).cloned().collect::<Vec<_>>().join(", ");
+                write!(f, "external {first}, … ({} blocks)", cidrs.len())
             }
-            Self::External { cidrs, .. } => write!(f, "external {}", cidrs.join(", ")),
+            Self::External { shown, .. } => write!(f, "external {}", shown.join(", ")),
         }
     }
 }
@@ -68,7 +88,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn new(src: Peer, dst: Peer, all: PortSet, some: &PortSet) -> Option<Self> {
+    pub(super) fn new(src: Peer, dst: Peer, all: PortSet, some: &PortSet) -> Option<Self> {
         let partly = some.difference(&all);
         (!some.is_empty()).then_some(Self { src, dst, allowed: all, partly })
     }
@@ -86,41 +106,84 @@ pub(crate) fn by_protocol<S: Serializer>(ports: &PortSet, serializer: S) -> Resu
 
 /// A row's end before it is known what is allowed.
 enum Candidate {
+    /// The place of a unit.
     WorkloadPods(usize),
     Outside(AddressSet),
     Node(String),
 }
 
-/// Every allowed connection from one end to another; all workloads and the outside where an end is not given. Sorted by
-/// source, then destination, workloads by namespace, kind and name, the outside last.
-pub(crate) fn rows(evaluation: &Evaluation, from: Option<&End>, to: Option<&End>) -> Vec<Row> {
-    let mut peers: Vec<Peer> = Vec::new();
-    let mut units: Vec<WorkloadPods> = Vec::new();
-    for ((namespace, owner), unit) in evaluation.units() {
-        peers.push(Peer::workload(&namespace, &owner));
-        units.push(unit);
+/// The pods that rows are about, each unit once.
+#[derive(Default)]
+struct Units {
+    peers: Vec<Peer>,
+    pods: Vec<WorkloadPods>,
+    places: BTreeMap<Peer, usize>,
+}
+
+impl Units {
+    fn add(&mut self, peer: Peer, pods: WorkloadPods) -> Candidate {
+        let next = self.pods.len();
+        let place = *self.places.entry(peer.clone()).or_insert(next);
+        if place == next {
+            self.peers.push(peer);
+            self.pods.push(pods);
+        }
+        Candidate::WorkloadPods(place)
     }
-    let workloads = units.len();
-    let mut candidates = |end: Option<&End>| match end {
-        None => (0..workloads).map(Candidate::WorkloadPods).chain([Candidate::Outside(AddressSet::all())]).collect(),
-        Some(end) => vec![candidate(evaluation, end, &mut peers, &mut units)],
+}
+
+/// What a list is about.
+pub(crate) struct Question<'q> {
+    /// The sources; `None` stands for all workloads and the outside.
+    pub from: Option<&'q Ends>,
+    /// The destinations; `None` stands for all workloads and the outside.
+    pub to: Option<&'q Ends>,
+    pub scope: &'q Scope,
+}
+
+impl Question<'_> {
+    /// The sources, with whether all of their connections are shown.
+    pub(super) fn sources(&self, evaluation: &Evaluation) -> Vec<(End, bool)> {
+        self.ends(evaluation, self.from)
+    }
+
+    /// The destinations, with whether all of their connections are shown.
+    pub(super) fn destinations(&self, evaluation: &Evaluation) -> Vec<(End, bool)> {
+        self.ends(evaluation, self.to)
+    }
+
+    fn ends(&self, evaluation: &Evaluation, ends: Option<&Ends>) -> Vec<(End, bool)> {
+        let ends: Vec<End> = match ends {
+            Some(ends) => ends.list().to_vec(),
+            None => evaluation.workloads().chain([End::External]).collect(),
+        };
+        let is_shown = |end: &End| self.scope.contains(evaluation, end);
+        ends.into_iter().map(|end| (end.clone(), is_shown(&end))).collect()
+    }
+}
+
+/// Every allowed connection from one end to another. Sorted by source, then destination, workloads by namespace, name and kind, the
+/// outside last.
+pub(crate) fn rows(evaluation: &Evaluation, question: &Question<'_>) -> Vec<Row> {
+    let mut units = Units::default();
+    let mut candidates = |ends: Vec<(End, bool)>| -> Vec<(Candidate, bool)> {
+        ends.iter().map(|(end, is_shown)| (candidate(evaluation, end, &mut units), *is_shown)).collect()
     };
-    let (sources, destinations): (Vec<Candidate>, Vec<Candidate>) = (candidates(from), candidates(to));
-    let survey = ConnectivityMatrix::new(&evaluation.graph, units);
+    let (sources, destinations) = (candidates(question.sources(evaluation)), candidates(question.destinations(evaluation)));
+    let survey = ConnectivityMatrix::new(&evaluation.graph, units.pods);
     let mut out = Vec::new();
-    for source in &sources {
-        for destination in &destinations {
-            pair(evaluation, &survey, &peers, source, destination, &mut out);
+    for (source, is_shown) in &sources {
+        for (destination, _) in destinations.iter().filter(|(_, is_other_shown)| *is_shown || *is_other_shown) {
+            pair(evaluation, &survey, &units.peers, source, destination, &mut out);
         }
     }
     out
 }
 
-fn candidate(evaluation: &Evaluation, end: &End, peers: &mut Vec<Peer>, units: &mut Vec<WorkloadPods>) -> Candidate {
+fn candidate(evaluation: &Evaluation, end: &End, units: &mut Units) -> Candidate {
     let mut add = |peer: Peer, end: &End| {
-        peers.push(peer);
-        units.push(end.unit(evaluation).unwrap_or(WorkloadPods { pods: Vec::new(), has_replicas: false }));
-        Candidate::WorkloadPods(units.len() - 1)
+        let nothing = || WorkloadPods { pods: Vec::new(), has_replicas: false };
+        units.add(peer, end.unit(evaluation).unwrap_or_else(nothing))
     };
     match end {
         End::Workload { namespace, owner } => add(Peer::workload(namespace, owner), end),
@@ -153,8 +216,8 @@ fn pair(
     let peer = |unit: usize| peers.get(unit).cloned().unwrap_or_else(|| Peer::outside(&AddressSet::none()));
     match (source, destination) {
         (Candidate::WorkloadPods(a), Candidate::WorkloadPods(b)) => {
-            if let Some(ports) = survey.pair(*a, *b) {
-                out.extend(Row::new(peer(*a), peer(*b), ports.all, &ports.some));
+            if let Some(ports) = survey.shared_pair(*a, *b).filter(|ports| !ports.some.is_empty()) {
+                out.extend(Row::new(peer(*a), peer(*b), ports.all.clone(), &ports.some));
             }
         }
         (Candidate::WorkloadPods(unit), Candidate::Outside(set)) => {

@@ -47,13 +47,34 @@ pub struct Loader {
     pub(super) source: Source,
     /// Where objects are written; `None` while that is not kept.
     places: Option<Places>,
+    /// The namespace of objects without one.
+    namespace: String,
 }
 
 impl Loader {
     /// A loader that has read nothing.
     #[must_use]
     pub fn new(syntax: Syntax) -> Self {
-        Self { syntax, assembly: Assembly::default(), stored: HashMap::new(), source: Source::File, places: None }
+        Self {
+            syntax,
+            assembly: Assembly::default(),
+            stored: HashMap::new(),
+            source: Source::File,
+            places: None,
+            namespace: "default".to_owned(),
+        }
+    }
+
+    /// The loader, with the namespace that objects without one are in from here on, as `kubectl apply -n` puts them; `default` until
+    /// then.
+    #[must_use]
+    pub fn with_namespace(self, name: impl Into<String>) -> Self {
+        Self { namespace: name.into(), ..self }
+    }
+
+    /// Puts objects without a namespace in this one from here on.
+    pub fn set_namespace(&mut self, name: &str) {
+        name.clone_into(&mut self.namespace);
     }
 
     /// The loader, with the places of objects kept in [`Snapshot::places`], so that findings about the whole can point at them. Cost:

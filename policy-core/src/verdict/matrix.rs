@@ -1,7 +1,12 @@
 //! Every connection between workloads, and with the address space outside of the cluster.
 //!
 //! Pods of one workload that no policy can distinguish are one *class*: one template, and addresses that lie in the same address
-//! blocks of all policies. All-pairs work is classes squared, and each (decision, class) is evaluated once.
+//! blocks of all policies. All-pairs work is classes squared, and each (decision, class) is evaluated once. Units of equal classes are
+//! *alike*: what is allowed between two of them is evaluated once for all that are like them.
+//!
+//! - `memo`: what was evaluated already.
+
+mod memo;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -9,7 +14,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
+use self::memo::{ALL, MOST_SIDES, Memo, NONE, Selected, SetId};
 use crate::graph::{AllowGraph, BlockBorders, Decision, DecisionId, Endpoint, GroupId, NodeId, PeerSetId, PodId, TemplateId};
 use crate::model::Direction;
 use crate::sets::{AddressSet, Family, PortSet};
@@ -54,6 +61,8 @@ struct EquivalenceClass {
     group: Option<GroupId>,
     count: usize,
     has_known_address: bool,
+    /// The place of its addresses among the borders of all blocks; `None` without known addresses.
+    stretch: Option<usize>,
 }
 
 /// A class with the places of its unit and of itself.
@@ -80,53 +89,6 @@ struct ClassKey {
     node: Option<NodeId>,
 }
 
-/// The number of a distinct set of ports.
-type SetId = u32;
-
-/// Evaluated sides are forgotten beyond this many, to bound memory.
-const MOST_SIDES: usize = 4_000_000;
-
-/// What was evaluated already. There are few distinct sets of ports, so they are kept once.
-#[derive(Default)]
-struct Memo {
-    sets: Vec<Rc<PortSet>>,
-    ids: FxHashMap<Rc<PortSet>, SetId>,
-    /// By decision, and the unit and class of the other end.
-    sides: FxHashMap<(DecisionId, u32, u32), SetId>,
-    intersections: FxHashMap<(SetId, SetId), SetId>,
-}
-
-impl Memo {
-    fn id(&mut self, ports: PortSet) -> SetId {
-        if let Some(id) = self.ids.get(&ports) {
-            return *id;
-        }
-        let id = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        let ports = Rc::new(ports);
-        self.sets.push(Rc::clone(&ports));
-        self.ids.insert(ports, id);
-        id
-    }
-
-    fn set(&self, id: SetId) -> Rc<PortSet> {
-        self.sets.get(id as usize).map(Rc::clone).unwrap_or_default()
-    }
-
-    /// The intersection of two sets.
-    fn both(&mut self, a: SetId, b: SetId) -> Rc<PortSet> {
-        let id = match self.intersections.get(&(a, b)) {
-            Some(id) => *id,
-            None => {
-                let ports = self.set(a).intersection(&self.set(b));
-                let id = self.id(ports);
-                self.intersections.insert((a, b), id);
-                id
-            }
-        };
-        self.set(id)
-    }
-}
-
 /// A view of a graph for all-pairs questions.
 pub struct ConnectivityMatrix<'g> {
     graph: &'g AllowGraph,
@@ -134,6 +96,10 @@ pub struct ConnectivityMatrix<'g> {
     /// Cells that are also distinguished by node, for traffic from nodes (S2.11).
     classes_by_node: Vec<Vec<EquivalenceClass>>,
     units: Vec<WorkloadPods>,
+    /// The kind of each unit: equal for units that no policy distinguishes; `None` for units that are compared by themselves.
+    kinds: Vec<Option<u32>>,
+    /// How many units are of each kind.
+    sizes: Vec<u32>,
     memo: RefCell<Memo>,
 }
 
@@ -142,9 +108,10 @@ impl<'g> ConnectivityMatrix<'g> {
     #[must_use]
     pub fn new(graph: &'g AllowGraph, units: Vec<WorkloadPods>) -> Self {
         let borders = BlockBorders::of(graph);
-        let all = |by_node| units.iter().map(|unit| classes(graph, unit, &borders, by_node)).collect();
+        let all = |by_node| -> Vec<Vec<_>> { units.iter().map(|unit| classes(graph, unit, &borders, by_node)).collect() };
         let (classes, classes_by_node) = (all(false), all(true));
-        Self { graph, classes, classes_by_node, units, memo: RefCell::default() }
+        let (kinds, sizes) = kinds(&classes, &units);
+        Self { graph, classes, classes_by_node, units, kinds, sizes, memo: RefCell::new(Memo::new()) }
     }
 
     /// The number of units.
@@ -188,7 +155,7 @@ impl<'g> ConnectivityMatrix<'g> {
         classes.all(|class| class.pod == pod && class.count == 1)
     }
 
-    fn cell_pairs(&self, from: usize, to: usize) -> Vec<(ClassAt<'_>, ClassAt<'_>, Relation)> {
+    fn cell_pairs(&self, from: usize, to: usize) -> SmallVec<[(ClassAt<'_>, ClassAt<'_>, Relation); 1]> {
         let has_replicas = |unit: usize| self.units.get(unit).is_some_and(|u| u.has_replicas);
         let is_alone = !has_replicas(from) && !has_replicas(to);
         let relation = |source: &EquivalenceClass, destination: &EquivalenceClass| {
@@ -205,7 +172,7 @@ impl<'g> ConnectivityMatrix<'g> {
                 Relation::Same
             }
         };
-        let mut out = Vec::new();
+        let mut out = SmallVec::new();
         for (i, source) in classes_of(&self.classes, from).iter().enumerate() {
             let destinations = classes_of(if source.endpoint.is_node() { &self.classes_by_node } else { &self.classes }, to);
             for (j, destination) in destinations.iter().enumerate() {
@@ -219,7 +186,38 @@ impl<'g> ConnectivityMatrix<'g> {
     /// endpoints, or they share no family, or both are one single pod.
     #[must_use]
     pub fn pair(&self, from: usize, to: usize) -> Option<PairPorts> {
-        let mut found: Vec<Rc<PortSet>> = Vec::new();
+        self.shared_pair(from, to).map(|ports| PairPorts::clone(&ports))
+    }
+
+    /// The same as [`Self::pair`], without a copy for each pair of units that are alike.
+    #[must_use]
+    pub fn shared_pair(&self, from: usize, to: usize) -> Option<Rc<PairPorts>> {
+        let Some(kinds) = self.kinds_of_pair(from, to) else { return self.evaluated_pair(from, to) };
+        if let Some(found) = self.memo.borrow().pairs.get(&kinds) {
+            return found.clone();
+        }
+        let found = self.evaluated_pair(from, to);
+        let mut memo = self.memo.borrow_mut();
+        if memo.pairs.len() >= MOST_SIDES {
+            memo.pairs.clear();
+        }
+        memo.pairs.insert(kinds, found.clone());
+        found
+    }
+
+    /// The kinds of two units, if other pairs have the same. A unit and itself, or one that shares a pod, is no such pair.
+    fn kinds_of_pair(&self, from: usize, to: usize) -> Option<(u32, u32)> {
+        let kind = |unit: usize| self.kinds.get(unit).copied().flatten();
+        let size = |kind: u32| self.sizes.get(kind as usize).copied().unwrap_or_default();
+        let (source, destination) = (kind(from)?, kind(to)?);
+        let is_shared = size(source) > 1 || size(destination) > 1;
+        let classes = |unit: usize| classes_of(&self.classes, unit);
+        let has_pod = |pod: PodId| classes(to).iter().any(|class| class.pod == pod);
+        (is_shared && from != to && !classes(from).iter().any(|class| has_pod(class.pod))).then_some((source, destination))
+    }
+
+    fn evaluated_pair(&self, from: usize, to: usize) -> Option<Rc<PairPorts>> {
+        let mut found: SmallVec<[Rc<PortSet>; 2]> = SmallVec::new();
         let mut add = |ports: Rc<PortSet>| {
             if !found.contains(&ports) {
                 found.push(ports);
@@ -233,9 +231,12 @@ impl<'g> ConnectivityMatrix<'g> {
             }
         }
         let (first, rest) = found.split_first()?;
+        if rest.is_empty() {
+            return Some(self.memo.borrow_mut().uniform(first));
+        }
         let all = rest.iter().fold(PortSet::clone(first), |all, ports| all.intersection(ports));
         let some = rest.iter().fold(PortSet::clone(first), |some, ports| some.union(ports));
-        Some(PairPorts { all, some })
+        Some(Rc::new(PairPorts { all, some }))
     }
 
     /// What the only pod of a unit and a replica of it may use, in both directions.
@@ -257,16 +258,23 @@ impl<'g> ConnectivityMatrix<'g> {
             let (egress, ingress) = self.graph.ports_between(source, destination, false);
             return Some(Rc::new(egress.intersection(&ingress)));
         };
-        let egress = self.side(source_group, Direction::Egress, destination, (to.0, to.1));
-        let ingress = self.side(destination_group, Direction::Ingress, source, (from.0, from.1));
+        let egress = self.side(source_group, Direction::Egress, destination, (to.0, to.1), destination_group);
+        if egress == NONE {
+            return Some(self.memo.borrow().set(NONE));
+        }
+        let ingress = self.side(destination_group, Direction::Ingress, source, (from.0, from.1), source_group);
         Some(self.memo.borrow_mut().both(egress, ingress))
     }
 
-    fn side(&self, group: GroupId, direction: Direction, other: &Endpoint, class: (usize, usize)) -> SetId {
+    /// What a group may use with another end, of which the only pod is in a group too.
+    fn side(&self, group: GroupId, direction: Direction, other: &Endpoint, class: (usize, usize), other_group: GroupId) -> SetId {
         let decision = self.graph.groups.data(group).decisions.get(direction as usize).copied().flatten();
-        let Some(decision) = decision else { return self.memo.borrow_mut().id(PortSet::none()) };
+        let Some(decision) = decision else { return NONE };
         if *self.graph.decisions.key(decision) == Decision::Open {
-            return self.memo.borrow_mut().id(PortSet::all());
+            return ALL;
+        }
+        if !self.may_select(decision, other_group) {
+            return NONE;
         }
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let key = (decision, small(class.0), small(class.1));
@@ -281,6 +289,23 @@ impl<'g> ConnectivityMatrix<'g> {
         }
         memo.sides.insert(key, id);
         id
+    }
+
+    /// Whether a decision may let through an end of which the only pod is in a group.
+    fn may_select(&self, decision: DecisionId, group: GroupId) -> bool {
+        let is_selected = |selected: &Selected| selected.has_blocks || selected.groups.contains(&group);
+        if let Some(selected) = self.memo.borrow().selected.get(&decision) {
+            return is_selected(selected);
+        }
+        let sets = self.graph.decisions.key(decision).peer_sets();
+        let contents = || sets.iter().map(|set| self.graph.peer_sets.key(*set));
+        let terms = contents().flat_map(|content| content.terms.iter());
+        let groups = terms.flat_map(|term| self.graph.terms.data(*term).groups.to_vec()).collect();
+        let has_blocks = contents().any(|content| !content.blocks.is_empty());
+        let selected = Selected { groups, has_blocks };
+        let answer = is_selected(&selected);
+        self.memo.borrow_mut().selected.insert(decision, selected);
+        answer
     }
 
     /// What is allowed between a unit and addresses that are no pod's and no node's, split into the ranges that its policies
@@ -311,6 +336,33 @@ impl<'g> ConnectivityMatrix<'g> {
         }
         out
     }
+}
+
+/// The kind of each unit, and how many units are of each kind. Units with ends on nodes, or with addresses that several pods claim, have
+/// none.
+fn kinds(classes: &[Vec<EquivalenceClass>], units: &[WorkloadPods]) -> (Vec<Option<u32>>, Vec<u32>) {
+    type Key = (Vec<(GroupId, Family, Option<usize>)>, bool);
+    let mut numbers: FxHashMap<Key, u32> = FxHashMap::default();
+    let mut sizes: Vec<u32> = Vec::new();
+    let kinds = classes.iter().zip(units).map(|(classes, unit)| {
+        let known = classes.iter().map(|class| {
+            let group = class.group.filter(|_| !class.endpoint.is_node())?;
+            Some((group, class.endpoint.family, class.stretch))
+        });
+        let mut known = known.collect::<Option<Vec<_>>>()?;
+        known.sort_unstable();
+        known.dedup();
+        let next = u32::try_from(sizes.len()).unwrap_or(u32::MAX);
+        let number = *numbers.entry((known, unit.has_replicas)).or_insert(next);
+        if number == next {
+            sizes.push(0);
+        }
+        if let Some(size) = sizes.get_mut(number as usize) {
+            *size += 1;
+        }
+        Some(number)
+    });
+    (kinds.collect(), sizes)
 }
 
 fn classes_of(list: &[Vec<EquivalenceClass>], unit: usize) -> &[EquivalenceClass] {
@@ -430,6 +482,7 @@ fn classes(graph: &AllowGraph, unit: &WorkloadPods, borders: &BlockBorders, by_n
                         group,
                         count: 1,
                         has_known_address: endpoint.address.is_some(),
+                        stretch: class.ok(),
                         endpoint,
                     });
                 }

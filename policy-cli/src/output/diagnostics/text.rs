@@ -4,18 +4,24 @@ use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippe
 use policy_core::diagnostic::{Diagnostic, Place, Severity};
 
 use crate::input::excerpts::Excerpts;
+use crate::output::{is_quiet, message};
+
+/// Findings, coloured, each followed by an empty line.
+pub(crate) fn text<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>, excerpts: &Excerpts) -> String {
+    diagnostics.into_iter().map(|diagnostic| render(diagnostic, excerpts) + "\n\n").collect()
+}
 
 /// Prints findings to standard error.
 pub(crate) fn print<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>, excerpts: &Excerpts) {
     for diagnostic in diagnostics {
-        anstream::eprintln!("{}\n", render(diagnostic, excerpts));
+        message(&(render(diagnostic, excerpts) + "\n"));
     }
 }
 
 /// Prints notes to standard error.
 pub(crate) fn print_notes(notes: &[String]) {
-    for note in notes {
-        anstream::eprintln!("note: {note}");
+    for note in notes.iter().filter(|_| !is_quiet()) {
+        message(&format!("note: {note}"));
     }
 }
 

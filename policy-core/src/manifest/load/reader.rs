@@ -314,7 +314,7 @@ impl<'t> Reader<'_, 't, '_> {
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
         let namespace = match reach {
-            Reach::Namespace => Some(text("namespace").unwrap_or_else(|| "default".to_owned())),
+            Reach::Namespace => Some(text("namespace").unwrap_or_else(|| self.loader.namespace.clone())),
             Reach::Cluster => None,
             Reach::Unknown => text("namespace"),
         };
@@ -352,7 +352,7 @@ impl<'t> Reader<'_, 't, '_> {
 
     /// The key of an object with metadata. A generated name cannot be known; the line keeps it unique.
     pub(in super::super) fn key(&self, metadata: &wire::ObjectMeta, node: NodeId) -> ObjectKey {
-        let namespace = if metadata.namespace.is_empty() { "default" } else { &metadata.namespace };
+        let namespace = if metadata.namespace.is_empty() { &self.loader.namespace } else { &metadata.namespace };
         if metadata.name.is_empty() {
             let line = self.tree.position(node).line;
             return ObjectKey::new(namespace, format!("{}({}:{line})", metadata.generate_name, self.file));
@@ -365,7 +365,7 @@ impl<'t> Reader<'_, 't, '_> {
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|metadata| self.tree.text(metadata, name));
         match text("name") {
-            Some(name) => ObjectRef::namespaced(&meta.kind, text("namespace").unwrap_or("default"), name),
+            Some(name) => ObjectRef::namespaced(&meta.kind, text("namespace").unwrap_or(&self.loader.namespace), name),
             None => ObjectRef::unnamed(&meta.kind),
         }
     }

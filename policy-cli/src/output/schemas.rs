@@ -1,0 +1,16 @@
+//! The JSON Schemas of `-o json`, `-o jsonl` and `-o yaml`. A test holds real output to them.
+
+use anyhow::Result;
+
+use super::raw;
+use crate::args::SchemaOf;
+
+/// Prints the schema of a command.
+pub(crate) fn print(command: SchemaOf) -> Result<()> {
+    raw(match command {
+        SchemaOf::Can => include_bytes!("../../schemas/can.json"),
+        SchemaOf::List | SchemaOf::Who => include_bytes!("../../schemas/list.json"),
+        SchemaOf::Reach => include_bytes!("../../schemas/reach.json"),
+        SchemaOf::Validate => include_bytes!("../../schemas/validate.json"),
+    })
+}

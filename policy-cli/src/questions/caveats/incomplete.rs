@@ -1,0 +1,85 @@
+//! Caveats about input that may be only a part of what the cluster has: no NetworkPolicy, or no Namespace objects.
+
+use std::collections::BTreeSet;
+
+use policy_core::graph::Endpoint;
+use policy_core::model::{Direction, NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Policy};
+use policy_core::verdict::{Cause, Reason, SideExplanation};
+
+use crate::questions::evaluation::Evaluation;
+
+/// Names that one caveat lists.
+const MOST_NAMES: usize = 5;
+
+/// The caveats of an answer about one connection, of which both sides are explained.
+pub(crate) fn of_answer(evaluation: &Evaluation, ends: [&Endpoint; 2], sides: &[SideExplanation]) -> Vec<Reason> {
+    let mut out = Vec::new();
+    if sides.iter().any(|side| side.cause == Cause::NotIsolated) {
+        out.extend(no_policy(evaluation));
+    }
+    for side in sides.iter().filter(|side| matches!(side.cause, Cause::Denied | Cause::Allowed)) {
+        let other = if side.direction == Direction::Egress { ends[1] } else { ends[0] };
+        let namespaces = other.pods().iter().map(|pod| evaluation.graph.pod_name(*pod).0);
+        let undeclared: BTreeSet<&str> = namespaces.filter(|name| evaluation.undeclared.contains(*name)).collect();
+        let keys = side.policies.iter().map(|policy| ObjectKey::new(&policy.namespace, &policy.name));
+        let policies = keys.filter_map(|key| evaluation.snapshot.policies.get(&key));
+        out.extend(unknown_labels(&undeclared, policies.filter(|policy| asks_for_labels(policy, side.direction))));
+    }
+    out.dedup();
+    out
+}
+
+/// The caveats of a list.
+pub(crate) fn of_list(evaluation: &Evaluation) -> Vec<Reason> {
+    let mut out: Vec<Reason> = Vec::new();
+    if evaluation.snapshot.workloads.is_empty() {
+        out.push("the input has no pods and no workloads".to_owned().into());
+    }
+    out.extend(no_policy(evaluation));
+    let undeclared: BTreeSet<&str> = evaluation.undeclared.iter().map(String::as_str).collect();
+    let asks = |policy: &&Policy| Direction::ALL.iter().any(|direction| asks_for_labels(policy, *direction));
+    out.extend(unknown_labels(&undeclared, evaluation.snapshot.policies.values().filter(asks)));
+    out
+}
+
+/// A live cluster says that it has none; files may have been exported without them.
+fn no_policy(evaluation: &Evaluation) -> Option<Reason> {
+    (evaluation.snapshot.policies.is_empty() && !evaluation.is_live).then(|| {
+        "the input has no NetworkPolicy, so nothing is isolated; if the cluster has some, add them (`kubectl get netpol -A -o yaml`)"
+            .to_owned()
+            .into()
+    })
+}
+
+/// Whether a rule of the policy selects namespaces by a label that an assumed namespace may lack.
+fn asks_for_labels(policy: &Policy, direction: Direction) -> bool {
+    policy.rules(direction).unwrap_or_default().iter().any(|rule| match &rule.peers {
+        Peers::Everyone => false,
+        Peers::Listed(peers) => peers.iter().any(|peer| match peer {
+            Peer::Pods { namespaces: NamespaceScope::Matching(selector), .. } => {
+                selector.requirements().iter().any(|requirement| requirement.key != NAME_LABEL)
+            }
+            _ => false,
+        }),
+    })
+}
+
+fn unknown_labels<'p>(undeclared: &BTreeSet<&str>, policies: impl Iterator<Item = &'p Policy>) -> Option<Reason> {
+    let policies: Vec<String> = policies.map(|policy| policy.key.to_string()).collect();
+    if undeclared.is_empty() || policies.is_empty() {
+        return None;
+    }
+    let list = |names: &[String]| {
+        let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(MOST_NAMES);
+        if more > 0 { format!("{shown} and {more} more") } else { shown }
+    };
+    let namespaces: Vec<String> = undeclared.iter().map(|name| format!("`{name}`")).collect();
+    let (noun, verb, its) = if namespaces.len() == 1 { ("Namespace", "is", "its") } else { ("Namespaces", "are", "their") };
+    let text = format!(
+        "the {noun} {} {verb} not in the input, so {its} labels are unknown; policies that select namespaces by label: {}",
+        list(&namespaces),
+        list(&policies)
+    );
+    Some(Reason::with_section(text, "S1.36"))
+}
