@@ -144,7 +144,7 @@ fn one(text: &str, evaluation: &Evaluation) -> Result<End> {
     match parts.as_slice() {
         [name] => names::find(evaluation, text, &evaluation.namespace, None, name),
         ["node" | "no" | "nodes", name] => node(evaluation, name),
-        [first, name] => match kinds::kind(first, evaluation) {
+        [first, name] => match kinds::kind_or_namespace(first, evaluation) {
             Some(kind) => names::find(evaluation, text, &evaluation.namespace, Some(&kind), name),
             None => names::find(evaluation, text, first, None, name),
         },

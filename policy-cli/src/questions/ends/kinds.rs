@@ -46,6 +46,16 @@ pub(super) fn is_namespace(word: &str) -> bool {
     ["ns", "namespace", "namespaces"].contains(&word.to_ascii_lowercase().as_str())
 }
 
+/// The kind of a word before a slash where a namespace could stand: without a group, the name of a namespace comes first.
+pub(super) fn kind_or_namespace(word: &str, evaluation: &Evaluation) -> Option<String> {
+    let snapshot = &evaluation.snapshot;
+    let is_namespace = || snapshot.namespaces.contains_key(word) || snapshot.makers.iter().any(|maker| maker.namespace == word);
+    if known(&word.to_ascii_lowercase()).is_none() && !word.contains('.') && is_namespace() {
+        return None;
+    }
+    kind(word, evaluation)
+}
+
 /// The kind of a word before a slash. A group after it (`deployment.apps`) is accepted, and kinds of workloads of the input
 /// (`rollout.argoproj.io`).
 pub(super) fn kind(word: &str, evaluation: &Evaluation) -> Option<String> {
@@ -54,12 +64,6 @@ pub(super) fn kind(word: &str, evaluation: &Evaluation) -> Option<String> {
     if let Some(kind) = known(singular) {
         let group = group.rsplit_once('.').map_or(group, |(version, rest)| if version.starts_with('v') { rest } else { group });
         return (group.is_empty() || ["apps", "batch", "v1"].contains(&group)).then(|| kind.to_owned());
-    }
-    // Without a group, the name of a namespace comes first.
-    let snapshot = &evaluation.snapshot;
-    let is_of_maker = || snapshot.makers.iter().any(|maker| maker.namespace == word);
-    if group.is_empty() && (snapshot.namespaces.contains_key(word) || is_of_maker()) {
-        return None;
     }
     let is_meant = |kind: &&str| {
         let own = kind.to_ascii_lowercase();
