@@ -158,8 +158,8 @@ pub(crate) struct CanArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
-    pub output: AnswerFormat,
+    #[arg(short = 'o', long, value_enum, default_value_t = CanFormat::Text)]
+    pub output: CanFormat,
     /// Show every policy and rule that was considered, and the sections of the semantics
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -350,6 +350,20 @@ pub(crate) enum OwnNode {
     Enforce,
     /// A pod can always reach its own node
     Allow,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CanFormat {
+    /// Text
+    Text,
+    /// JSON; `netpol schema` prints its schema
+    Json,
+    /// One JSON object in each line
+    Jsonl,
+    /// YAML, with the fields of JSON
+    Yaml,
+    /// The suggested fixes as YAML: JSON patches for `kubectl patch`, and new policies for `kubectl apply`
+    Patch,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

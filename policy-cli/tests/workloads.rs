@@ -269,7 +269,7 @@ fn two_pods_of_a_workload_are_its_replicas() {
         })
         .collect();
     let block = ingress("app: web", "{from: [{ipBlock: {cidr: 10.0.0.0/30}}]}");
-    can_in(&format!("{two}{block}"), "a/web", "a/web", "80").is("allowed", &[]);
+    can_in(&format!("{two}{block}"), "a/web", "a/web", "80").is("allowed", &["an ipBlock that holds the address of a/web"]);
     let one = ingress("app: web", "{from: [{ipBlock: {cidr: 10.0.0.1/32}}]}");
     can_in(&format!("{two}{one}"), "a/web", "a/web", "80").is("partial", &[]);
 }

@@ -48,6 +48,7 @@ fn every_field_of_a_service_is_kept() {
         is_headless: false,
         external_ips: addresses(&["192.0.2.7"]),
         load_balancer_ips: addresses(&["203.0.113.9"]),
+        keeps_source: false,
         ports: vec![
             port("http", Transport::Tcp, 80, TargetPort::Name("web".to_owned()), 30080),
             port("dns", Transport::Udp, 53, TargetPort::Number(5353), 30053),

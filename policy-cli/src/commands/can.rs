@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
+use policy_core::suggestion::patch::Patch;
 
 use crate::Outcome;
-use crate::args::{AnswerFormat, CanArgs};
+use crate::args::{CanArgs, CanFormat};
 use crate::output::answer::{Detail, headline, text};
-use crate::output::{is_quiet, json, json_lines, print_wrapped, yaml};
-use crate::questions::answer::{Answer, Verdict, answer};
+use crate::output::{is_quiet, json, json_lines, print_wrapped, raw, yaml};
+use crate::questions::answer::{Answer, Fixes, Verdict, answer};
 use crate::questions::ends::{self, Ends};
 use crate::questions::evaluation::Evaluation;
 use crate::questions::ports::ports;
@@ -20,21 +21,24 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
     let from = ends::parse(&args.from, &evaluation)?;
     let to = ends::parse(&args.to, &evaluation)?;
-    let answers = answers(&evaluation, &from, &to, args)?;
     let detail = match args.verbose {
         true => Detail::Full,
         false if is_quiet() => Detail::Verdict,
         false => Detail::Brief,
     };
     let is_pattern = matches!(from, Ends::Several(_)) || matches!(to, Ends::Several(_));
+    let is_headline = is_pattern && args.output == CanFormat::Text && detail != Detail::Full;
+    let fixes = if is_headline { Fixes::Omitted } else { Fixes::Suggested };
+    let answers = answers(&evaluation, &from, &to, args, fixes)?;
     match (args.output, answers.as_slice()) {
-        (AnswerFormat::Json, [answer]) if !is_pattern => json(answer)?,
-        (AnswerFormat::Json, answers) => json(answers)?,
-        (AnswerFormat::Jsonl, answers) => json_lines(answers)?,
-        (AnswerFormat::Yaml, [answer]) if !is_pattern => yaml::print(answer)?,
-        (AnswerFormat::Yaml, answers) => yaml::print(answers)?,
-        (AnswerFormat::Text, [answer]) if !is_pattern => print_wrapped(&text(answer, detail))?,
-        (AnswerFormat::Text, answers) => print_wrapped(&several(answers, detail))?,
+        (CanFormat::Json, [answer]) if !is_pattern => json(answer)?,
+        (CanFormat::Json, answers) => json(answers)?,
+        (CanFormat::Jsonl, answers) => json_lines(answers)?,
+        (CanFormat::Yaml, [answer]) if !is_pattern => yaml::print(answer)?,
+        (CanFormat::Yaml, answers) => yaml::print(answers)?,
+        (CanFormat::Text, [answer]) if !is_pattern => print_wrapped(&text(answer, detail))?,
+        (CanFormat::Text, answers) => print_wrapped(&several(answers, detail))?,
+        (CanFormat::Patch, answers) => raw(patches(answers)?.as_bytes())?,
     }
     let is_allowed = answers.iter().all(|answer| answer.verdict == Verdict::Allowed);
     Ok(match is_allowed {
@@ -45,7 +49,7 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
 }
 
 /// The answer for each pair of ends, at least one.
-fn answers(evaluation: &Evaluation, from: &Ends, to: &Ends, args: &CanArgs) -> Result<Vec<Answer>> {
+fn answers(evaluation: &Evaluation, from: &Ends, to: &Ends, args: &CanArgs, fixes: Fixes) -> Result<Vec<Answer>> {
     let ports = ports(&args.ports.ports, Some(to.list()), evaluation)?;
     let pairs = from.list().len() * to.list().len();
     if pairs > MOST_PAIRS {
@@ -55,7 +59,27 @@ fn answers(evaluation: &Evaluation, from: &Ends, to: &Ends, args: &CanArgs) -> R
         );
     }
     let pairs = from.list().iter().flat_map(|from| to.list().iter().map(move |to| (from, to)));
-    pairs.map(|(from, to)| answer(evaluation, from, to, ports.as_ref())).collect()
+    pairs.map(|(from, to)| answer(evaluation, from, to, ports.as_ref(), fixes)).collect()
+}
+
+/// The suggested fixes, each a YAML document with the command that applies it. Equal ones are printed once.
+fn patches(answers: &[Answer]) -> Result<String> {
+    let sides = answers.iter().flat_map(|answer| [&answer.egress, &answer.ingress]);
+    let mut documents: Vec<String> = Vec::new();
+    for fix in sides.filter_map(|side| side.nearest_miss.as_ref()) {
+        let (namespace, name) = fix.suggestion.policy.split_once('/').unwrap_or_default();
+        let command = match fix.suggestion.patch {
+            Patch::Edit(_) => format!("kubectl patch networkpolicy {name} -n {namespace} --type=json --patch-file FILE"),
+            Patch::Add(_) => "kubectl apply -f FILE".to_owned(),
+        };
+        let opens = crate::output::answer::change_texts(&fix.also_opens, usize::MAX);
+        let document =
+            format!("# {command}\n# {}\n# also opens: {opens}\n{}", fix.suggestion.edit, yaml::text(&fix.suggestion.patch)?);
+        if !documents.contains(&document) {
+            documents.push(document);
+        }
+    }
+    Ok(documents.join("---\n"))
 }
 
 /// One line for each pair, or the whole answers, and a summary.

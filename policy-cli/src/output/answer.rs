@@ -104,14 +104,18 @@ fn explanation(out: &mut String, answer: &Answer, detail: Detail) {
 /// What a suggested fix changes besides what was asked.
 fn changes(out: &mut String, word: &str, list: &[Change], detail: Detail) {
     let most = if detail == Detail::Full { usize::MAX } else { 3 };
+    let _ = writeln!(out, "    {word}: {}", change_texts(list, most));
+}
+
+/// Changes in one line, at most this many of them by name.
+pub(crate) fn change_texts(list: &[Change], most: usize) -> String {
     let shown = list.iter().take(most).map(|change| format!("{} → {} {}", change.from, change.to, port_text(&change.ports)));
     let mut texts: Vec<String> = shown.collect();
-    match list.len().checked_sub(texts.len()) {
-        Some(0) | None => {}
-        Some(more) => texts.push(format!("and {more} more (use -v to show all)")),
+    match list.len().saturating_sub(texts.len()) {
+        0 => {}
+        more => texts.push(format!("and {more} more (use -v to show all)")),
     }
-    let text = if texts.is_empty() { "nothing".to_owned() } else { texts.join("; ") };
-    let _ = writeln!(out, "    {word}: {text}");
+    if texts.is_empty() { "nothing".to_owned() } else { texts.join("; ") }
 }
 
 /// A reason, with its section of the semantics in a verbose answer.

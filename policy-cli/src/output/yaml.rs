@@ -9,13 +9,14 @@ use serde_json::Value;
 
 /// Prints a value as YAML.
 pub(crate) fn print<T: Serialize + ?Sized>(value: &T) -> Result<()> {
-    super::raw(text(&serde_json::to_value(value)?).as_bytes())
+    super::raw(text(value)?.as_bytes())
 }
 
-fn text(value: &Value) -> String {
+/// A value as YAML.
+pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     let mut out = String::new();
-    block(value, 0, &mut out);
-    out
+    block(&serde_json::to_value(value)?, 0, &mut out);
+    Ok(out)
 }
 
 /// A value that begins on a line of its own.
@@ -105,6 +106,6 @@ mod tests {
     - 2
   - x
 ";
-        assert_eq!(text(&value), expected);
+        assert_eq!(text(&value).unwrap(), expected);
     }
 }

@@ -117,7 +117,14 @@ pub(crate) struct Outside {
     pub allowed: Vec<ProtocolPorts>,
 }
 
-pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Option<&PortSet>) -> Result<Answer> {
+/// Whether fixes are suggested, which takes longer than the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fixes {
+    Suggested,
+    Omitted,
+}
+
+pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Option<&PortSet>, fixes: Fixes) -> Result<Answer> {
     let asked = ports.cloned().unwrap_or_else(PortSet::all);
     let found = connections(evaluation, from, to);
     let Some(first) = found.first() else {
@@ -144,8 +151,9 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         });
     let sides: Vec<SideExplanation> = [&egress, &ingress].into_iter().chain(granted.iter().flatten()).cloned().collect();
     let incomplete = incomplete::of_answer(evaluation, [&shown.source, &shown.destination], &sides);
-    let mut suggestions = Suggestions::new(evaluation, [from, to], shown);
-    let mut side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
+    let own = caveats(evaluation, [from, to], &found, shown, &asked, [&egress, &ingress]);
+    let suggestions = Suggestions::new(evaluation, [from, to], shown);
+    let side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
         let (mut all, mut some) = (asked.clone(), PortSet::none());
         for connection in &found {
             all = all.intersection(ports(connection));
@@ -156,7 +164,7 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
             Direction::Ingress => (&shown.destination, Direction::Ingress),
         };
         let others = evaluation.graph.not_isolating(subject, direction, end);
-        let fix = suggestions.of(&explained, &asked);
+        let fix = if fixes == Fixes::Suggested { suggestions.of(&explained, &asked) } else { None };
         let mut side = Side { nearest_miss: fix, ..side(explained, others, Verdict::of(&all, &some, &asked), end) };
         let granting = granted.iter().flatten().find(|s| s.direction == direction);
         if side.verdict != Verdict::Allowed && side.rule.is_none() {
@@ -174,7 +182,7 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         egress: side(egress, |c| &c.egress, &names[0]),
         ingress: side(ingress, |c| &c.ingress, &names[1]),
         outside: outside(&found, &asked),
-        caveats: caveats(evaluation, [from, to], &found, shown, &asked).into_iter().chain(incomplete).collect(),
+        caveats: own.into_iter().chain(incomplete).collect(),
     })
 }
 

@@ -1,20 +1,29 @@
 //! Caveats: what could make the cluster behave differently from an answer.
 //!
+//! - `blocks`: address blocks that match pods.
 //! - `incomplete`: input that may be only a part of what the cluster has.
+//! - `services`: what Services of the input change.
 
+mod blocks;
 pub(crate) mod incomplete;
+mod services;
 
 use std::collections::BTreeMap;
 
-use policy_core::model::Direction;
+use policy_core::graph::Endpoint;
+use policy_core::manifest::Unread;
+use policy_core::model::{Direction, ObjectKey, Pod};
 use policy_core::sets::{Family, PortSet};
-use policy_core::verdict::Reason;
+use policy_core::verdict::{Reason, SideExplanation};
 
 use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
 use super::representation;
 use crate::input::left_out;
+
+/// Names that one caveat lists.
+const MOST_NAMED: usize = 5;
 
 /// The caveats of an answer.
 pub(crate) fn caveats(
@@ -23,6 +32,7 @@ pub(crate) fn caveats(
     found: &[Connection],
     shown: &Connection,
     asked: &PortSet,
+    explained: [&SideExplanation; 2],
 ) -> Vec<Reason> {
     let of_input = input_caveats(evaluation, &ends.map(End::namespace));
     let mut out: Vec<Reason> = of_input.into_iter().map(Reason::from).collect();
@@ -44,6 +54,8 @@ pub(crate) fn caveats(
             out.push(Reason::with_section(text, "S2.8, S2.9"));
         }
     }
+    out.extend(services::caveats(evaluation, ends, shown, asked));
+    out.extend(blocks::caveats(evaluation, shown, explained));
     out.extend(representation::of_ends(evaluation, ends, found, shown, asked));
     let by_family = |family: Family| -> Option<PortSet> {
         let ports = found.iter().filter(|c| c.source.family() == family).map(|c| c.ports().intersection(asked));
@@ -55,9 +67,6 @@ pub(crate) fn caveats(
     {
         let text = format!("the address families differ: {v4} is allowed over IPv4, {v6} over IPv6");
         out.push(Reason::with_section(text, "S2.2"));
-    }
-    if evaluation.has_errors {
-        out.push("the input has errors; objects that cannot be read allow nothing".to_owned().into());
     }
     out
 }
@@ -75,7 +84,48 @@ pub(crate) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
 fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
     let not_read = left_out::sentences(&evaluation.left_out);
     let not_read = not_read.into_iter().map(|sentence| format!("not read, but could change this answer: {sentence}"));
-    foreign_caveats(evaluation, namespaces).into_iter().chain(not_read).collect()
+    let mut out: Vec<String> = foreign_caveats(evaluation, namespaces).into_iter().chain(not_read).collect();
+    out.extend(unread(evaluation));
+    out.extend(replaced(evaluation));
+    out
+}
+
+/// The pod of an endpoint, if it is one's.
+fn pod_of<'e>(evaluation: &'e Evaluation, endpoint: &Endpoint) -> Option<&'e Pod> {
+    let (namespace, name) = evaluation.graph.pod_name(*endpoint.pods().first()?);
+    evaluation.snapshot.pods.get(&ObjectKey::new(namespace, name))
+}
+
+/// What could not be read: a policy among it may deny what is allowed here.
+fn unread(evaluation: &Evaluation) -> Option<String> {
+    if !evaluation.has_errors {
+        return None;
+    }
+    let place = |unread: &Unread| match unread.line {
+        0 => unread.file.clone(),
+        line => format!("{}:{line}", unread.file),
+    };
+    let policies: Vec<String> = evaluation.snapshot.unread.iter().filter(|unread| unread.may_be_policy()).map(place).collect();
+    Some(match policies.as_slice() {
+        [] => "the input has errors; objects that cannot be read allow nothing".to_owned(),
+        _ => format!("the input has errors: {} may be a policy that denies what is allowed here", listed(&policies)),
+    })
+}
+
+/// Objects of the live cluster in whose place the answer takes those of files.
+fn replaced(evaluation: &Evaluation) -> Option<String> {
+    let names: Vec<String> = evaluation.snapshot.replaced.iter().map(ToString::to_string).collect();
+    (!names.is_empty())
+        .then(|| format!("the answer is for the cluster after the files are applied, which replace {}", listed(&names)))
+}
+
+/// The first of some names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// Policies that are not evaluated and could apply to these namespaces.
@@ -97,9 +147,7 @@ fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<
     by_kind
         .into_iter()
         .map(|((kind, version), names)| {
-            let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
-            format!("not evaluated, but could change this answer: {kind} ({version}): {shown}{more}")
+            format!("not evaluated, but could change this answer: {kind} ({version}): {}", listed(&names))
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The objects of the input, compiled.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
@@ -26,6 +27,8 @@ pub(crate) struct Evaluation {
     pub namespace: String,
     /// The reading of S2.13.
     pub own_node_egress: OwnNodeEgress,
+    /// A compiler for edits that are tried.
+    compiler: RefCell<Option<Compiler>>,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
     /// What was not read, and could change answers.
@@ -95,8 +98,17 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     places.apply_to(&mut report.graph);
     report.excerpts.complete(&report.graph);
     let undeclared = undeclared(&report.objects);
-    let evaluation =
-        Evaluation { snapshot, graph, namespace, own_node_egress, has_errors, left_out, undeclared, is_live: args.cluster.live };
+    let evaluation = Evaluation {
+        snapshot,
+        graph,
+        namespace,
+        own_node_egress,
+        compiler: RefCell::default(),
+        has_errors,
+        left_out,
+        undeclared,
+        is_live: args.cluster.live,
+    };
     Ok(Loaded { value: Some(evaluation), report })
 }
 
@@ -113,9 +125,10 @@ fn undeclared(findings: &[Diagnostic]) -> BTreeSet<String> {
 }
 
 impl Evaluation {
-    /// The objects in a compiler of their own, which can take changes.
-    pub(crate) fn compiler(&self) -> Compiler {
-        compiled(&self.snapshot, self.own_node_egress)
+    /// Works with a compiler that has the objects, and must have them again afterwards. They are compiled once, when it is needed first.
+    pub(crate) fn with_compiler<T>(&self, work: impl FnOnce(&mut Compiler) -> T) -> T {
+        let mut compiler = self.compiler.borrow_mut();
+        work(compiler.get_or_insert_with(|| compiled(&self.snapshot, self.own_node_egress)))
     }
 
     /// The outcome of a command that lists: bad input if the input has errors.

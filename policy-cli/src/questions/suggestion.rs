@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use policy_core::compile::Compiler;
 use policy_core::graph::Endpoint;
 use policy_core::model::{Direction, ObjectKey, Pod};
 use policy_core::sets::{AddressSet, Family, PortSet, ProtocolPorts};
@@ -35,21 +34,20 @@ pub(crate) struct Change {
     pub ports: Vec<ProtocolPorts>,
 }
 
-/// What is suggested for the two sides of a connection. The objects are compiled once more, and only if something is denied.
+/// What is suggested for the two sides of a connection.
 pub(crate) struct Suggestions<'a> {
     evaluation: &'a Evaluation,
     ends: [&'a End; 2],
     shown: &'a Connection,
-    compiler: Option<Compiler>,
 }
 
 impl<'a> Suggestions<'a> {
     pub(crate) fn new(evaluation: &'a Evaluation, ends: [&'a End; 2], shown: &'a Connection) -> Self {
-        Self { evaluation, ends, shown, compiler: None }
+        Self { evaluation, ends, shown }
     }
 
     /// The fix of one side; `None` when it allows what was asked, or no edit to a policy makes it.
-    pub(crate) fn of(&mut self, side: &SideExplanation, asked: &PortSet) -> Option<SuggestedFix> {
+    pub(crate) fn of(&self, side: &SideExplanation, asked: &PortSet) -> Option<SuggestedFix> {
         side.nearest_miss.as_ref()?;
         let evaluation = self.evaluation;
         let [from, to] = self.ends;
@@ -69,8 +67,7 @@ impl<'a> Suggestions<'a> {
             subjects: &subjects,
             others: &others,
         };
-        let compiler = self.compiler.get_or_insert_with(|| evaluation.compiler());
-        let suggestion = suggest(&evaluation.snapshot, compiler, &missing)?;
+        let suggestion = evaluation.with_compiler(|compiler| suggest(&evaluation.snapshot, compiler, &missing))?;
         let changes = |effects: &[Effect]| changes(evaluation, effects);
         let (also_opens, also_closes) = (changes(&suggestion.opens), changes(&suggestion.closes));
         Some(SuggestedFix { suggestion, also_opens, also_closes })

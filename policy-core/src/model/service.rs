@@ -24,6 +24,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// Addresses of load balancers that lead to it, sorted.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// Whether connections from outside keep their source address: `externalTrafficPolicy` is Local.
+    pub keeps_source: bool,
     /// Its ports, in the order of the object.
     pub ports: Vec<ServicePort>,
 }

@@ -17,6 +17,9 @@ pub(crate) fn of_answer(evaluation: &Evaluation, ends: [&Endpoint; 2], sides: &[
     if sides.iter().any(|side| side.cause == Cause::NotIsolated) {
         out.extend(no_policy(evaluation));
     }
+    if sides.iter().any(|side| side.cause == Cause::NotIsolated) {
+        out.extend(policies_without_pods(evaluation));
+    }
     for side in sides.iter().filter(|side| matches!(side.cause, Cause::Denied | Cause::Allowed)) {
         let other = if side.direction == Direction::Egress { ends[1] } else { ends[0] };
         let namespaces = other.pods().iter().map(|pod| evaluation.graph.pod_name(*pod).0);
@@ -36,10 +39,26 @@ pub(crate) fn of_list(evaluation: &Evaluation) -> Vec<Reason> {
         out.push("the input has no pods and no workloads".to_owned().into());
     }
     out.extend(no_policy(evaluation));
+    out.extend(policies_without_pods(evaluation));
     let undeclared: BTreeSet<&str> = evaluation.undeclared.iter().map(String::as_str).collect();
     let asks = |policy: &&Policy| Direction::ALL.iter().any(|direction| asks_for_labels(policy, *direction));
     out.extend(unknown_labels(&undeclared, evaluation.snapshot.policies.values().filter(asks)));
     out
+}
+
+/// Policies in namespaces of which the input has no pod: perhaps their namespace was left out or mistyped, or the pods are in other files.
+fn policies_without_pods(evaluation: &Evaluation) -> Option<Reason> {
+    let snapshot = &evaluation.snapshot;
+    if snapshot.workloads.is_empty() || evaluation.is_live {
+        return None;
+    }
+    let inhabited: BTreeSet<&str> = snapshot.workloads.keys().map(|(namespace, _)| namespace.as_str()).collect();
+    let alone = snapshot.policies.keys().filter(|key| !inhabited.contains(key.namespace.as_str())).map(ToString::to_string);
+    let alone: Vec<String> = alone.collect();
+    let verb = if alone.len() == 1 { "is" } else { "are" };
+    (!alone.is_empty()).then(|| {
+        format!("{} {verb} in a namespace without pods in the input, and so isolate nothing", super::listed(&alone)).into()
+    })
 }
 
 /// A live cluster says that it has none; files may have been exported without them.

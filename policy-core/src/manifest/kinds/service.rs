@@ -44,6 +44,7 @@ pub struct ServiceSpec {
     pub cluster_ips: List<String>,
     #[serde(rename = "externalIPs")]
     pub external_ips: List<String>,
+    pub external_traffic_policy: String,
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: String,
     pub ports: List<ServicePort>,
@@ -118,6 +119,7 @@ fn lower_service(wire: &Service, key: ObjectKey) -> ServiceObject {
         is_headless: spec.cluster_ip == "None",
         external_ips: addresses(spec.external_ips.iter().flatten().map(String::as_str)),
         load_balancer_ips: addresses(balancers.chain([spec.load_balancer_ip.as_str()])),
+        keeps_source: spec.external_traffic_policy == "Local",
         ports: spec.ports.iter().flatten().filter_map(lower_port).collect(),
     }
 }

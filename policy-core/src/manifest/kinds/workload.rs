@@ -116,7 +116,7 @@ fn read_as(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str) {
     let key = check(reader, node, kind, &wire.metadata, unread);
     let (template, replicas) = lower::lower_workload(kind, &wire, &key);
     let counts = (wire.spec.replicas, wire.spec.parallelism);
-    add(reader, node, kind, key, &wire.metadata, counts, template, replicas);
+    add(reader, node, kind, key, &wire.metadata, counts, (template, replicas));
 }
 
 /// Reads an object of a kind that is in no table, if it makes pods: as a workload where its pods are those of its template, and
@@ -141,7 +141,7 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
             let (wire, unread) = reader.decode::<TemplateOwner>(node);
             let key = check(reader, node, kind, &wire.metadata, unread);
             let template = lower::lower_template(kind, &wire.spec.template, &key);
-            add(reader, node, kind, key, &wire.metadata, (None, None), template, Replicas::Several);
+            add(reader, node, kind, key, &wire.metadata, (None, None), (template, Replicas::Several));
         }
     }
     true
@@ -180,8 +180,7 @@ fn add(
     key: ObjectKey,
     metadata: &ObjectMeta,
     counts: (Option<i64>, Option<i64>),
-    template: Template,
-    replicas: Replicas,
+    (template, replicas): (Template, Replicas),
 ) {
     let object = ObjectRef::namespaced(kind, &key.namespace, &key.name);
     if !reader.counts(&object, node, &(&template, counts)) {
