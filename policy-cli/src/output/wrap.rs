@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn colours_have_no_width_and_long_words_stay_whole() {
-        assert_eq!(wrapped("\u{1b}[1mone two\u{1b}[0m", 7), "\u{1b}[1mone two\u{1b}[0m");
+        let bold = ["\u{1b}[1m", "one two", "\u{1b}[0m"].concat();
+        assert_eq!(wrapped(&bold, 7), bold);
         assert_eq!(wrapped("a examples/shop/policies.yaml:102 b", 12), "a examples/shop/policies.yaml:102\n  b");
     }
 }
