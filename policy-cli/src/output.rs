@@ -66,7 +66,7 @@ pub(crate) fn is_quiet() -> bool {
     IS_QUIET.load(Ordering::Relaxed)
 }
 
-/// Prints text as [`print`] does; on a terminal with links, and with lines that fit its width.
+/// Prints text as [`print()`] does; on a terminal with links, and with lines that fit its width.
 pub(crate) fn print_wrapped(text: &str) -> Result<()> {
     match wrap::width() {
         Some(width) => print(&wrap::wrapped(&links::on_terminals(text), width)),
@@ -74,7 +74,7 @@ pub(crate) fn print_wrapped(text: &str) -> Result<()> {
     }
 }
 
-/// Prints findings as [`print`] does; on a terminal with links. The lines of files in them are not wrapped.
+/// Prints findings as [`print()`] does; on a terminal with links. The lines of files in them are not wrapped.
 pub(crate) fn print_findings(text: &str) -> Result<()> {
     print(&links::of_findings_on_terminals(text))
 }

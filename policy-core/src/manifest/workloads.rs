@@ -1,7 +1,7 @@
 //! Which pods an input stands for (S2.22 to S2.24): the live pods of a workload, or else those that its template makes.
 //!
-//! - [`owners`]: the workload that users know a pod by.
-//! - [`stand_ins`]: the pods of a template, as far as selectors distinguish them.
+//! - `owners`: the workload that users know a pod by.
+//! - `stand_ins`: the pods of a template, as far as selectors distinguish them.
 
 mod owners;
 mod stand_ins;
