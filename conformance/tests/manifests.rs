@@ -84,9 +84,9 @@ const LOSSES: [Loss; 10] = [
     ("zeros", |file| std::fs::write(file, [0; 300]).expect("writable")),
     ("another kind", |file| replace(file, "kind: NetworkPolicy", "kind: NetworkPolicyy")),
     ("another version", |file| replace(file, "io/v1", "io/v2")),
-    ("UTF-16", |file| {
-        let text = std::fs::read_to_string(file).expect("readable");
-        let bytes: Vec<u8> = [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    ("bytes that are no text", |file| {
+        let mut bytes = std::fs::read(file).expect("readable");
+        bytes.extend([0xff, 0xfe]);
         std::fs::write(file, bytes).expect("writable");
     }),
     ("a named pipe", |file| {
