@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use policy_core::manifest::{Replicas, Syntax};
+use policy_core::model::{Labels, UNKNOWN_VALUE};
 use serde_json::{Value, json};
 
 use crate::engine;
@@ -37,12 +38,15 @@ pub fn pods(copies: usize) -> Vec<Value> {
         let mut number = 0;
         for key in &unit.pods {
             let pod = &snapshot.pods[key];
+            // A hash as controllers make it.
+            let known = |value: &str| if value == UNKNOWN_VALUE { "6d4cf56db6" } else { value }.to_owned();
+            let labels: Labels = pod.labels.iter().map(|(key, value)| (key.clone(), known(value))).collect();
             let port = |p: &policy_core::model::NamedPort| json!({"name": p.name, "containerPort": p.number, "protocol": p.protocol.name()});
             let ports: Vec<Value> = pod.ports.iter().map(port).collect();
             for _ in 0..if unit.replicas == Replicas::Several { copies } else { 1 } {
                 out.push(json!({
                     "apiVersion": "v1", "kind": "Pod",
-                    "metadata": {"namespace": namespace, "name": format!("{}-{number}", workload.name), "labels": pod.labels},
+                    "metadata": {"namespace": namespace, "name": format!("{}-{number}", workload.name), "labels": labels},
                     "spec": {"hostNetwork": pod.is_host_network, "containers": [{"name": "c", "ports": ports}]},
                 }));
                 number += 1;
