@@ -147,7 +147,13 @@ fn get(node: &Namespace, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     node.run(move || {
         use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect("127.0.0.1:9180").expect("the agent listens");
+        // It may be in sync before it listens.
+        let connect = || std::net::TcpStream::connect("127.0.0.1:9180").ok();
+        let later = || {
+            std::thread::sleep(Duration::from_millis(100));
+            connect()
+        };
+        let mut stream = connect().or_else(|| (0..100).find_map(|_| later())).expect("the agent listens");
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");

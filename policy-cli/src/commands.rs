@@ -13,6 +13,9 @@ pub(crate) mod who;
 use anyhow::Result;
 use policy_core::manifest::Snapshot;
 
+use policy_core::diagnostic::Diagnostic;
+
+use crate::Outcome;
 use crate::args::InputArgs;
 use crate::output::diagnostics::text;
 use crate::output::message;
@@ -23,9 +26,12 @@ fn evaluation(args: &InputArgs) -> Result<Option<Evaluation>> {
     Ok(reported(evaluation::load(args)?))
 }
 
-/// The objects alone; otherwise as [`evaluation()`].
-fn objects(args: &InputArgs) -> Result<Option<Snapshot>> {
-    Ok(reported(evaluation::snapshot(args)?))
+/// The objects alone, with the outcome of a command that prints what they are good for; otherwise as [`evaluation()`].
+fn objects(args: &InputArgs) -> Result<Option<(Snapshot, Outcome)>> {
+    let loaded = evaluation::snapshot(args)?;
+    let has_errors = loaded.report.objects.iter().any(Diagnostic::is_error);
+    let outcome = if has_errors { Outcome::BadInput } else { Outcome::Yes };
+    Ok(reported(loaded).map(|snapshot| (snapshot, outcome)))
 }
 
 /// Prints errors in full, and the number of warnings.

@@ -47,6 +47,8 @@ pub(crate) struct Input {
     pub notes: Vec<String>,
     /// What was not read, and could change answers.
     pub left_out: Vec<LeftOut>,
+    /// What could not be read of a live cluster, in sentences.
+    pub missing: Vec<String>,
     pub files: usize,
     /// The namespace of the deployment, or of a live cluster's context.
     pub namespace: Option<String>,
@@ -91,6 +93,8 @@ struct Reading<'a> {
     found: Sources,
     excerpts: Excerpts,
     places: Places,
+    /// What could not be read of a live cluster.
+    missing: Vec<String>,
     namespace: Option<String>,
     /// Files without an object, whatever else is wrong with them.
     without_objects: BTreeSet<String>,
@@ -109,6 +113,7 @@ impl<'a> Reading<'a> {
             found,
             excerpts: Excerpts::default(),
             places: Places::default(),
+            missing: Vec::new(),
             namespace: args.namespace.clone(),
             without_objects: BTreeSet::new(),
         }
@@ -125,7 +130,7 @@ impl<'a> Reading<'a> {
         match piece {
             Piece::Live => {
                 let live = cluster::read(&self.args.cluster)?;
-                self.found.notes.extend(live.notes());
+                self.missing.extend(live.notes());
                 // The API server accepted the objects of a cluster, possibly under older rules.
                 self.loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
                 if self.namespace.is_none() {
@@ -175,9 +180,13 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(self, files: usize) -> Result<Input> {
-        let Self { args, loader, found, mut excerpts, places, namespace, without_objects, .. } = self;
+        let Self { args, loader, found, mut excerpts, places, missing, namespace, without_objects, .. } = self;
         let mut snapshot = loader.finish();
-        let is_empty = snapshot.workloads.is_empty() && snapshot.policies.is_empty() && snapshot.foreign.is_empty();
+        snapshot.unread.retain(|unread| !without_objects.contains(&unread.file));
+        let is_empty = snapshot.workloads.is_empty()
+            && snapshot.policies.is_empty()
+            && snapshot.foreign.is_empty()
+            && snapshot.makers.is_empty();
         if let Some(refusal) = found.refusal().filter(|_| is_empty && !snapshot.has_errors()) {
             bail!("{refusal}");
         }
@@ -191,7 +200,7 @@ impl<'a> Reading<'a> {
         excerpts.complete(&snapshot.diagnostics);
         let Sources { mut left_out, notes, .. } = found;
         left_out.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-        Ok(Input { snapshot, excerpts, places, notes, left_out, files, namespace })
+        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, namespace })
     }
 }
 
@@ -219,6 +228,9 @@ fn forget_lines(snapshot: &mut Snapshot) {
     }
     for foreign in snapshot.foreign.iter_mut().filter(|foreign| is_live(&foreign.origin.file)) {
         foreign.origin.line = 0;
+    }
+    for unread in snapshot.unread.iter_mut().filter(|unread| is_live(&unread.file)) {
+        unread.line = 0;
     }
     for maker in snapshot.makers.iter_mut().filter(|maker| is_live(&maker.origin.file)) {
         maker.origin.line = 0;

@@ -8,6 +8,7 @@
 //! - `folded`: rows of workloads as rows of namespaces.
 //! - `merged`: rows of ends that behave alike, as one row.
 //! - `ports`: what users write for the ports of a question.
+//! - `suggestion`: suggested fixes, with everything else that they change.
 //! - `representation`: what the pods of an answer stand for, as caveats of it.
 //! - `rows`: the allowed connections of workloads.
 //! - `scope`: which connections a list shows.

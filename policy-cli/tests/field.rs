@@ -84,6 +84,8 @@ fn what_could_not_be_read_is_in_the_answer() {
             NONE,
             &["caveat", "keep-going-drops-a-policy.yaml:21 may be a policy that denies what is allowed here"],
         ),
+        ("can -f not-an-object.yaml zone/a zone/b -p 80", YES, &["caveat", "not-an-object.yaml:13 is not a Kubernetes object"]),
+        ("list -f not-an-object.yaml", YES, &["not-an-object.yaml:13 is not a Kubernetes object"]),
         ("can -f get-all-dump.yaml a/x b/srv -p 80", YES, &["caveat", "no NetworkPolicy"]),
         ("list -f get-all-dump.yaml", YES, &["caveat", "no NetworkPolicy"]),
         ("can -f dump-without-namespaces.yaml a/x b/srv -p 80", NO, &["denied", "the Namespace `a` is not in the input"]),
@@ -125,7 +127,7 @@ fn services_are_not_addresses_of_pods() {
         (
             "can -f service-port-versus-target-port.yaml app/backend app/svc/db1 -p 80",
             NONE,
-            &["Services are not supported as ends yet"],
+            &["is the Service app/db1", "behind it, `app/db1`"],
         ),
         (
             "can -f nodeport-snat.yaml 172.27.48.111 flux-system/helm-controller -p 8080",

@@ -286,6 +286,10 @@ fn check(value: &Value, schema: &Value, root: &Value, path: &str) -> Result<(), 
     {
         return Err(format!("{path}: {value} is none of {values:?}"));
     }
+    if let Some(types) = schema["type"].as_array() {
+        let is_one = types.iter().any(|one| (one == "array" && value.is_array()) || (one == "object" && value.is_object()));
+        return if is_one { Ok(()) } else { Err(format!("{path}: {value} is none of {types:?}")) };
+    }
     let is_right = match schema["type"].as_str().unwrap_or_else(|| panic!("{path} has no type: {schema}")) {
         "object" => value.is_object(),
         "array" => value.is_array(),

@@ -73,13 +73,24 @@ fn patches(answers: &[Answer]) -> Result<String> {
             Patch::Add(_) => "kubectl apply -f FILE".to_owned(),
         };
         let opens = crate::output::answer::change_texts(&fix.also_opens, usize::MAX);
-        let document =
-            format!("# {command}\n# {}\n# also opens: {opens}\n{}", fix.suggestion.edit, yaml::text(&fix.suggestion.patch)?);
+        let mut document = format!("# {command}\n# {}\n# also opens: {opens}\n", fix.suggestion.edit);
+        if !fix.also_closes.is_empty() {
+            let closes = crate::output::answer::change_texts(&fix.also_closes, usize::MAX);
+            document.push_str(&format!("# also closes: {closes}\n"));
+        }
+        document.push_str(&yaml::text(&fix.suggestion.patch)?);
         if !documents.contains(&document) {
             documents.push(document);
         }
     }
-    Ok(documents.join("---\n"))
+    let mut caveats: Vec<String> =
+        answers.iter().flat_map(|answer| &answer.caveats).map(|caveat| format!("# caveat: {caveat}\n")).collect();
+    caveats.sort();
+    caveats.dedup();
+    if documents.is_empty() {
+        documents.push("# nothing to edit: what was asked is allowed, or no edit to a policy allows it\n".to_owned());
+    }
+    Ok(caveats.concat() + &documents.join("---\n"))
 }
 
 /// One line for each pair, or the whole answers, and a summary.
@@ -103,7 +114,7 @@ fn several(answers: &[Answer], detail: Detail) -> String {
     }
     let allowed = answers.iter().filter(|answer| answer.verdict == Verdict::Allowed).count();
     let count = match answers.len() {
-        1 => "pair".to_owned(),
+        1 => "1 pair".to_owned(),
         n => format!("{n} pairs"),
     };
     let _ = writeln!(out, "\nallowed for {allowed} of {count}");

@@ -70,7 +70,6 @@ fn hops(evaluation: &Evaluation, from: &Ends, ports: Option<&PortSet>, format: L
             Hop { to: name(*unit), path: path.into_iter().map(name).collect() }
         })
         .collect();
-    print_caveats(evaluation);
     match format {
         ListFormat::Json => json(&found),
         ListFormat::Jsonl => json_lines(&found),

@@ -15,7 +15,7 @@ use crate::questions::evaluation;
 
 pub(crate) fn run(args: &RenderArgs) -> Result<Outcome> {
     let own_node_egress = evaluation::own_node_egress(&args.input);
-    let Some(snapshot) = super::objects(&args.input)? else { return Ok(Outcome::BadInput) };
+    let Some((snapshot, outcome)) = super::objects(&args.input)? else { return Ok(Outcome::BadInput) };
     let known = nodes(&snapshot);
     if !known.contains(args.node.as_str()) {
         let list = known.into_iter().collect::<Vec<_>>().join(", ");
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &RenderArgs) -> Result<Outcome> {
         RenderFormat::Json => Transaction::replace(&ruleset, graph).to_json()? + "\n",
     };
     raw(text.as_bytes())?;
-    Ok(Outcome::Yes)
+    Ok(outcome)
 }
 
 /// The nodes that are declared or that a pod runs on.

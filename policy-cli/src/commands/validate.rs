@@ -81,8 +81,16 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
                 print_findings(&format!("{gap}{BOLD}{name}{BOLD:#} ({what})\n"))?;
             }
             show(&loaded, input.cluster.live)?;
-        } else if let Ok((input, _)) = &loaded {
-            text::print_notes(&input.notes);
+        } else {
+            match &loaded {
+                Ok((input, _)) => {
+                    text::print_notes(&input.notes);
+                    text::print_notes(&input.missing);
+                }
+                // JSON and YAML have a field for it.
+                Err(error) if args.output == AnswerFormat::Jsonl => message(&format!("{RED}error{RED:#}: {error:#}")),
+                Err(_) => {}
+            }
         }
         read.push((name.as_ref().map(|(name, _)| name.as_str()), loaded));
     }
@@ -123,6 +131,7 @@ fn show(loaded: &Result<(Input, Vec<Diagnostic>)>, is_live: bool) -> Result<()> 
         }
     };
     text::print_notes(&input.notes);
+    text::print_notes(&input.missing);
     let found = text::text(input.snapshot.diagnostics.iter().chain(of_graph), &input.excerpts);
     let files = read_from(input.files, is_live);
     let summary = if is_quiet() { String::new() } else { summary(&findings(None, input, of_graph), &files, &input.left_out) };

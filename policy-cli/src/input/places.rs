@@ -48,6 +48,17 @@ impl Places {
                 foreign.origin = written(source);
             }
         }
+        for maker in &mut snapshot.makers {
+            if let Some(source) = self.source(&maker.origin.file, maker.origin.line) {
+                maker.origin = written(source);
+            }
+        }
+        for unread in &mut snapshot.unread {
+            if let Some(source) = self.source(&unread.file, unread.line) {
+                let Origin { file, line } = written(source);
+                (unread.file, unread.line) = (file, line);
+            }
+        }
         self.apply_to(&mut snapshot.diagnostics);
     }
 

@@ -250,11 +250,16 @@ pub(super) fn could_decide(file: &Path, limit: u64) -> bool {
     if unreadable::why_no_manifest(&bytes).is_some() {
         return false;
     }
-    let mut loader = Loader::new(Syntax::Legacy);
+    let mut loader = Loader::new(Syntax::Legacy).with_expected_pods();
     loader.read("", &bytes);
     let found = loader.finish();
-    let is_empty =
-        found.policies.is_empty() && found.workloads.is_empty() && found.namespaces.is_empty() && found.foreign.is_empty();
+    let is_empty = found.policies.is_empty()
+        && found.workloads.is_empty()
+        && found.namespaces.is_empty()
+        && found.nodes.is_empty()
+        && found.services.is_empty()
+        && found.makers.is_empty()
+        && found.foreign.is_empty();
     !is_empty || (found.has_errors() && !unreadable::holds_no_object(&bytes))
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use policy_core::sets::{PortSet, ProtocolPorts};
+use policy_core::suggestion::patch::Patch;
 use policy_core::verdict::{Reason, RuleExplanation};
 
 use super::{BOLD, DIM, GREEN, RED, YELLOW};
@@ -92,7 +93,11 @@ fn explanation(out: &mut String, answer: &Answer, detail: Detail) {
                 None => fix.suggestion.policy.clone(),
             };
             let (direction, edit) = (side.explained.direction, &fix.suggestion.edit);
-            let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {direction}: in {place}, {edit}");
+            let instruction = match &fix.suggestion.patch {
+                Patch::Edit(_) => format!("in {place}, {edit}"),
+                Patch::Add(_) => edit.replacen("add a policy", &format!("add the policy {place}"), 1),
+            };
+            let _ = writeln!(out, "  {BOLD}suggested fix{BOLD:#} for {direction}: {instruction}");
             changes(out, "also opens", &fix.also_opens, detail);
             if !fix.also_closes.is_empty() {
                 changes(out, "also closes", &fix.also_closes, detail);

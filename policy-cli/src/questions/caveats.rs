@@ -8,7 +8,7 @@ mod blocks;
 pub(crate) mod incomplete;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy_core::graph::Endpoint;
 use policy_core::manifest::Unread;
@@ -34,7 +34,10 @@ pub(crate) fn caveats(
     asked: &PortSet,
     explained: [&SideExplanation; 2],
 ) -> Vec<Reason> {
-    let of_input = input_caveats(evaluation, &ends.map(End::namespace));
+    let pods = found.iter().flat_map(|c| c.source.pods().iter().chain(c.destination.pods()));
+    let of_pods: BTreeSet<&str> = pods.map(|pod| evaluation.graph.pod_name(*pod).0).collect();
+    let namespaces: Vec<Option<&str>> = ends.map(End::namespace).into_iter().chain(of_pods.into_iter().map(Some)).collect();
+    let of_input = input_caveats(evaluation, &namespaces);
     let mut out: Vec<Reason> = of_input.into_iter().map(Reason::from).collect();
     let sides = [(&shown.source, Direction::Egress, &shown.destination), (&shown.destination, Direction::Ingress, &shown.source)];
     for ((subject, direction, other), end) in sides.into_iter().zip([ends[1], ends[0]]) {
@@ -85,7 +88,9 @@ fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<St
     let not_read = left_out::sentences(&evaluation.left_out);
     let not_read = not_read.into_iter().map(|sentence| format!("not read, but could change this answer: {sentence}"));
     let mut out: Vec<String> = foreign_caveats(evaluation, namespaces).into_iter().chain(not_read).collect();
+    out.extend(evaluation.missing.iter().cloned());
     out.extend(unread(evaluation));
+    out.extend(no_objects(evaluation));
     out.extend(replaced(evaluation));
     out
 }
@@ -110,6 +115,13 @@ fn unread(evaluation: &Evaluation) -> Option<String> {
         [] => "the input has errors; objects that cannot be read allow nothing".to_owned(),
         _ => format!("the input has errors: {} may be a policy that denies what is allowed here", listed(&policies)),
     })
+}
+
+/// Documents that are not Kubernetes objects: an error message in a dump, or a policy in another wrapping, is among them.
+fn no_objects(evaluation: &Evaluation) -> Option<String> {
+    let places: Vec<String> = evaluation.snapshot.no_objects.iter().map(ToString::to_string).collect();
+    let verb = if places.len() == 1 { "is not a Kubernetes object, and was" } else { "are not Kubernetes objects, and were" };
+    (!places.is_empty()).then(|| format!("{} {verb} not read", listed(&places)))
 }
 
 /// Objects of the live cluster in whose place the answer takes those of files.

@@ -33,6 +33,8 @@ pub(crate) struct Evaluation {
     pub has_errors: bool,
     /// What was not read, and could change answers.
     pub left_out: Vec<LeftOut>,
+    /// What could not be read of a live cluster, in sentences.
+    pub missing: Vec<String>,
     /// Namespaces that the input uses and has no object of.
     pub undeclared: BTreeSet<String>,
     /// Whether the live cluster is part of the input.
@@ -83,13 +85,16 @@ fn read(args: &InputArgs, counted: Counted) -> Result<Loaded<Input>> {
 pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
     let Loaded { value, mut report } = read(args, Counted::Real)?;
     report.notes.extend(value.iter().flat_map(|input| left_out::sentences(&input.left_out)));
+    report.notes.extend(value.iter().flat_map(|input| input.missing.clone()));
     Ok(Loaded { value: value.map(|input| input.snapshot), report })
 }
 
 /// The input, compiled.
 pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     let Loaded { value, mut report } = read(args, Counted::Expected)?;
-    let Some(Input { snapshot, namespace, places, left_out, .. }) = value else { return Ok(Loaded { value: None, report }) };
+    let Some(Input { snapshot, namespace, places, left_out, missing, .. }) = value else {
+        return Ok(Loaded { value: None, report });
+    };
     let has_errors = report.objects.iter().any(Diagnostic::is_error);
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
@@ -106,6 +111,7 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
         compiler: RefCell::default(),
         has_errors,
         left_out,
+        missing,
         undeclared,
         is_live: args.cluster.live,
     };

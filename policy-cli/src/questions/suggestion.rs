@@ -115,6 +115,7 @@ fn changes(evaluation: &Evaluation, effects: &[Effect]) -> Vec<Change> {
     for effect in effects {
         let others: BTreeSet<String> = match &effect.other {
             Party::Pods(pods) => pods.iter().map(|key| workload(evaluation, key)).collect(),
+            Party::Node(name) => BTreeSet::from([format!("node/{name}")]),
             Party::Outside(addresses) => BTreeSet::from([outside(addresses)]),
         };
         let subjects: BTreeSet<String> = effect.subjects.iter().map(|key| workload(evaluation, key)).collect();

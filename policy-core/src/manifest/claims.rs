@@ -49,6 +49,8 @@ struct Claim {
     rank: Rank,
     /// The hash of what was read of the object.
     content: u64,
+    /// The hash of what people write of it, without what API servers fill in and change.
+    written: u64,
     /// Whether the cluster has the object of the file as it is.
     is_unchanged: bool,
     file: usize,
@@ -65,14 +67,21 @@ fn hash(value: &impl Hash) -> u64 {
 
 impl Claims {
     /// What becomes of an object with this content.
-    pub(crate) fn take(&mut self, object: &ObjectRef, rank: Rank, content: &impl Hash, place: &Place) -> Outcome {
+    pub(crate) fn take(
+        &mut self,
+        object: &ObjectRef,
+        rank: Rank,
+        content: &impl Hash,
+        written: &impl Hash,
+        place: &Place,
+    ) -> Outcome {
         self.has_live |= rank == Rank::Live;
         if self.files.last().is_none_or(|last| *last != place.file) {
             self.files.push(place.file.clone());
         }
         let Position { line, column, bytes } = place.position.clone().unwrap_or_default();
         let file = self.files.len() - 1;
-        let new = Claim { rank, content: hash(content), is_unchanged: false, file, line, column, bytes };
+        let new = Claim { rank, content: hash(content), written: hash(written), is_unchanged: false, file, line, column, bytes };
         let old = match self.seen.entry(hash(object)) {
             Entry::Vacant(entry) => {
                 entry.insert(new);
@@ -80,8 +89,8 @@ impl Claims {
             }
             Entry::Occupied(entry) => entry.into_mut(),
         };
-        let is_same = old.content == new.content;
         let is_applied = (old.rank == Rank::Live && rank == Rank::File) || (old.rank == Rank::File && rank == Rank::Live);
+        let is_same = if is_applied || old.is_unchanged { old.written == new.written } else { old.content == new.content };
         if (is_applied || old.is_unchanged) && !is_same {
             self.replaced.insert(object.clone());
         }
@@ -148,7 +157,7 @@ mod tests {
         let object = ObjectRef::namespaced("Pod", "x", "a");
         let mut claims = Claims::default();
         let outcomes: Vec<Outcome> =
-            objects.iter().map(|(rank, content)| claims.take(&object, *rank, content, &place("f"))).collect();
+            objects.iter().map(|(rank, content)| claims.take(&object, *rank, content, content, &place("f"))).collect();
         (outcomes.into_iter().last().unwrap(), !claims.into_replaced().is_empty())
     }
 

@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub replaced: Vec<ObjectRef>,
     /// What could not be read at all, in the order met. There is an error about each.
     pub unread: Vec<Unread>,
+    /// Documents that are no Kubernetes objects, and that something that was lost may be in.
+    pub no_objects: Vec<Origin>,
     /// Objects whose pods a controller makes in a way that is not known, in the order read.
     pub makers: Vec<PodMaker>,
     /// Whether the input holds pods as a cluster reports them, with their status.
@@ -183,6 +185,7 @@ pub(crate) struct Assembly {
     pub foreign: Vec<Foreign>,
     pub services: BTreeMap<ObjectKey, Service>,
     pub unread: Vec<Unread>,
+    pub no_objects: Vec<Origin>,
     pub objects: usize,
     pub policies: BTreeMap<ObjectKey, Policy>,
     pub claims: Claims,
@@ -213,6 +216,7 @@ impl Assembly {
             services: self.services,
             replaced: self.claims.into_replaced(),
             unread: self.unread,
+            no_objects: self.no_objects,
             makers,
             has_reported_pods,
             objects: self.objects,

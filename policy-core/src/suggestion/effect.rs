@@ -2,11 +2,11 @@
 //!
 //! Pods that no policy tells apart, before the edit and after it, behave alike: one of each such class is asked about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Missing, Other};
 use crate::graph::{AllowGraph, BlockBorders, Endpoint, GroupId, PodId};
-use crate::manifest::Snapshot;
+use crate::manifest::{Replicas, Snapshot};
 use crate::model::{Direction, ObjectKey, Policy};
 use crate::sets::{AddressSet, Family, PortSet};
 
@@ -28,6 +28,8 @@ pub struct Effect {
 pub enum Party {
     /// Pods.
     Pods(Vec<ObjectKey>),
+    /// Processes of a node.
+    Node(String),
     /// Addresses that are no pod's and no node's.
     Outside(AddressSet),
 }
@@ -37,6 +39,7 @@ impl Effect {
     pub(super) fn extent(&self) -> usize {
         let others = match &self.other {
             Party::Pods(pods) => pods.len(),
+            Party::Node(_) => 1,
             Party::Outside(_) => 1000,
         };
         self.subjects.len() * others
@@ -54,9 +57,12 @@ struct Key {
     alone: Option<PodId>,
 }
 
-/// Pods that behave alike before and after an edit.
+/// Pods that behave alike before and after an edit, or a node.
 struct Class {
     pods: Vec<PodId>,
+    node: Option<String>,
+    /// Whether its only pod is the only one of a workload that can have several.
+    has_replicas: bool,
     /// Whether the edited policy selects them, before or after.
     is_target: bool,
 }
@@ -139,20 +145,32 @@ impl<'a> Comparison<'a> {
                 alone: is_shared.then_some(*pod),
             };
             let class = classes.entry(key);
-            class.or_insert_with(|| Class { pods: Vec::new(), is_target: is_target(*pod) }).pods.push(*pod);
+            let new = || Class {
+                pods: Vec::new(),
+                node: None,
+                has_replicas: self.has_replicas(graph, *pod),
+                is_target: is_target(*pod),
+            };
+            class.or_insert_with(new).pods.push(*pod);
         }
         // Another target changes whom the policy isolates, in both directions.
         let is_same_target = before.is_none_or(|before| before.target == after.target);
         let directions = if is_same_target { vec![self.missing.direction] } else { Direction::ALL.to_vec() };
-        let classes: Vec<Class> = classes.into_values().collect();
-        let allowed = allowed(graph, &classes, &directions);
+        let nodes = self.snapshot.nodes.keys().map(|name| Class {
+            pods: Vec::new(),
+            node: Some(name.clone()),
+            has_replicas: false,
+            is_target: false,
+        });
+        let classes: Vec<Class> = classes.into_values().chain(nodes).collect();
+        let allowed = self.allowed(graph, &classes, &directions);
         Measured { classes, directions, allowed }
     }
 
     /// What the edit opened and closed, compared with the graph as it is without the edit.
     pub(super) fn differences(&self, graph: &AllowGraph, after: Measured) -> (Vec<Effect>, Vec<Effect>) {
         let Measured { classes, directions, allowed: seen } = after;
-        let mut before = allowed(graph, &classes, &directions);
+        let mut before = self.allowed(graph, &classes, &directions);
         let (mut opens, mut closes) = (Vec::new(), Vec::new());
         for (at, now) in seen {
             let Some(then) = before.remove(&at) else { continue };
@@ -171,6 +189,54 @@ impl<'a> Comparison<'a> {
         (opens, closes)
     }
 
+    fn has_replicas(&self, graph: &AllowGraph, pod: PodId) -> bool {
+        let (namespace, name) = graph.pod_name(pod);
+        let owner = self.snapshot.pods.get(&ObjectKey::new(namespace, name)).and_then(|pod| pod.owner.clone());
+        let workload = owner.and_then(|owner| self.snapshot.workloads.get(&(namespace.to_owned(), owner)));
+        workload.is_some_and(|workload| workload.replicas == Replicas::Several && workload.pods.len() == 1)
+    }
+
+    /// The endpoints of a class that a pod can have as its other end.
+    fn others(&self, graph: &AllowGraph, class: &Class, first: PodId) -> Vec<Endpoint> {
+        if let Some(name) = &class.node {
+            let addresses = self.snapshot.nodes.get(name).map(|node| node.addresses.clone()).unwrap_or_default();
+            return addresses.into_iter().map(|address| graph.node_endpoint(name, Some(address))).collect();
+        }
+        match class.pods.iter().find(|pod| **pod != first) {
+            Some(other) => graph.endpoints_of(*other),
+            None if class.has_replicas => graph.endpoints_of(first).iter().map(Endpoint::replica).collect(),
+            // A pod reaches itself whatever its policies say.
+            None => Vec::new(),
+        }
+    }
+
+    /// What classes of pods that the edited policy selects allow, with every class and with the outside.
+    fn allowed(&self, graph: &AllowGraph, classes: &[Class], directions: &[Direction]) -> Allowed {
+        let mut out = Allowed::new();
+        for (at, target) in classes.iter().enumerate().filter(|(_, class)| class.is_target) {
+            let Some(first) = target.pods.first().copied() else { continue };
+            let ends = graph.endpoints_of(first);
+            for direction in directions {
+                for (place, class) in classes.iter().enumerate() {
+                    let others = self.others(graph, class, first);
+                    let pairs = ends.iter().flat_map(|end| others.iter().map(move |other| (end, other)));
+                    let ports = pairs.map(|(end, other)| side(graph, end, *direction, other));
+                    let ports = ports.fold(PortSet::none(), |all, ports| all.union(&ports));
+                    out.insert((at, *direction, Some(place)), Seen::Ports(ports));
+                }
+                let outside = ends.iter().flat_map(|end| {
+                    let families = match end.address() {
+                        Some(_) => vec![end.family()],
+                        None => vec![Family::V4, Family::V6],
+                    };
+                    families.into_iter().flat_map(|family| graph.outside(&end.clone().in_family(family), *direction, family))
+                });
+                out.insert((at, *direction, None), Seen::Outside(outside.collect()));
+            }
+        }
+        out
+    }
+
     fn pods_effect(
         &self,
         graph: &AllowGraph,
@@ -182,7 +248,12 @@ impl<'a> Comparison<'a> {
         if ports.is_empty() {
             return;
         }
-        let (subjects, others) = (keys(graph, classes.get(target)), keys(graph, other.and_then(|at| classes.get(at))));
+        let (subjects, other) = (keys(graph, classes.get(target)), other.and_then(|at| classes.get(at)));
+        if let Some(name) = other.and_then(|class| class.node.clone()) {
+            out.push(Effect { subjects, direction, other: Party::Node(name), ports });
+            return;
+        }
+        let others = keys(graph, other);
         let is_asked_direction = direction == self.missing.direction;
         let (asked, rest): (Vec<ObjectKey>, Vec<ObjectKey>) =
             subjects.into_iter().partition(|key| is_asked_direction && self.missing.subjects.contains(key));
@@ -238,35 +309,6 @@ fn side(graph: &AllowGraph, subject: &Endpoint, direction: Direction, other: &En
     let subject = subject.clone().in_family(other.family());
     let other = other.clone().in_family(subject.family());
     if subject.family() == other.family() { graph.side_ports(&subject, direction, &other) } else { PortSet::none() }
-}
-
-/// What classes of pods that the edited policy selects allow, with every class and with the outside.
-fn allowed(graph: &AllowGraph, classes: &[Class], directions: &[Direction]) -> Allowed {
-    let mut out = Allowed::new();
-    let ends = |pod: &PodId| graph.endpoints_of(*pod);
-    for (at, target) in classes.iter().enumerate().filter(|(_, class)| class.is_target) {
-        let Some(first) = target.pods.first() else { continue };
-        for direction in directions {
-            for (place, class) in classes.iter().enumerate() {
-                // A pod reaches itself whatever its policies say; another one of its class is asked about.
-                let Some(other) = class.pods.iter().find(|pod| *pod != first) else { continue };
-                let pairs =
-                    ends(first).into_iter().flat_map(|end| ends(other).into_iter().map(move |other| (end.clone(), other)));
-                let ports = pairs.map(|(end, other)| side(graph, &end, *direction, &other));
-                let ports = ports.fold(PortSet::none(), |all, ports| all.union(&ports));
-                out.insert((at, *direction, Some(place)), Seen::Ports(ports));
-            }
-            let outside = ends(first).into_iter().flat_map(|end| {
-                let families: BTreeSet<Family> = match end.address() {
-                    Some(_) => BTreeSet::from([end.family()]),
-                    None => BTreeSet::from([Family::V4, Family::V6]),
-                };
-                families.into_iter().flat_map(move |family| graph.outside(&end.clone().in_family(family), *direction, family))
-            });
-            out.insert((at, *direction, None), Seen::Outside(outside.collect()));
-        }
-    }
-    out
 }
 
 fn keys(graph: &AllowGraph, class: Option<&Class>) -> Vec<ObjectKey> {

@@ -55,9 +55,9 @@ fn policies_without_pods(evaluation: &Evaluation) -> Option<Reason> {
     let inhabited: BTreeSet<&str> = snapshot.workloads.keys().map(|(namespace, _)| namespace.as_str()).collect();
     let alone = snapshot.policies.keys().filter(|key| !inhabited.contains(key.namespace.as_str())).map(ToString::to_string);
     let alone: Vec<String> = alone.collect();
-    let verb = if alone.len() == 1 { "is" } else { "are" };
+    let (verb, isolate) = if alone.len() == 1 { ("is", "isolates") } else { ("are", "isolate") };
     (!alone.is_empty()).then(|| {
-        format!("{} {verb} in a namespace without pods in the input, and so isolate nothing", super::listed(&alone)).into()
+        format!("{} {verb} in a namespace without pods in the input, and so {isolate} nothing", super::listed(&alone)).into()
     })
 }
 

@@ -13,7 +13,7 @@ use crate::questions::evaluation::Evaluation;
 pub(super) fn caveats(evaluation: &Evaluation, ends: [&End; 2], shown: &Connection, asked: &PortSet) -> Vec<Reason> {
     let mut out = Vec::new();
     out.extend(address_of_services(evaluation, ends[1], asked));
-    out.extend(blocks_of_services(evaluation, shown));
+    out.extend(blocks_of_services(evaluation, shown, ends[1]));
     if let Some(pod) = pod_of(evaluation, &shown.destination) {
         out.extend(mapped_ports(evaluation, pod, asked));
         if shown.source.is_external() {
@@ -45,8 +45,9 @@ fn address_of_services(evaluation: &Evaluation, to: &End, asked: &PortSet) -> Op
     if found.is_empty() {
         return None;
     }
+    let verb = if matches!(to, End::Block(_)) { "contains" } else { "is" };
     let text = format!(
-        "{} is {}: policies are evaluated for the pods behind the Service and their ports, so ask for those pods",
+        "{} {verb} {}: policies are evaluated for the pods behind the Service and their ports, so ask for those pods",
         to.name(),
         listed(&found)
     );
@@ -76,8 +77,16 @@ fn described(service: &Service, addresses: &AddressSet) -> String {
 }
 
 /// Blocks in the rules of both sides that name addresses of Services, and no pod: they have no effect on connections to the Service.
-fn blocks_of_services(evaluation: &Evaluation, shown: &Connection) -> Vec<Reason> {
+fn blocks_of_services(evaluation: &Evaluation, shown: &Connection, to: &End) -> Vec<Reason> {
     let mut out = Vec::new();
+    let destination = pod_of(evaluation, &shown.destination);
+    let asked = to.addresses();
+    let is_relevant = |service: &&Service| match (destination, &asked) {
+        (Some(pod), _) => selects(service, pod),
+        // A pod that is asked for an address of its node or of the world outside may mean a Service whose endpoints are there.
+        (None, Some(asked)) => service.selector.is_empty() || service.addresses().any(|address| asked.contains(address)),
+        (None, None) => true,
+    };
     let snapshot = &evaluation.snapshot;
     let pods = || {
         snapshot.pods.values().flat_map(|pod| match &pod.addresses {
@@ -95,14 +104,14 @@ fn blocks_of_services(evaluation: &Evaluation, shown: &Connection) -> Vec<Reason
                 let held: Vec<String> = snapshot
                     .services
                     .values()
-                    .filter(|service| service.cluster_ips.iter().any(|address| addresses.contains(*address)))
+                    .filter(|service| is_relevant(service) && service.addresses().any(|address| addresses.contains(address)))
                     .map(|service| service.key.to_string())
                     .collect();
                 if block.cidr.prefix_len() == 0 || held.is_empty() || pods().any(|address| addresses.contains(*address)) {
                     continue;
                 }
                 let text = format!(
-                    "the ipBlock {block} of {} egress[{index}] holds cluster IPs (Service {}): it has no effect on connections to the \
+                    "the ipBlock {block} of {} egress[{index}] contains virtual addresses (Service {}): it has no effect on connections to the \
                      Service, because policies are evaluated for the pods behind it",
                     policy.key,
                     listed(&held)
@@ -158,8 +167,11 @@ fn node_ports(evaluation: &Evaluation, pod: &Pod) -> Option<Reason> {
 
 /// The Services that select a pod.
 fn in_front_of<'e>(evaluation: &'e Evaluation, pod: &'e Pod) -> impl Iterator<Item = &'e Service> {
-    let own = evaluation.snapshot.services.values().filter(|service| service.key.namespace == pod.key.namespace);
-    own.filter(|service| {
-        !service.selector.is_empty() && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-    })
+    evaluation.snapshot.services.values().filter(|service| selects(service, pod))
+}
+
+/// Whether a pod is behind a Service.
+fn selects(service: &Service, pod: &Pod) -> bool {
+    let has = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
+    service.key.namespace == pod.key.namespace && !service.selector.is_empty() && service.selector.iter().all(has)
 }

@@ -1,6 +1,10 @@
 //! What was probably meant by an end that does not exist.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Error, anyhow};
+use policy_core::manifest::nearest;
+use policy_core::model::{ObjectKey, Pod};
 
 use super::kinds;
 use crate::questions::evaluation::Evaluation;
@@ -104,8 +108,23 @@ fn service(text: &str, evaluation: &Evaluation) -> Option<(String, String)> {
 }
 
 fn not_yet(evaluation: &Evaluation, text: &str, namespace: &str, name: &str) -> Error {
-    let is_there = evaluation.snapshot.workloads.keys().any(|(ns, owner)| ns == namespace && owner.name == name);
-    let example = if is_there { format!(", for example `{namespace}/{name}`") } else { String::new() };
+    let snapshot = &evaluation.snapshot;
+    let Some(service) = snapshot.services.get(&ObjectKey::new(namespace, name)) else {
+        let own = snapshot.services.keys().filter(|key| key.namespace == namespace).map(|key| key.name.as_str());
+        let near = nearest(name, own).map(|near| format!("; did you mean `{namespace}/svc/{near}`?")).unwrap_or_default();
+        return anyhow!(
+            "`{text}` is a Service, and the input has no Service {namespace}/{name}{near}; Services are not supported as ends yet: ask for \
+             the pods behind it, on the port of the pods (`targetPort`)"
+        );
+    };
+    let is_behind = |pod: &&Pod| {
+        let has = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
+        pod.key.namespace == namespace && !service.selector.is_empty() && service.selector.iter().all(has)
+    };
+    let owners: BTreeSet<&str> =
+        snapshot.pods.values().filter(is_behind).filter_map(|pod| pod.owner.as_ref()).map(|owner| owner.name.as_str()).collect();
+    let pods: Vec<String> = owners.into_iter().take(3).map(|owner| format!("`{namespace}/{owner}`")).collect();
+    let example = if pods.is_empty() { String::new() } else { format!(", {}", pods.join(" or ")) };
     anyhow!(
         "`{text}` is the Service {namespace}/{name}, and Services are not supported as ends yet: ask for the pods behind it{example}, on \
          the port of the pods (`targetPort`)"

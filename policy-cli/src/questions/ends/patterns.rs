@@ -42,7 +42,7 @@ impl<'t> Pattern<'t> {
             [word, name] if kinds::is_namespace(word) => Some(every((*name).to_owned(), everything)),
             parts if !parts.iter().any(|part| is_glob(part)) => None,
             [name] => Some(Self { name: (*name).to_owned(), ..every(namespace, everything) }),
-            [first, name] => Some(match kinds::kind(first, evaluation) {
+            [first, name] => Some(match kinds::kind_or_namespace(first, evaluation) {
                 Some(kind) => Self { kind: Some(kind), name: (*name).to_owned(), ..every(namespace, everything) },
                 None => Self { name: (*name).to_owned(), ..every((*first).to_owned(), everything) },
             }),

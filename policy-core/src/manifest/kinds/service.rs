@@ -95,8 +95,40 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let object = ObjectRef::namespaced("Service", &key.namespace, &key.name);
     reader.tell(node, &object, unread, errors, Vec::new());
     let service = lower_service(&wire, key.clone());
-    if reader.counts(&object, node, &service) {
-        reader.assembly().services.insert(key, service);
+    let counts = reader.counts_as_written(&object, node, &service, &as_written(service.clone()));
+    let is_live = reader.is_live();
+    let before = reader.assembly().services.remove(&key);
+    let service = match before {
+        // A file was read before the cluster that it is applied to.
+        Some(file) if !counts && is_live => applied(service, file),
+        Some(before) if !counts => before,
+        Some(before) => applied(before, service),
+        None => service,
+    };
+    reader.assembly().services.insert(key, service);
+}
+
+/// A Service without what the API server gives it, which a file that is applied keeps.
+fn as_written(service: ServiceObject) -> ServiceObject {
+    let ports = service.ports.into_iter().map(|port| Port { node_port: None, ..port }).collect();
+    ServiceObject { cluster_ips: Vec::new(), load_balancer_ips: Vec::new(), ports, ..service }
+}
+
+/// A Service after another one of its name has been applied.
+fn applied(before: ServiceObject, after: ServiceObject) -> ServiceObject {
+    let kept = |before: Vec<IpAddr>, after: Vec<IpAddr>| if after.is_empty() { before } else { after };
+    ServiceObject {
+        cluster_ips: kept(before.cluster_ips, after.cluster_ips),
+        load_balancer_ips: kept(before.load_balancer_ips, after.load_balancer_ips),
+        ports: after
+            .ports
+            .into_iter()
+            .map(|port| {
+                let same = before.ports.iter().find(|old| (old.port, old.protocol) == (port.port, port.protocol));
+                Port { node_port: port.node_port.or_else(|| same?.node_port), ..port }
+            })
+            .collect(),
+        ..after
     }
 }
 

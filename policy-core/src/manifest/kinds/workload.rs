@@ -183,7 +183,8 @@ fn add(
     (template, replicas): (Template, Replicas),
 ) {
     let object = ObjectRef::namespaced(kind, &key.namespace, &key.name);
-    if !reader.counts(&object, node, &(&template, counts)) {
+    // API servers fill in how many there are, and autoscalers change it.
+    if !reader.counts_as_written(&object, node, &(&template, counts), &template) {
         return;
     }
     reader.assembly().workloads.push(WorkloadObject {

@@ -223,12 +223,14 @@ impl<'t> Reader<'_, 't, '_> {
         };
         if !has_body {
             self.count("documents that are no Kubernetes objects");
+            self.leave_out(node);
             return false;
         }
         let missing = if meta.kind.is_empty() { "kind" } else { "apiVersion" };
         let known = kinds::named(&meta.kind);
         if missing == "apiVersion" && known.is_none() {
             self.count(&meta.kind);
+            self.leave_out(node);
             return false;
         }
         let help = known.and_then(|kind| kind.groups.first()).map(|group| match *group {
@@ -334,6 +336,12 @@ impl<'t> Reader<'_, 't, '_> {
         *self.loader.assembly.skipped.entry(what.to_owned()).or_default() += 1;
     }
 
+    /// Remembers a document that is not read and not known to be an object.
+    fn leave_out(&mut self, node: NodeId) {
+        let origin = self.origin(node);
+        self.loader.assembly.no_objects.push(origin);
+    }
+
     fn set_aside(&mut self, node: NodeId, kind: Option<String>) {
         let line = self.tree.position(node).line;
         self.loader.set_aside(Unread { file: self.file.to_owned(), line, kind });
@@ -384,11 +392,27 @@ impl<'t> Reader<'_, 't, '_> {
         &mut self.loader.assembly
     }
 
+    /// Whether the objects of a live cluster are being read.
+    pub(in super::super) fn is_live(&self) -> bool {
+        self.loader.source == Source::Live
+    }
+
     /// Whether an object with this content counts, beside others of its name. Reports another one in a file.
     pub(in super::super) fn counts(&mut self, object: &ObjectRef, node: NodeId, content: &impl Hash) -> bool {
+        self.counts_as_written(object, node, content, content)
+    }
+
+    /// As [`Self::counts`]; `written` is what a file and a live cluster are compared by, without what API servers fill in and change.
+    pub(in super::super) fn counts_as_written(
+        &mut self,
+        object: &ObjectRef,
+        node: NodeId,
+        content: &impl Hash,
+        written: &impl Hash,
+    ) -> bool {
         let place = self.place(node, "metadata.name");
         let rank = if self.is_patch { Rank::Patch } else { self.loader.rank() };
-        let (severity, first) = match self.loader.assembly.claims.take(object, rank, content, &place) {
+        let (severity, first) = match self.loader.assembly.claims.take(object, rank, content, written, &place) {
             Outcome::Counts => return true,
             Outcome::Yields => return false,
             Outcome::Repeats(first) => (Severity::Warning, first),
