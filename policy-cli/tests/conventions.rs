@@ -431,7 +431,7 @@ fn messages_say_what_was_probably_meant() {
         ("shop/service/db", "the input has no Service shop/db"),
         ("web.shop.svc", "the input has no Service shop/web"),
         ("web.shop.svc.cluster.local", "the input has no Service shop/web"),
-        ("db-0.db.shop.svc.cluster.local", "is the Service shop/db"),
+        ("db-0.db.shop.svc.cluster.local", "the input has no Service shop/db"),
         ("web.shop", "did you mean `shop/web`?"),
         ("shop.web", "did you mean `shop/web`?"),
         ("deploy", "`deploy` is a kind without a name"),
