@@ -539,8 +539,12 @@ fn the_command_line_answers_about_a_live_cluster() {
     assert_eq!(refused.status.code(), Some(2), "{why}");
     let agent = cluster.plane.agent();
     let partly = netpol(&cluster, &agent, &["can", "y/pod/b", "x/pod/a", "-p", "80"]);
-    let noted = String::from_utf8_lossy(&partly.stderr);
-    assert!(partly.status.success() && noted.contains("note: cannot read deployments"), "{partly:?}");
+    let answer = String::from_utf8_lossy(&partly.stdout);
+    assert!(
+        partly.status.success() && answer.contains("caveat: cannot read deployments: deployments.apps is forbidden"),
+        "{partly:?}"
+    );
+    assert!(!answer.contains("Status {"), "{partly:?}");
     let missing = netpol(&cluster, Path::new("/nowhere"), &["can", "x/a", "x/b"]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("--kubeconfig"), "{missing:?}");
     cluster.plane.kill_apiserver();
