@@ -1,5 +1,6 @@
 //! The way of a transaction into the kernel: in parts, bound to a generation, in place or behind the guard.
 
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use policy_ruleset::Transaction;
@@ -15,25 +16,31 @@ const BIG: usize = 10_000;
 /// The weight of a part: a few milliseconds.
 const PART: usize = 5_000;
 /// How often a transaction is tried again because others change other tables meanwhile.
-pub(super) const TRIES: usize = 20;
+const TRIES: usize = 20;
 
 impl Enforcer {
     /// Writes the whole table, whatever is in it.
     pub(super) fn replace(&mut self, kind: Kind, start: Instant) -> Result<Done, ApplyError> {
         self.generation = None;
         self.next_kind = kind;
-        for _ in 0..TRIES {
+        let (transaction, compile) = self.retry(|enforcer| {
             let compile = start.elapsed();
-            match self.rewrite() {
-                Ok(transaction) => {
-                    self.replaced = self.generation;
-                    (self.holds_earlier, self.has_closing) = (false, false);
-                    self.must_save(SAVE_SOON);
-                    return Ok(self.done(kind, &transaction, compile, start));
-                }
+            Ok((enforcer.rewrite()?, compile))
+        })?;
+        self.replaced = self.generation;
+        (self.holds_earlier, self.has_closing) = (false, false);
+        self.must_save(SAVE_SOON);
+        Ok(self.done(kind, &transaction, compile, start))
+    }
+
+    /// Repeats an attempt while others change other tables meanwhile.
+    pub(super) fn retry<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, Failure>) -> Result<T, ApplyError> {
+        for _ in 0..TRIES {
+            match attempt(self) {
+                Ok(done) => return Ok(done),
                 Err(Failure::Touched) => {}
                 // Others changed their tables all the time while ours was listed.
-                Err(Failure::Refused(ApplyError::Unknown(error))) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(Failure::Refused(ApplyError::Unknown(error))) if error.kind() == ErrorKind::Interrupted => {}
                 Err(Failure::Refused(error)) => {
                     self.generation = None;
                     return Err(error);

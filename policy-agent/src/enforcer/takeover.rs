@@ -11,7 +11,7 @@ use policy_core::model::{Change, Quarantine};
 use policy_ruleset::netlink::Messages;
 use policy_ruleset::{Op, Ruleset, Transaction, render};
 
-use super::apply::{Failure, Step, TRIES};
+use super::apply::{Failure, Step};
 use super::{ApplyError, Enforcer};
 use crate::enforcer::ruleset_file::{Saved, Saver};
 use crate::kernel::applier::Target;
@@ -104,25 +104,12 @@ impl Enforcer {
     /// When the kernel refuses, or does not answer. Then it is to be tried again.
     pub fn hold(&mut self, sandboxes: &[Quarantine]) -> Result<Held, ApplyError> {
         let mut remedy = None;
-        for _ in 0..TRIES {
-            match self.hold_once(sandboxes, &mut remedy) {
-                Ok(held) => {
-                    self.is_disturbed = false;
-                    self.holds_earlier = matches!(held, Held::Kept { .. } | Held::Restored { .. });
-                    // What the table says is not the ruleset of this agent.
-                    self.generation = None;
-                    return Ok(held);
-                }
-                Err(Failure::Touched) => {}
-                Err(Failure::Refused(ApplyError::Unknown(error))) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(Failure::Refused(error)) => {
-                    self.generation = None;
-                    return Err(error);
-                }
-            }
-        }
+        let held = self.retry(|enforcer| enforcer.hold_once(sandboxes, &mut remedy))?;
+        self.is_disturbed = false;
+        self.holds_earlier = matches!(held, Held::Kept { .. } | Held::Restored { .. });
+        // What the table says is not the ruleset of this agent.
         self.generation = None;
-        Err(ApplyError::Contended)
+        Ok(held)
     }
 
     fn hold_once(&mut self, sandboxes: &[Quarantine], remedy: &mut Option<Remedy>) -> Result<Held, Failure> {
