@@ -6,6 +6,7 @@
 //! - `graphs`: lists as pictures.
 //! - `links`: places in files as links.
 //! - `man`: the manual pages.
+//! - `names`: long lists of names.
 //! - `progress`: a bar for what takes longer than a second.
 //! - `reference`: the commands as a page of the manual.
 //! - `rows`: lists of connections as text, and the choice of a format.
@@ -20,6 +21,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod graphs;
 mod links;
 pub(crate) mod man;
+pub(crate) mod names;
 pub(crate) mod progress;
 pub(crate) mod reference;
 pub(crate) mod rows;

@@ -5,6 +5,8 @@ use std::path::Path;
 use policy_input::sources::folder::Contents;
 use serde::Serialize;
 
+use crate::output::names::first;
+
 /// Names that are listed; the others are counted.
 const MOST_NAMES: usize = 10;
 
@@ -97,7 +99,5 @@ pub(crate) fn sentences(left_out: &[LeftOut]) -> Vec<String> {
 
 fn names<'e>(entries: impl Iterator<Item = &'e &'e LeftOut>) -> String {
     let all: Vec<&str> = entries.map(|entry| entry.path.as_str()).collect();
-    let shown = all.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
-    let more = all.len().saturating_sub(MOST_NAMES);
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
+    first(&all, MOST_NAMES)
 }

@@ -11,7 +11,7 @@ use super::connections::{Connection, connections};
 use super::ends::End;
 use super::evaluation::Evaluation;
 use super::suggestion::{SuggestedFix, Suggestions};
-use crate::output::{blocks, cidr_texts};
+use crate::output::{blocks, cidr_texts, names};
 
 /// Where the sections of the semantics are defined, as a path in the repository.
 const SEMANTICS: &str = "conformance/SEMANTICS.md";
@@ -140,14 +140,14 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
     let refused = |c: &&Connection| asked.difference(&c.ports()) != PortSet::none();
     let nothing = |c: &&Connection| c.ports().intersection(&asked).is_empty();
     let shown = found.iter().find(nothing).or_else(|| found.iter().find(refused)).unwrap_or(first);
-    let names = [name_of(evaluation, from, shown, true), name_of(evaluation, to, shown, false)];
+    let called = [name_of(evaluation, from, shown, true), name_of(evaluation, to, shown, false)];
     let [egress, ingress] =
-        evaluation.graph.explain(&shown.source, &shown.destination, shown.is_same, &asked, names.each_ref().map(String::as_str));
+        evaluation.graph.explain(&shown.source, &shown.destination, shown.is_same, &asked, called.each_ref().map(String::as_str));
     // For a partial answer, explain also a case in which something is allowed.
     let something = |c: &&Connection| !c.ports().intersection(&asked).is_empty();
     let granted =
         found.iter().find(something).filter(|_| nothing(&shown)).map(|c| {
-            evaluation.graph.explain(&c.source, &c.destination, c.is_same, &asked, names.each_ref().map(String::as_str))
+            evaluation.graph.explain(&c.source, &c.destination, c.is_same, &asked, called.each_ref().map(String::as_str))
         });
     let sides: Vec<SideExplanation> = [&egress, &ingress].into_iter().chain(granted.iter().flatten()).cloned().collect();
     let incomplete = incomplete::of_answer(evaluation, [&shown.source, &shown.destination], &sides);
@@ -179,8 +179,8 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         verdict: Verdict::of(&all, &some, &asked),
         partly: some.difference(&all).by_protocol(),
         allowed: all.by_protocol(),
-        egress: side(egress, |c| &c.egress, &names[0]),
-        ingress: side(ingress, |c| &c.ingress, &names[1]),
+        egress: side(egress, |c| &c.egress, &called[0]),
+        ingress: side(ingress, |c| &c.ingress, &called[1]),
         outside: outside(&found, &asked),
         caveats: own.into_iter().chain(incomplete).collect(),
     })
@@ -258,10 +258,7 @@ fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: V
 
 fn isolated_by(end: &str, direction: Direction, policies: &[PolicyRef]) -> String {
     let names: Vec<String> = policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
-    let shown = names.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
-    let more = names.len().saturating_sub(4);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{end} is isolated for {direction} by {shown}{more},")
+    format!("{end} is isolated for {direction} by {},", names::first(&names, 4))
 }
 
 fn outside(found: &[Connection], asked: &PortSet) -> Vec<Outside> {

@@ -10,9 +10,8 @@ mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy_core::graph::Endpoint;
 use policy_core::manifest::Unread;
-use policy_core::model::{Direction, ObjectKey, Pod};
+use policy_core::model::Direction;
 use policy_core::sets::{Family, PortSet};
 use policy_core::verdict::{Reason, SideExplanation};
 
@@ -21,9 +20,7 @@ use super::ends::End;
 use super::evaluation::Evaluation;
 use super::representation;
 use crate::input::left_out;
-
-/// Names that one caveat lists.
-const MOST_NAMED: usize = 5;
+use crate::output::names::listed;
 
 /// The caveats of an answer.
 pub(crate) fn caveats(
@@ -95,12 +92,6 @@ fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<St
     out
 }
 
-/// The pod of an endpoint, if it is one's.
-fn pod_of<'e>(evaluation: &'e Evaluation, endpoint: &Endpoint) -> Option<&'e Pod> {
-    let (namespace, name) = evaluation.graph.pod_name(*endpoint.pods().first()?);
-    evaluation.snapshot.pods.get(&ObjectKey::new(namespace, name))
-}
-
 /// What could not be read: a policy among it may deny what is allowed here.
 fn unread(evaluation: &Evaluation) -> Option<String> {
     if !evaluation.has_errors {
@@ -129,15 +120,6 @@ fn replaced(evaluation: &Evaluation) -> Option<String> {
     let names: Vec<String> = evaluation.snapshot.replaced.iter().map(ToString::to_string).collect();
     (!names.is_empty())
         .then(|| format!("the answer is for the cluster after the files are applied, which replace {}", listed(&names)))
-}
-
-/// The first of some names, and how many more there are.
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MOST_NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 /// Policies that are not evaluated and could apply to these namespaces.

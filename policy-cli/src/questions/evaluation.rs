@@ -7,9 +7,9 @@ use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
 use policy_core::diagnostic::Diagnostic;
 use policy_core::diagnostic::rules::objects::UNDECLARED_NAMESPACE;
-use policy_core::graph::{AllowGraph, OwnNodeEgress};
+use policy_core::graph::{AllowGraph, Endpoint, OwnNodeEgress};
 use policy_core::manifest::{Extent, Replicas, Snapshot, Workload};
-use policy_core::model::{ObjectKey, WorkloadKey};
+use policy_core::model::{ObjectKey, Pod, WorkloadKey};
 use policy_core::verdict::WorkloadPods;
 
 use super::ends::End;
@@ -157,6 +157,12 @@ impl Evaluation {
             .map(|(key, workload)| (key.clone(), self.unit(workload)))
             .filter(|(_, unit)| unit.pods.iter().any(|pod| !self.graph.endpoints_of(*pod).is_empty()))
             .collect()
+    }
+
+    /// The pod of an endpoint, if it is one's.
+    pub(crate) fn pod_of(&self, endpoint: &Endpoint) -> Option<&Pod> {
+        let (namespace, name) = self.graph.pod_name(*endpoint.pods().first()?);
+        self.snapshot.pods.get(&ObjectKey::new(namespace, name))
     }
 
     /// The pods of a workload as one unit.

@@ -12,9 +12,7 @@ use policy_core::verdict::Reason;
 use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
-
-/// Names that a caveat lists.
-const MOST_NAMES: usize = 5;
+use crate::output::names::{self, listed};
 
 /// The caveats of an answer about two ends.
 pub(super) fn of_ends(
@@ -71,7 +69,7 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     match of(&is_template).as_slice() {
         [] => {}
         [one] => out.push(format!("{one} has no running pod; evaluated as its template")),
-        several => out.push(format!("{} have no running pod; evaluated as their templates", shortened(several))),
+        several => out.push(format!("{} have no running pod; evaluated as their templates", listed(several))),
     }
     let is_pending = |pod: &&ObjectKey| {
         let owner = snapshot.pods.get(*pod).and_then(|found| found.owner.clone());
@@ -82,7 +80,7 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     match pending.as_slice() {
         [] => {}
         [one] => out.push(format!("{one} has no address yet; evaluated as the pod that it will be")),
-        several => out.push(format!("{} have no address yet; evaluated as the pods that they will be", shortened(several))),
+        several => out.push(format!("{} have no address yet; evaluated as the pods that they will be", listed(several))),
     }
     let mut by_labels: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
     for ((namespace, owner), workload) in &snapshot.workloads {
@@ -92,7 +90,7 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     }
     by_labels.remove(&BTreeSet::new());
     for (keys, names) in by_labels {
-        let (labels, values, names) = (labels(keys), values(keys), shortened(&names));
+        let (labels, values, names) = (labels(keys), values(keys), listed(&names));
         out.push(format!(
             "what is allowed for only some pods of {names} may depend on {labels}, whose {values} not known before the pods run"
         ));
@@ -113,18 +111,9 @@ fn unknown_pods<'m>(makers: impl Iterator<Item = &'m PodMaker>) -> Vec<String> {
         by_kind.entry((maker.title(), &maker.api_version)).or_default().push(name);
     }
     let text = |((title, version), names): ((String, &str), Vec<String>)| {
-        format!(
-            "pods made by a controller that netpol does not know are not evaluated: {title} ({version}): {}",
-            shortened(&names)
-        )
+        format!("pods made by a controller that netpol does not know are not evaluated: {title} ({version}): {}", listed(&names))
     };
     by_kind.into_iter().map(text).collect()
-}
-
-fn shortened(names: &[String]) -> String {
-    let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    let more = names.len().saturating_sub(MOST_NAMES);
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 fn labels(keys: &BTreeSet<String>) -> String {
@@ -172,7 +161,7 @@ fn pending_of(evaluation: &Evaluation, end: &End) -> Vec<String> {
         End::Workload { .. } => {
             let workload = workload_of(evaluation, end);
             let pods = workload.into_iter().flat_map(|workload| &workload.pods).filter(|pod| pending.contains(*pod));
-            pods.take(MOST_NAMES).map(ToString::to_string).collect()
+            pods.take(names::MOST).map(ToString::to_string).collect()
         }
         _ => Vec::new(),
     }

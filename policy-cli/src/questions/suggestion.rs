@@ -56,7 +56,7 @@ impl<'a> Suggestions<'a> {
             Direction::Ingress => (&self.shown.destination, to, &self.shown.source, from),
         };
         let ports = asked.difference(&side.allows);
-        let subject = self.pod(subject)?;
+        let subject = evaluation.pod_of(subject)?;
         let (subjects, others) = (pods_of(evaluation, subject_end, subject), self.pods_of_other(other_end, other));
         let missing = Missing {
             subject,
@@ -73,17 +73,12 @@ impl<'a> Suggestions<'a> {
         Some(SuggestedFix { suggestion, also_opens, also_closes })
     }
 
-    fn pod(&self, endpoint: &Endpoint) -> Option<&'a Pod> {
-        let (namespace, name) = self.evaluation.graph.pod_name(*endpoint.pods().first()?);
-        self.evaluation.snapshot.pods.get(&ObjectKey::new(namespace, name))
-    }
-
     fn pods_of_other(&self, end: &End, endpoint: &Endpoint) -> BTreeSet<ObjectKey> {
-        self.pod(endpoint).map(|pod| pods_of(self.evaluation, end, pod)).unwrap_or_default()
+        self.evaluation.pod_of(endpoint).map(|pod| pods_of(self.evaluation, end, pod)).unwrap_or_default()
     }
 
     fn other(&self, endpoint: &Endpoint, end: &End) -> Option<Other<'a>> {
-        if let Some(pod) = self.pod(endpoint) {
+        if let Some(pod) = self.evaluation.pod_of(endpoint) {
             return Some(Other::Pod(pod));
         }
         let whole = |family: Family| AddressSet::family(family).to_cidrs();

@@ -37,25 +37,25 @@ pub(super) struct Candidate {
 /// Every candidate, in the order of the policies' names.
 pub(super) fn candidates(snapshot: &Snapshot, missing: &Missing<'_>) -> Vec<Candidate> {
     let namespace = &missing.subject.key.namespace;
-    let workshop = Workshop { snapshot, missing, peers: peers(snapshot, missing), ports: entries(missing.ports) };
+    let builder = Builder { snapshot, missing, peers: peers(snapshot, missing), ports: entries(missing.ports) };
     let mut out = Vec::new();
     for policy in snapshot.policies.values().filter(|policy| policy.key.namespace == *namespace) {
         let Some(rules) = policy.rules(missing.direction) else { continue };
         if policy.target.matches(&missing.subject.labels) {
             for (index, rule) in rules.iter().enumerate() {
-                workshop.edit_rule(policy, index, rule, &mut out);
+                builder.edit_rule(policy, index, rule, &mut out);
             }
-            workshop.add_rule(policy, rules, &mut out);
-        } else if rules.iter().any(|rule| workshop.has_peer(rule)) {
-            workshop.edit_target(policy, &mut out);
+            builder.add_rule(policy, rules, &mut out);
+        } else if rules.iter().any(|rule| builder.has_peer(rule)) {
+            builder.edit_target(policy, &mut out);
         }
     }
-    workshop.add_policy(&mut out);
+    builder.add_policy(&mut out);
     out
 }
 
 /// What every edit is made of.
-struct Workshop<'a> {
+struct Builder<'a> {
     snapshot: &'a Snapshot,
     missing: &'a Missing<'a>,
     /// Peers that hold the other end and little else.
@@ -64,7 +64,7 @@ struct Workshop<'a> {
     ports: Option<Vec<PortEntry>>,
 }
 
-impl Workshop<'_> {
+impl Builder<'_> {
     fn list(&self) -> (&'static str, &'static str) {
         match self.missing.direction {
             Direction::Ingress => ("ingress", "from"),

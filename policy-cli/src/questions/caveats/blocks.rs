@@ -3,7 +3,6 @@
 use policy_core::model::{Direction, NamespaceScope, ObjectKey, Peer, Peers, Pod, Rule};
 use policy_core::verdict::{Reason, SideExplanation};
 
-use super::pod_of;
 use crate::questions::connections::Connection;
 use crate::questions::evaluation::Evaluation;
 
@@ -15,7 +14,7 @@ pub(super) fn caveats(evaluation: &Evaluation, shown: &Connection, sides: [&Side
             Direction::Egress => (&shown.source, &shown.destination),
             Direction::Ingress => (&shown.destination, &shown.source),
         };
-        let (Some(subject), Some(other)) = (pod_of(evaluation, subject), pod_of(evaluation, other)) else { continue };
+        let (Some(subject), Some(other)) = (evaluation.pod_of(subject), evaluation.pod_of(other)) else { continue };
         let allowing: Vec<_> = side.rules.iter().filter(|rule| !rule.allows.is_empty()).collect();
         let is_by_block = |rule: &&policy_core::verdict::RuleExplanation| {
             let model = model_of(evaluation, &rule.rule.policy, side.direction, rule.rule.index);

@@ -6,18 +6,14 @@ use policy_core::graph::Endpoint;
 use policy_core::model::{Direction, NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Policy};
 use policy_core::verdict::{Cause, Reason, SideExplanation};
 
+use crate::output::names::listed;
 use crate::questions::evaluation::Evaluation;
-
-/// Names that one caveat lists.
-const MOST_NAMES: usize = 5;
 
 /// The caveats of an answer about one connection, of which both sides are explained.
 pub(crate) fn of_answer(evaluation: &Evaluation, ends: [&Endpoint; 2], sides: &[SideExplanation]) -> Vec<Reason> {
     let mut out = Vec::new();
     if sides.iter().any(|side| side.cause == Cause::NotIsolated) {
         out.extend(no_policy(evaluation));
-    }
-    if sides.iter().any(|side| side.cause == Cause::NotIsolated) {
         out.extend(policies_without_pods(evaluation));
     }
     for side in sides.iter().filter(|side| matches!(side.cause, Cause::Denied | Cause::Allowed)) {
@@ -56,9 +52,8 @@ fn policies_without_pods(evaluation: &Evaluation) -> Option<Reason> {
     let alone = snapshot.policies.keys().filter(|key| !inhabited.contains(key.namespace.as_str())).map(ToString::to_string);
     let alone: Vec<String> = alone.collect();
     let (verb, isolate) = if alone.len() == 1 { ("is", "isolates") } else { ("are", "isolate") };
-    (!alone.is_empty()).then(|| {
-        format!("{} {verb} in a namespace without pods in the input, and so {isolate} nothing", super::listed(&alone)).into()
-    })
+    (!alone.is_empty())
+        .then(|| format!("{} {verb} in a namespace without pods in the input, and so {isolate} nothing", listed(&alone)).into())
 }
 
 /// A live cluster says that it has none; files may have been exported without them.
@@ -88,17 +83,12 @@ fn unknown_labels<'p>(undeclared: &BTreeSet<&str>, policies: impl Iterator<Item 
     if undeclared.is_empty() || policies.is_empty() {
         return None;
     }
-    let list = |names: &[String]| {
-        let shown = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-        let more = names.len().saturating_sub(MOST_NAMES);
-        if more > 0 { format!("{shown} and {more} more") } else { shown }
-    };
     let namespaces: Vec<String> = undeclared.iter().map(|name| format!("`{name}`")).collect();
     let (noun, verb, its) = if namespaces.len() == 1 { ("Namespace", "is", "its") } else { ("Namespaces", "are", "their") };
     let text = format!(
         "the {noun} {} {verb} not in the input, so {its} labels are unknown; policies that select namespaces by label: {}",
-        list(&namespaces),
-        list(&policies)
+        listed(&namespaces),
+        listed(&policies)
     );
     Some(Reason::with_section(text, "S1.36"))
 }

@@ -4,7 +4,7 @@ use policy_core::model::{Addresses, Direction, Peer, Peers, Pod, Service, Servic
 use policy_core::sets::{AddressSet, PortSet};
 use policy_core::verdict::Reason;
 
-use super::{listed, pod_of};
+use crate::output::names::listed;
 use crate::questions::connections::Connection;
 use crate::questions::ends::End;
 use crate::questions::evaluation::Evaluation;
@@ -14,7 +14,7 @@ pub(super) fn caveats(evaluation: &Evaluation, ends: [&End; 2], shown: &Connecti
     let mut out = Vec::new();
     out.extend(address_of_services(evaluation, ends[1], asked));
     out.extend(blocks_of_services(evaluation, shown, ends[1]));
-    if let Some(pod) = pod_of(evaluation, &shown.destination) {
+    if let Some(pod) = evaluation.pod_of(&shown.destination) {
         out.extend(mapped_ports(evaluation, pod, asked));
         if shown.source.is_external() {
             out.extend(node_ports(evaluation, pod));
@@ -79,7 +79,7 @@ fn described(service: &Service, addresses: &AddressSet) -> String {
 /// Blocks in the rules of both sides that name addresses of Services, and no pod: they have no effect on connections to the Service.
 fn blocks_of_services(evaluation: &Evaluation, shown: &Connection, to: &End) -> Vec<Reason> {
     let mut out = Vec::new();
-    let destination = pod_of(evaluation, &shown.destination);
+    let destination = evaluation.pod_of(&shown.destination);
     let asked = to.addresses();
     let is_relevant = |service: &&Service| match (destination, &asked) {
         (Some(pod), _) => selects(service, pod),
@@ -94,7 +94,7 @@ fn blocks_of_services(evaluation: &Evaluation, shown: &Connection, to: &End) -> 
             Addresses::Unknown => &[],
         })
     };
-    let Some(subject) = pod_of(evaluation, &shown.source) else { return out };
+    let Some(subject) = evaluation.pod_of(&shown.source) else { return out };
     let own = snapshot.policies.values().filter(|policy| policy.key.namespace == subject.key.namespace);
     for policy in own.filter(|policy| policy.target.matches(&subject.labels)) {
         for (index, rule) in policy.rules(Direction::Egress).unwrap_or_default().iter().enumerate() {

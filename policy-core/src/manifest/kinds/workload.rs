@@ -8,6 +8,7 @@ use super::pod::PodSpec;
 use super::{Kind, Role, group_of, named};
 use crate::diagnostic::ObjectRef;
 use crate::manifest::decode::Faults;
+use crate::manifest::foreign::is_upstream;
 use crate::manifest::load::Reader;
 use crate::manifest::lower::{self, Report, Template};
 use crate::manifest::makers::{self, PodMaker, Templates};
@@ -123,8 +124,7 @@ fn read_as(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str) {
 /// otherwise by its name. Returns whether it does.
 pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str) -> bool {
     let group = group_of(api_version);
-    let is_upstream = !group.contains('.') || group.ends_with(".k8s.io");
-    let is_misplaced = is_upstream && named(kind).is_some();
+    let is_misplaced = is_upstream(group) && named(kind).is_some();
     if is_misplaced || !reader.assembly().expects_pods {
         return false;
     }
