@@ -119,7 +119,8 @@ fn a_knative_service_is_no_core_service_and_no_workload() {
     let file = "knative-service.yaml";
     for name in ["apps/hello", "apps/service/hello", "apps/ksvc/hello", "apps/services.serving.knative.dev/hello"] {
         let output = on_file(file, &["can", "other/curl", name, "-p", "8080"]);
-        let expected = "apps/hello is a Knative Service (serving.knative.dev/v1): its pods are made by a controller that netpol does not know";
+        let expected =
+            "apps/hello is a Knative Service (serving.knative.dev/v1): its pods are made by a controller that is not known";
         assert!(output.status.code() == Some(2) && text(&output).contains(expected), "{name}: {}", text(&output));
     }
     for command in [&["who", "apps/hello"][..], &["reach", "apps/hello"]] {

@@ -173,7 +173,7 @@ fn what_stands_in_place_of_objects_is_named() {
     for (text, rule, message) in [
         ("{kind: Status, apiVersion: v1, status: Failure, message: Unauthorized}", "error-answer", "Unauthorized"),
         ("{kind: Status, apiVersion: v1, status: Failure, reason: Forbidden, code: 403}", "error-answer", "Forbidden"),
-        ("{kind: Status, apiVersion: v1, metadata: {}}", "error-answer", "error answer of the API server"),
+        ("{kind: Status, apiVersion: v1, metadata: {}}", "error-answer", "error response of the API server"),
         ("<html>login</html>", "html-page", "HTML page"),
         ("<!DOCTYPE html>\n<html>\n<title>Sign in: please</title>\n", "html-page", "HTML page"),
         ("\u{feff}\n<html>a: b</html>", "html-page", "HTML page"),

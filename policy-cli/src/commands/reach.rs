@@ -50,7 +50,7 @@ fn hops(evaluation: &Evaluation, from: &Ends, ports: Option<&PortSet>, format: L
     };
     let (keys, units): (Vec<_>, Vec<WorkloadPods>) = evaluation.units().into_iter().unzip();
     let Some(start) = keys.iter().position(|(ns, o)| ns == namespace && o == owner) else {
-        bail!("{} has no pod on the pod network", from.name());
+        bail!("{} has no pod with traffic of its own", from.name());
     };
     let matrix = ConnectivityMatrix::new(&evaluation.graph, units);
     let connections = Connections::new(&matrix);

@@ -239,7 +239,7 @@ fn summary(findings: &Findings<'_>, read_from: &str, left_out: &[LeftOut]) -> St
     }
     if !findings.unknown_pods.is_empty() {
         out.push_str(&format!(
-            "not evaluated: the pods of {}, which controllers make that netpol does not know\n",
+            "not evaluated: the pods of {}, whose controllers are not known\n",
             findings.unknown_pods.join(", ")
         ));
     }

@@ -1,6 +1,7 @@
 //! The verdict on one question, and why.
 
 use anyhow::{Result, bail};
+use policy_core::graph::Endpoint;
 use policy_core::model::Direction;
 use policy_core::sets::{AddressSet, PortSet, ProtocolPorts};
 use policy_core::verdict::{Cause, PolicyRef, Reason, RuleRef, SideExplanation};
@@ -159,13 +160,15 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
             all = all.intersection(ports(connection));
             some = some.union(&ports(connection).intersection(&asked));
         }
-        let (subject, direction) = match explained.direction {
-            Direction::Egress => (&shown.source, Direction::Egress),
-            Direction::Ingress => (&shown.destination, Direction::Ingress),
+        let direction = explained.direction;
+        let (subject, meant) = match direction {
+            Direction::Egress => (&shown.source, from),
+            Direction::Ingress => (&shown.destination, to),
         };
+        let what = not_a_pod(meant, subject);
         let others = evaluation.graph.not_isolating(subject, direction, end);
         let fix = if fixes == Fixes::Suggested { suggestions.of(&explained, &asked) } else { None };
-        let mut side = Side { nearest_miss: fix, ..side(explained, others, Verdict::of(&all, &some, &asked), end) };
+        let mut side = Side { nearest_miss: fix, ..side(explained, others, Verdict::of(&all, &some, &asked), end, what) };
         let granting = granted.iter().flatten().find(|s| s.direction == direction);
         if side.verdict != Verdict::Allowed && side.rule.is_none() {
             side.rule = granting.and_then(|s| s.rules.iter().find(|r| !r.allows.is_empty())).map(|r| r.rule.clone());
@@ -208,11 +211,20 @@ fn name_of(evaluation: &Evaluation, end: &End, shown: &Connection, is_source: bo
     }
 }
 
-fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: Verdict, end: &str) -> Side {
+/// What an end is that policies do not apply to.
+fn not_a_pod(end: &End, endpoint: &Endpoint) -> &'static str {
+    match (endpoint.is_node(), end.namespace()) {
+        (true, Some(_)) => "it uses the host network",
+        (true, None) => "it is a node",
+        (false, _) => "it is not a pod",
+    }
+}
+
+fn side(explained: SideExplanation, others: Vec<(PolicyRef, String)>, verdict: Verdict, end: &str, what: &'static str) -> Side {
     let policies: Vec<String> = explained.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
     let direction = explained.direction;
     let reason = match explained.cause {
-        Cause::NotAnEndpoint => format!("policies do not apply to {end}: it is not on the pod network"),
+        Cause::NotAnEndpoint => format!("policies do not apply to {end}: {what}"),
         Cause::SamePod => "a pod can always reach itself".to_owned(),
         Cause::OwnNode if direction == Direction::Egress => {
             format!("{end} can always reach its own node with `--own-node-egress allow`")

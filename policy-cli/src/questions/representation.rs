@@ -111,7 +111,7 @@ fn unknown_pods<'m>(makers: impl Iterator<Item = &'m PodMaker>) -> Vec<String> {
         by_kind.entry((maker.title(), &maker.api_version)).or_default().push(name);
     }
     let text = |((title, version), names): ((String, &str), Vec<String>)| {
-        format!("pods made by a controller that netpol does not know are not evaluated: {title} ({version}): {}", listed(&names))
+        format!("pods made by controllers that are not known are not evaluated: {title} ({version}): {}", listed(&names))
     };
     by_kind.into_iter().map(text).collect()
 }

@@ -80,8 +80,8 @@ impl Builder<'_> {
 
     fn ports_text(&self) -> String {
         match &self.ports {
-            None => "without `ports`".to_owned(),
-            Some(_) => format!("{} in `ports`", self.missing.ports),
+            None => " that allows all ports".to_owned(),
+            Some(_) => format!(" and {} in `ports`", self.missing.ports),
         }
     }
 
@@ -263,7 +263,7 @@ impl Builder<'_> {
             Direction::Ingress => after.ingress = Some(all),
             Direction::Egress => after.egress = Some(all),
         }
-        let edit = format!("add a rule to `{list}` with {} and {}", self.peers_text(), self.ports_text());
+        let edit = format!("add a rule to `{list}` with {}{}", self.peers_text(), self.ports_text());
         out.push(Candidate { cost: RULE, after, rule: None, edit, patch: Patch::Edit(vec![operation]) });
     }
 
@@ -297,7 +297,7 @@ impl Builder<'_> {
         let rules = Some(vec![rule]);
         let (ingress, egress) = if direction == Direction::Ingress { (rules, None) } else { (None, rules) };
         let edit = format!(
-            "add a policy with {} and a rule in `{}` with {} and {}",
+            "add a policy with {} and a rule in `{}` with {}{}",
             selector_text("podSelector", &target),
             self.list().0,
             self.peers_text(),

@@ -50,7 +50,7 @@ pub(crate) fn nearest_miss(question: &Question<'_>, policies: &[PolicyId], missi
         }
         let (namespace, name) = question.graph.policy_name(*policy);
         let (list, end) = ends(question.direction);
-        let edit = format!("add a rule to `{list}` with {} in {end} and {}", question.name, ports_text(missing));
+        let edit = format!("add a rule to `{list}` with {} in {end}{}", question.name, ports_text(missing));
         offer(RULE, NearMiss { policy: format!("{namespace}/{name}"), rule: None, edit });
     }
     best.map(|(_, miss)| miss)
@@ -64,7 +64,7 @@ fn ends(direction: Direction) -> (&'static str, &'static str) {
 }
 
 fn ports_text(missing: &PortSet) -> String {
-    if missing.is_all() { "without `ports`".to_owned() } else { format!("{missing} in `ports`") }
+    if missing.is_all() { " that allows all ports".to_owned() } else { format!(" and {missing} in `ports`") }
 }
 
 fn rule_edit(question: &Question<'_>, rule: &RuleRecord, missing: &PortSet) -> Option<(u32, String)> {

@@ -59,8 +59,7 @@ fn made_by(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &
     let title = maker.title();
     let article = if title.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
     bail!(
-        "{namespace}/{name} is {article} {title} ({}): its pods are made by a controller that netpol does not know; give it a dump with \
-         the pods",
+        "{namespace}/{name} is {article} {title} ({}): its pods are made by a controller that is not known; use a dump with the pods",
         maker.api_version
     )
 }

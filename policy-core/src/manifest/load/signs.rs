@@ -99,9 +99,9 @@ pub(super) fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
     let said =
         ["message", "reason", "status"].into_iter().find_map(|field| tree.text(node, field).filter(|text| !text.is_empty()));
     let message = match (tree.text(node, "status"), said) {
-        (Some("Success"), said) => format!("this is an answer of the API server, not an object: {}", said.unwrap_or_default()),
-        (_, Some(said)) => format!("this is an error answer of the API server: {said}"),
-        (_, None) => "this is an error answer of the API server".to_owned(),
+        (Some("Success"), said) => format!("this is a response of the API server, not an object: {}", said.unwrap_or_default()),
+        (_, Some(said)) => format!("this is an error response of the API server: {said}"),
+        (_, None) => "this is an error response of the API server".to_owned(),
     };
     Fault::new(&objects::ERROR_ANSWER, &"", message).at(node).help("correct the cause, and make the dump again")
 }
