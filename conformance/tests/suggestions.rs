@@ -123,7 +123,6 @@ fn suggested_fixes_do_what_they_say() {
             direction,
             other: Other::Pod(&snapshot.pods[&other]),
             ports: &asked,
-            is_any_enough: false,
             subjects: &BTreeSet::from([subject.clone()]),
             others: &BTreeSet::from([other.clone()]),
         };

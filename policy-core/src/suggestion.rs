@@ -51,8 +51,6 @@ pub struct Missing<'a> {
     pub other: Other<'a>,
     /// What was asked, and is not allowed.
     pub ports: &'a PortSet,
-    /// Whether it is enough to allow a part of it: the question names no ports.
-    pub is_any_enough: bool,
     /// All pods that the question is about, by end: opening what was asked between them is no side effect.
     pub subjects: &'a BTreeSet<ObjectKey>,
     /// As `subjects`, of the other end.
@@ -71,6 +69,9 @@ pub struct Suggestion {
     pub edit: String,
     /// The edit, for a program.
     pub patch: Patch,
+    /// The policy after the edit.
+    #[serde(skip)]
+    pub after: Policy,
     /// What it opens besides what was asked.
     #[serde(skip)]
     pub opens: Vec<Effect>,
@@ -86,7 +87,12 @@ pub struct Suggestion {
 pub fn suggest(snapshot: &Snapshot, compiler: &mut Compiler, missing: &Missing<'_>) -> Option<Suggestion> {
     let mut tried = candidates(snapshot, missing);
     tried.sort_by_key(|candidate| candidate.cost);
-    tried.truncate(MOST_TRIED);
+    if tried.len() > MOST_TRIED {
+        // The last is a policy of its own, which allows what is missing whatever the others are.
+        let last = tried.pop();
+        tried.truncate(MOST_TRIED - 1);
+        tried.extend(last);
+    }
     let comparison = Comparison::new(snapshot, compiler.graph(), missing);
     let mut best: Option<(usize, Suggestion)> = None;
     for candidate in tried {
@@ -124,6 +130,6 @@ impl Candidate {
             let line = (line > 0 && file.is_some()).then_some(line);
             Some(RuleRef { policy: policy.clone(), direction, index: u32::try_from(index).ok()?, file, line })
         });
-        Suggestion { policy, rule, edit: self.edit, patch: self.patch, opens, closes }
+        Suggestion { policy, rule, edit: self.edit, patch: self.patch, after: self.after, opens, closes }
     }
 }

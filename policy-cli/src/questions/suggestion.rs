@@ -63,7 +63,6 @@ impl<'a> Suggestions<'a> {
             direction: side.direction,
             other: self.other(other, other_end)?,
             ports: &ports,
-            is_any_enough: asked.is_all(),
             subjects: &subjects,
             others: &others,
         };

@@ -9,7 +9,7 @@ use crate::model::{
     Direction, IpBlock, Labels, NAME_LABEL, NamespaceScope, ObjectKey, Operator, Peer, Peers, Pod, Policy, PortEntry, Ports,
     Requirement, Rule, Selector, UNKNOWN_VALUE,
 };
-use crate::sets::{PortSet, Transport};
+use crate::sets::{AddressSet, PortSet, Transport};
 
 /// How much an edit changes; smaller is preferred among edits that open the same. A corrected typo, an added port, a changed
 /// requirement, an added peer, an added rule, an added policy.
@@ -23,6 +23,9 @@ const POLICY: u32 = 200;
 /// Labels by which people tell workloads apart, in the order in which they are tried.
 const NAMES: [&[&str]; 4] =
     [&["app.kubernetes.io/name"], &["app"], &["k8s-app"], &["app.kubernetes.io/name", "app.kubernetes.io/component"]];
+/// The name of a pod's Job, in every version of Kubernetes.
+const JOB_NAME: &str = "job-name";
+
 /// An edit that may allow what is missing.
 pub(super) struct Candidate {
     pub cost: u32,
@@ -93,22 +96,20 @@ impl Builder<'_> {
     /// Whether a peer of the rule holds the other end, as far as labels and numbers say.
     fn has_peer(&self, rule: &Rule) -> bool {
         let Peers::Listed(peers) = &rule.peers else { return true };
-        peers.iter().any(|peer| self.is_peer(peer))
+        match &self.missing.other {
+            Other::Pod(other) => peers.iter().any(|peer| self.is_peer(peer, other)),
+            Other::Addresses(nets) => {
+                let blocks = peers.iter().filter_map(|peer| if let Peer::Block(block) = peer { Some(block) } else { None });
+                let held = AddressSet::union_of(blocks.map(IpBlock::addresses));
+                let asked = AddressSet::union_of(nets.iter().map(|net| AddressSet::block(*net)));
+                asked.difference(&held).is_empty()
+            }
+        }
     }
 
-    fn is_peer(&self, peer: &Peer) -> bool {
-        match (peer, &self.missing.other) {
-            (Peer::Pods { namespaces, pods }, Other::Pod(other)) => {
-                self.failing_namespace(namespaces, other).is_empty()
-                    && self.is_near(namespaces, other)
-                    && pods.matches(&other.labels)
-            }
-            (Peer::Block(block), Other::Addresses(nets)) => {
-                let asked = crate::sets::AddressSet::union_of(nets.iter().map(|net| crate::sets::AddressSet::block(*net)));
-                asked.difference(&block.addresses()).is_empty()
-            }
-            _ => false,
-        }
+    fn is_peer(&self, peer: &Peer, other: &Pod) -> bool {
+        let Peer::Pods { namespaces, pods } = peer else { return false };
+        self.failing_namespace(namespaces, other).is_empty() && self.is_near(namespaces, other) && pods.matches(&other.labels)
     }
 
     /// Whether a peer of the policy's own namespace can hold the pod.
@@ -127,7 +128,7 @@ impl Builder<'_> {
         let at = format!("/spec/{}/{index}", self.list().0);
         let added = self.added_ports(rule);
         if self.has_peer(rule) {
-            if let Some((ports, values)) = added {
+            if let Added::Entries(ports, values) = added {
                 let edit = format!("add {} to `ports`", self.missing.ports);
                 let operations = values.into_iter().map(|value| add(format!("{at}/ports/-"), Value::Port(value))).collect();
                 let after = Rule { ports, ..rule.clone() };
@@ -138,9 +139,11 @@ impl Builder<'_> {
         let Peers::Listed(peers) = &rule.peers else { return };
         // Another port for one rule opens it to all its peers, so only a rule of one peer gets both.
         let (ports, more, also) = match added {
-            None => (rule.ports.clone(), Vec::new(), String::new()),
-            Some((ports, values)) if peers.len() == 1 => (ports, values, format!(", and add {} to `ports`", self.missing.ports)),
-            Some(_) => return,
+            Added::Nothing => (rule.ports.clone(), Vec::new(), String::new()),
+            Added::Entries(ports, values) if peers.len() == 1 => {
+                (ports, values, format!(", and add {} to `ports`", self.missing.ports))
+            }
+            Added::Entries(..) | Added::EveryProtocol => return,
         };
         let cost = if more.is_empty() { 0 } else { PORT };
         let ports_operations = || more.iter().map(|value| add(format!("{at}/ports/-"), Value::Port(value.clone())));
@@ -174,17 +177,16 @@ impl Builder<'_> {
         }
     }
 
-    /// The ports of the rule and what is missing, and the entries that it lacks; `None` when it has all of it.
-    fn added_ports(&self, rule: &Rule) -> Option<(Ports, Vec<patch::NetworkPolicyPort>)> {
-        let Ports::Listed(entries) = &rule.ports else { return None };
+    /// The ports that the rule lacks.
+    fn added_ports(&self, rule: &Rule) -> Added {
+        let Ports::Listed(entries) = &rule.ports else { return Added::Nothing };
         let numbers: Vec<(Transport, u16, u16)> = entries.iter().filter_map(|entry| self.numbers(entry)).flatten().collect();
         if self.missing.ports.difference(&PortSet::from_ranges(&numbers)).is_empty() {
-            return None;
+            return Added::Nothing;
         }
-        // Every protocol takes a rule without ports, which is another rule.
-        let more = self.ports.clone()?;
+        let Some(more) = self.ports.clone() else { return Added::EveryProtocol };
         let values = more.iter().filter_map(patch::port).collect();
-        Some((Ports::Listed(entries.iter().cloned().chain(more).collect()), values))
+        Added::Entries(Ports::Listed(entries.iter().cloned().chain(more).collect()), values)
     }
 
     /// The ports of an entry, by number at the destination.
@@ -283,11 +285,12 @@ impl Builder<'_> {
         let subject = self.missing.subject;
         let direction = self.missing.direction;
         let other = match &self.missing.other {
-            Other::Pod(pod) => own_name(pod),
+            Other::Pod(pod) if pod.key.namespace == subject.key.namespace => own_name(pod),
+            Other::Pod(pod) => format!("{}-{}", pod.key.namespace, own_name(pod)),
             Other::Addresses(_) => "outside".to_owned(),
         };
         let word = if direction == Direction::Ingress { "from" } else { "to" };
-        let base = format!("{}-{word}-{other}", own_name(subject));
+        let base = object_name(&format!("{}-{word}-{other}", own_name(subject)));
         let is_free = |name: &String| !self.snapshot.policies.contains_key(&ObjectKey::new(&subject.key.namespace, name));
         let numbered = (2..100).map(|number| format!("{base}-{number}"));
         let Some(name) = std::iter::once(base.clone()).chain(numbered).find(is_free) else { return };
@@ -306,6 +309,15 @@ impl Builder<'_> {
         let after = Policy { key, origin: None, target, ingress, egress };
         out.push(Candidate { cost: POLICY, after, rule: None, edit, patch: Patch::Add(Box::new(object)) });
     }
+}
+
+/// The ports that a rule lacks.
+enum Added {
+    Nothing,
+    /// The ports of the rule with these entries, and the entries.
+    Entries(Ports, Vec<patch::NetworkPolicyPort>),
+    /// Those of every protocol, which only a rule without `ports` allows.
+    EveryProtocol,
 }
 
 struct PeerChange {
@@ -410,7 +422,32 @@ fn exact_selector(pod: &Pod, snapshot: &Snapshot) -> Selector {
     let single = lasting().map(|(key, value)| Selector::new([equals(key, value)]));
     let all = Selector::new(lasting().map(|(key, value)| equals(key, value)));
     let is_exact = |selector: &Selector| neighbours.iter().all(|other| other.key == pod.key || !selector.matches(&other.labels));
-    named.chain(single).find(is_exact).unwrap_or(all)
+    let is_of_job = of_job(pod);
+    let of_job = is_of_job.iter().map(|requirement| Selector::new([requirement.clone()]));
+    let both = Selector::new(all.requirements().iter().cloned().chain(is_of_job.clone()));
+    let found = named.chain(single).chain([all].into_iter().filter(|all| !all.is_everything())).chain(of_job).find(is_exact);
+    found.unwrap_or(both)
+}
+
+/// What distinguishes the pods of a Job or CronJob where their own labels do not: the name of their Job. That of a CronJob's Job is another
+/// one at each run.
+fn of_job(pod: &Pod) -> Option<Requirement> {
+    let value = pod.labels.get(JOB_NAME).filter(|value| *value != UNKNOWN_VALUE);
+    let is_job = pod.owner.as_ref().is_some_and(|owner| owner.kind == "Job");
+    match value.filter(|_| is_job) {
+        Some(value) => Some(equals(JOB_NAME, value)),
+        None => pod.labels.contains_key(JOB_NAME).then(|| Requirement { key: JOB_NAME.to_owned(), operator: Operator::Exists }),
+    }
+}
+
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
+
+/// A text as a name that API servers accept.
+fn object_name(text: &str) -> String {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let name: String = text.chars().map(|c| if is_allowed(c) { c } else { '-' }).take(LONGEST_NAME - 3).collect();
+    name.trim_matches(['-', '.']).to_owned()
 }
 
 /// What the pod's workload is called.

@@ -3,6 +3,7 @@
 //! Pods that no policy tells apart, before the edit and after it, behave alike: one of each such class is asked about.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{Missing, Other};
 use crate::graph::{AllowGraph, BlockBorders, Endpoint, GroupId, PodId};
@@ -101,22 +102,46 @@ impl<'a> Comparison<'a> {
         let key = &self.missing.subject.key;
         let Some(subject) = graph.pod(&key.namespace, &key.name) else { return false };
         let direction = self.missing.direction;
-        let is_allowed = |ports: &PortSet| match self.missing.is_any_enough {
-            true => !ports.is_empty(),
-            false => self.missing.ports.difference(ports).is_empty(),
-        };
-        graph.endpoints_of(subject).iter().any(|end| match &self.missing.other {
+        let is_allowed = |ports: &PortSet| self.missing.ports.difference(ports).is_empty();
+        let ends = graph.endpoints_of(subject);
+        match &self.missing.other {
             Other::Pod(pod) => {
                 let Some(other) = graph.pod(&pod.key.namespace, &pod.key.name) else { return false };
-                graph.endpoints_of(other).iter().any(|other| is_allowed(&side(graph, end, direction, other)))
+                let others = graph.endpoints_of(other);
+                let mut pairs = ends.iter().flat_map(|end| others.iter().map(move |other| (end, other)));
+                pairs.any(|(end, other)| is_allowed(&side(graph, end, direction, other)))
             }
             Other::Addresses(nets) => nets.iter().all(|net| {
                 let family = Family::of(net.addr());
                 let asked = AddressSet::block(*net);
-                let parts = graph.outside(&end.clone().in_family(family), direction, family);
-                parts.iter().all(|(part, ports)| part.intersection(&asked).is_empty() || is_allowed(ports))
+                let known = (net.prefix_len() == net.max_prefix_len()).then(|| graph.endpoint(net.addr()));
+                let known = known.filter(|other| !other.is_external());
+                ends.iter().any(|end| match &known {
+                    Some(other) => is_allowed(&side(graph, end, direction, other)),
+                    None => {
+                        let parts = graph.outside(&end.clone().in_family(family), direction, family);
+                        parts.iter().all(|(part, ports)| part.intersection(&asked).is_empty() || is_allowed(ports))
+                    }
+                })
             }),
-        })
+        }
+    }
+
+    /// The addresses that the question is about.
+    fn asked_addresses(&self) -> AddressSet {
+        match &self.missing.other {
+            Other::Addresses(nets) => AddressSet::union_of(nets.iter().map(|net| AddressSet::block(*net))),
+            Other::Pod(_) => AddressSet::none(),
+        }
+    }
+
+    /// Whether the question is about every address of a node, by which it can be reached.
+    fn is_asked_node(&self, name: &str) -> bool {
+        let Other::Addresses(nets) = &self.missing.other else { return false };
+        let (asked, node) = (self.asked_addresses(), self.snapshot.nodes.get(name));
+        let is_asked_family = |address: &IpAddr| nets.iter().any(|net| Family::of(net.addr()) == Family::of(*address));
+        let mut addresses = node.into_iter().flat_map(|node| &node.addresses).filter(|address| is_asked_family(address));
+        addresses.all(|address| asked.contains(*address))
     }
 
     /// What the edited graph allows, where the edit may have changed it.
@@ -249,15 +274,20 @@ impl<'a> Comparison<'a> {
             return;
         }
         let (subjects, other) = (keys(graph, classes.get(target)), other.and_then(|at| classes.get(at)));
-        if let Some(name) = other.and_then(|class| class.node.clone()) {
-            out.push(Effect { subjects, direction, other: Party::Node(name), ports });
-            return;
-        }
-        let others = keys(graph, other);
         let is_asked_direction = direction == self.missing.direction;
         let (asked, rest): (Vec<ObjectKey>, Vec<ObjectKey>) =
             subjects.into_iter().partition(|key| is_asked_direction && self.missing.subjects.contains(key));
         let beyond = ports.difference(self.missing.ports);
+        if let Some(name) = other.and_then(|class| class.node.clone()) {
+            let of_asked = if self.is_asked_node(&name) { &beyond } else { &ports };
+            for (subjects, ports) in [(rest, &ports), (asked, of_asked)] {
+                if !subjects.is_empty() && !ports.is_empty() {
+                    out.push(Effect { subjects, direction, other: Party::Node(name.clone()), ports: ports.clone() });
+                }
+            }
+            return;
+        }
+        let others = keys(graph, other);
         let (asked_others, other_others): (Vec<ObjectKey>, Vec<ObjectKey>) =
             others.iter().cloned().partition(|key| self.missing.others.contains(key));
         for (subjects, others, ports) in
@@ -278,10 +308,7 @@ impl<'a> Comparison<'a> {
         less: &[(AddressSet, PortSet)],
         out: &mut Vec<Effect>,
     ) {
-        let asked_addresses = match &self.missing.other {
-            Other::Addresses(nets) => AddressSet::union_of(nets.iter().map(|net| AddressSet::block(*net))),
-            Other::Pod(_) => AddressSet::none(),
-        };
+        let asked_addresses = self.asked_addresses();
         let mut push = |subjects: Vec<ObjectKey>, addresses: AddressSet, ports: PortSet| {
             if !subjects.is_empty() && !addresses.is_empty() && !ports.is_empty() {
                 out.push(Effect { subjects, direction, other: Party::Outside(addresses), ports });

@@ -246,9 +246,12 @@ impl Question<'_> {
 
     fn port_miss(&self, rule: &RuleRecord) -> Reason {
         let Ports::Listed(entries) = &rule.ports else { return String::new().into() };
+        let is_shown = |(at, entry): &(usize, &PortEntry)| !is_covered(entries, *at, entry);
         let list: Vec<String> = entries
             .iter()
-            .map(|entry| match entry {
+            .enumerate()
+            .filter(is_shown)
+            .map(|(_, entry)| match entry {
                 PortEntry::Named { protocol, name } => {
                     let numbers: Vec<String> =
                         self.numbers(name).iter().filter(|(t, _)| t == protocol).map(|(_, number)| number.to_string()).collect();
@@ -265,6 +268,19 @@ impl Question<'_> {
             .collect();
         format!("ports: allows only {}", list.join(", ")).into()
     }
+}
+
+/// Whether another entry of the list allows all that this one does.
+fn is_covered(entries: &[PortEntry], at: usize, entry: &PortEntry) -> bool {
+    let is_in = |other: &PortEntry| match (other, entry) {
+        (PortEntry::Range { protocol, low, high }, PortEntry::Range { protocol: own, low: first, high: last }) => {
+            protocol == own && low <= first && last <= high
+        }
+        (PortEntry::Range { protocol, low: 1, high: u16::MAX }, PortEntry::Named { protocol: own, .. }) => protocol == own,
+        _ => false,
+    };
+    // Of two equal entries, the first is shown.
+    entries.iter().enumerate().any(|(place, other)| place != at && is_in(other) && (other != entry || place < at))
 }
 
 /// A requirement on a label of a pod or namespace that the object does not meet, and the label that it has.
