@@ -3,6 +3,7 @@
 //! - `answer`: the verdict on one question, and why.
 //! - `caveats`: what could make an answer differ from what the cluster does.
 //! - `connections`: a question taken apart into connections that each have one answer.
+//! - `edits`: the edits that allow all of a question.
 //! - `ends`: what users write for the ends of a connection.
 //! - `evaluation`: what the input describes, compiled.
 //! - `folded`: rows of workloads as rows of namespaces.
@@ -16,6 +17,7 @@
 pub(crate) mod answer;
 pub(crate) mod caveats;
 pub(crate) mod connections;
+pub(crate) mod edits;
 pub(crate) mod ends;
 pub(crate) mod evaluation;
 pub(crate) mod folded;

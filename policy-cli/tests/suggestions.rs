@@ -180,3 +180,105 @@ fn labels_of_pods_are_never_edited() {
         assert!(!edit.contains("label"), "{edit}");
     }
 }
+
+/// What `-o patch` prints: the command in the first line of each document, and the document.
+fn patches(text: &str) -> Vec<(String, String)> {
+    let documents = text.split("---\n").map(|document| {
+        let is_comment = |line: &&str| line.starts_with("# kubectl");
+        let command = document.lines().find(is_comment).unwrap_or_default().to_owned();
+        (command, document.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"))
+    });
+    documents.collect()
+}
+
+/// RFC 6902: `add` to a member that exists replaces it. The first rule of a policy is added once, and the others to its list.
+#[test]
+fn patches_of_several_pairs_are_one_patch_of_each_policy() {
+    let pods = pod("x", "web", "app: web", "10.0.0.1")
+        + &pod("x", "api", "app: api", "10.0.0.4")
+        + &pod("x", "db", "app: db", "10.0.0.2")
+        + &pod("x", "cache", "app: cache", "10.0.0.3");
+    let input = namespaces() + &pods + &policy("db", "podSelector: {matchLabels: {app: db}}");
+    let ask = |from: &str| netpol(&["can", "-f", "-", from, "x/db", "-p", "5432", "-o", "patch"], &input);
+    let (code, text) = ask("app in (web,api)");
+    assert_eq!(code, Some(2), "the namespace `default` has no pods");
+    assert!(text.is_empty(), "{text}");
+    let (code, text) = ask("x/app in (web,api)");
+    assert_eq!(code, Some(1));
+    let documents = patches(&text);
+    let [(command, patch)] = documents.as_slice() else { panic!("one document: {text}") };
+    assert_eq!(command, "# kubectl patch networkpolicy db -n x --type=json --patch-file FILE");
+    assert_eq!(patch.matches("path: /spec/ingress\n").count(), 1, "{text}");
+    assert!(patch.contains("app: web") && patch.contains("app: api"), "{text}");
+    // What is allowed after the first of them needs no edit.
+    let (_, one) = ask("x/web");
+    assert!(patches(&one).len() == 1 && !one.contains("app: api"), "{one}");
+}
+
+#[test]
+fn new_policies_have_different_names() {
+    let pods = pod("x", "web", "app: web", "10.0.0.1") + &pod("other", "web", "app: web", "10.0.0.3");
+    let pods = pods + &pod("x", "db", "app: db", "10.0.0.2") + &pod("x", "cache", "app: cache", "10.0.0.4");
+    let input = namespaces() + &pods + &policy("default-deny", "podSelector: {}");
+    let name = |from: &str| can(&input, from, "x/db", "5432")["ingress"]["nearest_miss"]["policy"].clone();
+    assert_eq!((name("x/web"), name("other/web")), (json!("x/db-from-web"), json!("x/db-from-other-web")));
+    let (_, text) = netpol(&["can", "-f", "-", "*/app=web", "x/db", "-p", "5432", "-o", "patch"], &input);
+    let documents = patches(&text);
+    let added = documents.iter().filter(|(command, _)| command.starts_with("# kubectl apply")).map(|(_, object)| object);
+    let names: Vec<&str> = added.filter_map(|object| object.lines().find(|line| line.starts_with("  name:"))).collect();
+    let distinct: std::collections::BTreeSet<&&str> = names.iter().collect();
+    assert!(!names.is_empty() && distinct.len() == names.len(), "{text}");
+}
+
+/// Connections of a node can come from each of its addresses.
+#[test]
+fn a_node_is_opened_with_all_its_addresses() {
+    let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.2}, {type: ExternalIP, address: 198.51.100.2}, {type: InternalIP, address: 'fd00::2'}]}\n";
+    let db = pod("x", "db", "app: db", "10.0.0.2");
+    let input = namespaces() + node + &db + &policy("np", "podSelector: {matchLabels: {app: db}}");
+    let fix = &can(&input, "node/n2", "x/db", "5432")["ingress"]["nearest_miss"];
+    let peers = json!([{"ipBlock": {"cidr": "192.0.2.2/32"}}, {"ipBlock": {"cidr": "198.51.100.2/32"}}]);
+    assert_eq!(fix["patch"][0]["value"][0]["from"], peers, "the pod has no IPv6 address: {fix}");
+    assert_eq!(fix["also_opens"], json!([]), "{fix}");
+}
+
+/// A rule without `ports` allows every protocol and port, and nothing less is what was asked.
+#[test]
+fn a_question_without_ports_gets_a_rule_without_ports() {
+    let pods = pod("x", "web", "app: web", "10.0.0.1")
+        + &pod("x", "api", "app: api", "10.0.0.4")
+        + &pod("x", "db", "app: db", "10.0.0.2");
+    let rule = "podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}], ports: [{port: 5432}]}]";
+    let input = namespaces() + &pods + &policy("np", rule);
+    let (_, text) = netpol(&["can", "-f", "-", "x/web", "x/db", "-o", "json"], &input);
+    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let fix = &answer["ingress"]["nearest_miss"];
+    assert_eq!(fix["edit"], "add a rule to `ingress` with the `podSelector` `app=web` in `from` that allows all ports");
+    let rule = json!({"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]});
+    assert_eq!(fix["patch"], json!([{"op": "add", "path": "/spec/ingress/-", "value": rule}]));
+    assert_eq!(fix["also_opens"], json!([]));
+}
+
+/// The Job controller labels every pod of a Job with the name of the Job.
+#[test]
+fn pods_of_jobs_without_labels_are_selected_by_the_name_of_their_job() {
+    let spec = "template: {spec: {restartPolicy: Never, containers: [{name: c}]}}";
+    let cron = format!(
+        "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: nightly, namespace: x}}\nspec: {{schedule: '@daily', jobTemplate: {{spec: {{{spec}}}}}}}\n"
+    );
+    let job =
+        format!("---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: once, namespace: x}}\nspec: {{{spec}}}\n");
+    let db = pod("x", "db", "app: db", "10.0.0.2") + &policy("np", "podSelector: {matchLabels: {app: db}}");
+    let peer = |input: &str, from: &str| {
+        let fix = can(input, from, "x/db", "5432")["ingress"]["nearest_miss"].clone();
+        (fix["patch"][0]["value"][0]["from"][0]["podSelector"].clone(), fix["also_opens"].clone())
+    };
+    let exists = json!({"matchExpressions": [{"key": "job-name", "operator": "Exists"}]});
+    assert_eq!(peer(&(namespaces() + &cron + &db), "x/nightly"), (exists.clone(), json!([])));
+    let named = json!({"matchLabels": {"job-name": "once"}});
+    assert_eq!(peer(&(namespaces() + &job + &db), "x/once"), (named, json!([])));
+    // Both have the label: what else the selector opens is named.
+    let ports = json!([{"protocol": "TCP", "ports": ["5432"]}]);
+    let (selector, opens) = peer(&(namespaces() + &cron + &job + &db), "x/nightly");
+    assert_eq!((selector, opens), (exists, json!([{"from": "x/once", "to": "x/db", "ports": ports}])));
+}

@@ -3,14 +3,15 @@
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
-use policy_core::suggestion::patch::Patch;
+use policy_core::sets::PortSet;
 
 use crate::Outcome;
 use crate::args::{CanArgs, CanFormat};
-use crate::output::answer::{Detail, headline, text};
+use crate::output::answer::{Detail, change_texts, headline, text};
 use crate::output::{is_quiet, json, json_lines, print_wrapped, raw, yaml};
 use crate::questions::answer::{Answer, Fixes, Verdict, answer};
-use crate::questions::ends::{self, Ends};
+use crate::questions::edits::{Edited, edits};
+use crate::questions::ends::{self, End, Ends};
 use crate::questions::evaluation::Evaluation;
 use crate::questions::ports::ports;
 
@@ -18,7 +19,7 @@ use crate::questions::ports::ports;
 const MOST_PAIRS: usize = 10_000;
 
 pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
-    let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
+    let Some(mut evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
     let from = ends::parse(&args.from, &evaluation)?;
     let to = ends::parse(&args.to, &evaluation)?;
     let detail = match args.verbose {
@@ -28,8 +29,10 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
     };
     let is_pattern = matches!(from, Ends::Several(_)) || matches!(to, Ends::Several(_));
     let is_headline = is_pattern && args.output == CanFormat::Text && detail != Detail::Full;
-    let fixes = if is_headline { Fixes::Omitted } else { Fixes::Suggested };
-    let answers = answers(&evaluation, &from, &to, args, fixes)?;
+    let is_omitted = is_headline || args.output == CanFormat::Patch;
+    let fixes = if is_omitted { Fixes::Omitted } else { Fixes::Suggested };
+    let ports = ports(&args.ports.ports, Some(to.list()), &evaluation)?;
+    let answers = answers(&evaluation, &from, &to, args, ports.as_ref(), fixes)?;
     match (args.output, answers.as_slice()) {
         (CanFormat::Json, [answer]) if !is_pattern => json(answer)?,
         (CanFormat::Json, answers) => json(answers)?,
@@ -38,7 +41,10 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
         (CanFormat::Yaml, answers) => yaml::print(answers)?,
         (CanFormat::Text, [answer]) if !is_pattern => print_wrapped(&text(answer, detail))?,
         (CanFormat::Text, answers) => print_wrapped(&several(answers, detail))?,
-        (CanFormat::Patch, answers) => raw(patches(answers)?.as_bytes())?,
+        (CanFormat::Patch, answers) => {
+            let edits = edits(&mut evaluation, pairs(&from, &to), ports.as_ref())?;
+            raw(patches(answers, &edits)?.as_bytes())?;
+        }
     }
     let is_allowed = answers.iter().all(|answer| answer.verdict == Verdict::Allowed);
     Ok(match is_allowed {
@@ -48,40 +54,51 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
     })
 }
 
-/// The answer for each pair of ends, at least one.
-fn answers(evaluation: &Evaluation, from: &Ends, to: &Ends, args: &CanArgs, fixes: Fixes) -> Result<Vec<Answer>> {
-    let ports = ports(&args.ports.ports, Some(to.list()), evaluation)?;
-    let pairs = from.list().len() * to.list().len();
-    if pairs > MOST_PAIRS {
-        let (from, to) = (&args.from, &args.to);
-        bail!(
-            "`{from}` and `{to}` are {pairs} pairs, and `can` explains at most {MOST_PAIRS}; use `netpol list --from '{from}' --to '{to}'`"
-        );
-    }
-    let pairs = from.list().iter().flat_map(|from| to.list().iter().map(move |to| (from, to)));
-    pairs.map(|(from, to)| answer(evaluation, from, to, ports.as_ref(), fixes)).collect()
+/// Each pair of ends.
+fn pairs<'e>(from: &'e Ends, to: &'e Ends) -> impl Iterator<Item = (&'e End, &'e End)> {
+    from.list().iter().flat_map(|from| to.list().iter().map(move |to| (from, to)))
 }
 
-/// The suggested fixes, each a YAML document with the command that applies it. Equal ones are printed once.
-fn patches(answers: &[Answer]) -> Result<String> {
-    let sides = answers.iter().flat_map(|answer| [&answer.egress, &answer.ingress]);
+/// The answer for each pair of ends, at least one.
+fn answers(
+    evaluation: &Evaluation,
+    from: &Ends,
+    to: &Ends,
+    args: &CanArgs,
+    ports: Option<&PortSet>,
+    fixes: Fixes,
+) -> Result<Vec<Answer>> {
+    let count = from.list().len() * to.list().len();
+    if count > MOST_PAIRS {
+        let (from, to) = (&args.from, &args.to);
+        bail!(
+            "`{from}` and `{to}` are {count} pairs, and `can` explains at most {MOST_PAIRS}; use `netpol list --from '{from}' --to '{to}'`"
+        );
+    }
+    pairs(from, to).map(|(from, to)| answer(evaluation, from, to, ports, fixes)).collect()
+}
+
+/// The suggested fixes, for each policy a YAML document with the command that applies it.
+fn patches(answers: &[Answer], edits: &[Edited]) -> Result<String> {
     let mut documents: Vec<String> = Vec::new();
-    for fix in sides.filter_map(|side| side.nearest_miss.as_ref()) {
-        let (namespace, name) = fix.suggestion.policy.split_once('/').unwrap_or_default();
-        let command = match fix.suggestion.patch {
-            Patch::Edit(_) => format!("kubectl patch networkpolicy {name} -n {namespace} --type=json --patch-file FILE"),
-            Patch::Add(_) => "kubectl apply -f FILE".to_owned(),
+    for edited in edits {
+        let (namespace, name) = edited.policy.split_once('/').unwrap_or_default();
+        let (command, patch) = match &edited.object {
+            Some(object) => ("kubectl apply -f FILE".to_owned(), yaml::text(object)?),
+            None => {
+                let command = format!("kubectl patch networkpolicy {name} -n {namespace} --type=json --patch-file FILE");
+                (command, yaml::text(&edited.operations)?)
+            }
         };
-        let opens = crate::output::answer::change_texts(&fix.also_opens, usize::MAX);
-        let mut document = format!("# {command}\n# {}\n# also opens: {opens}\n", fix.suggestion.edit);
-        if !fix.also_closes.is_empty() {
-            let closes = crate::output::answer::change_texts(&fix.also_closes, usize::MAX);
-            document.push_str(&format!("# also closes: {closes}\n"));
+        let mut document = format!("# {command}\n");
+        for fix in &edited.fixes {
+            let opens = change_texts(&fix.also_opens, usize::MAX);
+            let _ = write!(document, "# {}\n# also opens: {opens}\n", fix.suggestion.edit);
+            if !fix.also_closes.is_empty() {
+                let _ = writeln!(document, "# also closes: {}", change_texts(&fix.also_closes, usize::MAX));
+            }
         }
-        document.push_str(&yaml::text(&fix.suggestion.patch)?);
-        if !documents.contains(&document) {
-            documents.push(document);
-        }
+        documents.push(document + &patch);
     }
     let mut caveats: Vec<String> =
         answers.iter().flat_map(|answer| &answer.caveats).map(|caveat| format!("# caveat: {caveat}\n")).collect();

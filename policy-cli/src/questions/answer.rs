@@ -153,7 +153,7 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
     let sides: Vec<SideExplanation> = [&egress, &ingress].into_iter().chain(granted.iter().flatten()).cloned().collect();
     let incomplete = incomplete::of_answer(evaluation, [&shown.source, &shown.destination], &sides);
     let own = caveats(evaluation, [from, to], &found, shown, &asked, [&egress, &ingress]);
-    let suggestions = Suggestions::new(evaluation, [from, to], shown);
+    let suggestions = Suggestions::new(evaluation, [from, to], &found, shown);
     let side = |explained: SideExplanation, ports: fn(&Connection) -> &PortSet, end: &str| {
         let (mut all, mut some) = (asked.clone(), PortSet::none());
         for connection in &found {

@@ -9,7 +9,7 @@ use policy_core::diagnostic::Diagnostic;
 use policy_core::diagnostic::rules::objects::UNDECLARED_NAMESPACE;
 use policy_core::graph::{AllowGraph, Endpoint, OwnNodeEgress};
 use policy_core::manifest::{Extent, Replicas, Snapshot, Workload};
-use policy_core::model::{ObjectKey, Pod, WorkloadKey};
+use policy_core::model::{Change, ObjectKey, Pod, Policy, WorkloadKey};
 use policy_core::verdict::WorkloadPods;
 
 use super::ends::End;
@@ -135,6 +135,16 @@ impl Evaluation {
     pub(crate) fn with_compiler<T>(&self, work: impl FnOnce(&mut Compiler) -> T) -> T {
         let mut compiler = self.compiler.borrow_mut();
         work(compiler.get_or_insert_with(|| compiled(&self.snapshot, self.own_node_egress)))
+    }
+
+    /// Adds a policy, or puts it in the place of the one of its name. Cost: everything is compiled again.
+    pub(crate) fn edit(&mut self, policy: Policy) {
+        if let Some(compiler) = self.compiler.get_mut() {
+            compiler.apply(Change::Policy(policy.clone()));
+            compiler.flush();
+        }
+        self.snapshot.policies.insert(policy.key.clone(), policy);
+        self.graph = compiled(&self.snapshot, self.own_node_egress).into_graph();
     }
 
     /// The outcome of a command that lists: bad input if the input has errors.

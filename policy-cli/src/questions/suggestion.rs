@@ -38,12 +38,13 @@ pub(crate) struct Change {
 pub(crate) struct Suggestions<'a> {
     evaluation: &'a Evaluation,
     ends: [&'a End; 2],
+    found: &'a [Connection],
     shown: &'a Connection,
 }
 
 impl<'a> Suggestions<'a> {
-    pub(crate) fn new(evaluation: &'a Evaluation, ends: [&'a End; 2], shown: &'a Connection) -> Self {
-        Self { evaluation, ends, shown }
+    pub(crate) fn new(evaluation: &'a Evaluation, ends: [&'a End; 2], found: &'a [Connection], shown: &'a Connection) -> Self {
+        Self { evaluation, ends, found, shown }
     }
 
     /// The fix of one side; `None` when it allows what was asked, or no edit to a policy makes it.
@@ -61,7 +62,7 @@ impl<'a> Suggestions<'a> {
         let missing = Missing {
             subject,
             direction: side.direction,
-            other: self.other(other, other_end)?,
+            other: self.other(side.direction, other, other_end)?,
             ports: &ports,
             subjects: &subjects,
             others: &others,
@@ -76,7 +77,7 @@ impl<'a> Suggestions<'a> {
         self.evaluation.pod_of(endpoint).map(|pod| pods_of(self.evaluation, end, pod)).unwrap_or_default()
     }
 
-    fn other(&self, endpoint: &Endpoint, end: &End) -> Option<Other<'a>> {
+    fn other(&self, direction: Direction, endpoint: &Endpoint, end: &End) -> Option<Other<'a>> {
         if let Some(pod) = self.evaluation.pod_of(endpoint) {
             return Some(Other::Pod(pod));
         }
@@ -85,10 +86,22 @@ impl<'a> Suggestions<'a> {
             (End::Block(block), ..) => vec![*block],
             (End::External, ..) => whole(Family::V4).into_iter().chain(whole(Family::V6)).collect(),
             (_, Some(addresses), _) => addresses.to_cidrs(),
+            (End::Node(_) | End::Workload { .. } | End::Pod(_), None, _) => self.node_addresses(direction),
             (_, None, Some(address)) => vec![address.into()],
             (_, None, None) => return None,
         };
-        Some(Other::Addresses(nets))
+        (!nets.is_empty()).then_some(Other::Addresses(nets))
+    }
+
+    /// Every address of the nodes at the other end, of the families that the subject has.
+    fn node_addresses(&self, direction: Direction) -> Vec<IpNet> {
+        let others = self.found.iter().map(|connection| match direction {
+            Direction::Egress => &connection.destination,
+            Direction::Ingress => &connection.source,
+        });
+        let addresses: BTreeSet<IpNet> =
+            others.filter(|other| other.is_node()).filter_map(Endpoint::address).map(IpNet::from).collect();
+        addresses.into_iter().collect()
     }
 }
 
