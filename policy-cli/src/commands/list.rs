@@ -12,7 +12,7 @@ use crate::questions::scope::Scope;
 
 pub(crate) fn run(args: &ListArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
-    let end = |text: &Option<String>| text.as_ref().map(|text| ends::parse(text, &evaluation)).transpose();
+    let end = |text: &Option<String>| text.as_ref().map(|text| ends::parse(text, &evaluation)?.for_list()).transpose();
     let (from, to) = (end(&args.from)?, end(&args.to)?);
     let ports = ports(&args.ports.ports, to.as_ref().map(Ends::list), &evaluation)?;
     let scope = Scope::new(&args.scope, &args.input, &evaluation)?;

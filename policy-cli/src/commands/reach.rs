@@ -20,7 +20,7 @@ use crate::questions::scope::Scope;
 /// Everything that an end can reach, on at least the asked ports.
 pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
-    let from = ends::parse(&args.from, &evaluation)?;
+    let from = ends::parse(&args.from, &evaluation)?.for_list()?;
     let ports = ports(&args.ports.ports, None, &evaluation)?;
     let scope = Scope::new(&args.scope, &args.input, &evaluation)?;
     let question = Question { from: Some(&from), to: None, scope: &scope };

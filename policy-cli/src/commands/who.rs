@@ -13,7 +13,7 @@ use crate::questions::scope::Scope;
 /// Everything that can reach an end, on at least the asked ports.
 pub(crate) fn run(args: &WhoArgs) -> Result<Outcome> {
     let Some(evaluation) = super::evaluation(&args.input)? else { return Ok(Outcome::BadInput) };
-    let to = ends::parse(&args.to, &evaluation)?;
+    let to = ends::parse(&args.to, &evaluation)?.for_list()?;
     let ports = ports(&args.ports.ports, Some(to.list()), &evaluation)?;
     let scope = Scope::new(&args.scope, &args.input, &evaluation)?;
     let question = Question { from: None, to: Some(&to), scope: &scope };

@@ -127,6 +127,11 @@ pub(crate) enum Fixes {
 
 pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Option<&PortSet>, fixes: Fixes) -> Result<Answer> {
     let asked = ports.cloned().unwrap_or_else(PortSet::all);
+    if let Some(end) = [from, to].into_iter().find(|end| end.is_loopback())
+        && [from, to].into_iter().any(|end| end.addresses().is_some() && !end.is_loopback())
+    {
+        bail!("`{}` is a loopback address, which only the pod or node itself can use; name a pod as the other end", end.name());
+    }
     let found = connections(evaluation, from, to);
     let Some(first) = found.first() else {
         bail!("{} and {} have no address family in common", from.name(), to.name());

@@ -69,6 +69,9 @@ pub(crate) fn connections(evaluation: &Evaluation, from: &End, to: &End) -> Vec<
         }
         return ends.into_iter().map(|(a, b, is_same)| Connection::new(evaluation, a, b, is_same, None)).collect();
     }
+    if let Some(own) = with_itself(evaluation, from, to) {
+        return own;
+    }
     let (sources, destinations) = (ends_of(evaluation, from), ends_of(evaluation, to));
     let mut out = Vec::new();
     for source in &sources.endpoints {
@@ -93,6 +96,18 @@ pub(crate) fn connections(evaluation: &Evaluation, from: &End, to: &End) -> Vec<
         }
     }
     out
+}
+
+/// Pods and a loopback address, by which each of them reaches itself (S2.14); `None` if the ends are others.
+fn with_itself(evaluation: &Evaluation, from: &End, to: &End) -> Option<Vec<Connection>> {
+    let end = match (from.is_loopback(), to.is_loopback()) {
+        (false, true) => from,
+        (true, false) => to,
+        _ => return None,
+    };
+    let pods = ends_of(evaluation, end).endpoints.into_iter().filter(|endpoint| !endpoint.pods().is_empty());
+    let own = pods.map(|pod| Connection::new(evaluation, pod.clone(), pod, true, None));
+    Some(own.collect()).filter(|own: &Vec<Connection>| !own.is_empty())
 }
 
 fn ends_of(evaluation: &Evaluation, end: &End) -> Parts {

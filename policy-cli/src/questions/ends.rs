@@ -55,6 +55,17 @@ impl Ends {
             Self::Several(ends) => ends,
         }
     }
+
+    /// The ends, as those of a list.
+    ///
+    /// # Errors
+    /// If they are loopback addresses, by which every pod reaches itself and nothing else.
+    pub(crate) fn for_list(self) -> Result<Self> {
+        match self.list().iter().find(|end| end.is_loopback()) {
+            Some(end) => bail!("`{}` is a loopback address, by which every pod can reach itself and nothing else", end.name()),
+            None => Ok(self),
+        }
+    }
 }
 
 impl End {
@@ -100,6 +111,16 @@ impl End {
             }
             Self::Pod(key) => Some(evaluation.unit_of_pod(key)),
             Self::Node(_) | Self::Address(_) | Self::Block(_) | Self::External => None,
+        }
+    }
+
+    /// Whether only loopback addresses are meant.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(address) => address.is_loopback(),
+            // The block of IPv4 is 127.0.0.0/8.
+            Self::Block(block) => block.network().is_loopback() && block.broadcast().is_loopback(),
+            Self::Workload { .. } | Self::Pod(_) | Self::Node(_) | Self::External => false,
         }
     }
 

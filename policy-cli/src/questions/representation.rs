@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy_core::graph::PodId;
-use policy_core::manifest::{Basis, Extent, PodMaker, Workload};
-use policy_core::model::{ObjectKey, Operator, Placement, Policy, Requirement, Selector, WorkloadKey};
+use policy_core::manifest::{Basis, Extent, PodMaker, Workload, is_generated};
+use policy_core::model::{Labels, ObjectKey, Operator, Placement, Pod, Requirement, Selector, UNKNOWN_VALUE, WorkloadKey};
 use policy_core::sets::PortSet;
 use policy_core::verdict::Reason;
 
@@ -32,12 +32,13 @@ pub(super) fn of_ends(
         if workload.basis == Basis::Template && evaluation.snapshot.has_reported_pods {
             out.push(Reason::with_section(format!("{} has no running pod; evaluated as its template", end.name()), "S2.23"));
         }
-        if !workload.unknown_labels.is_empty() && differs_by_pod(found, asked, is_source) {
+        let deciding = deciding_labels(evaluation, workload, found, asked, is_source);
+        if !deciding.is_empty() {
             let text = format!(
                 "the answer depends on {} of {}, whose {} not known before its pods run",
-                labels(&workload.unknown_labels),
+                labels(&deciding),
                 end.name(),
-                values(&workload.unknown_labels)
+                values(&deciding)
             );
             out.push(Reason::with_section(text, "S2.24"));
         }
@@ -167,31 +168,78 @@ fn pending_of(evaluation: &Evaluation, end: &End) -> Vec<String> {
     }
 }
 
-/// Whether the pods of one end are answered differently.
-fn differs_by_pod(found: &[Connection], asked: &PortSet, is_source: bool) -> bool {
-    let mut by_pod: BTreeMap<Vec<PodId>, (PortSet, PortSet)> = BTreeMap::new();
+/// The labels of unknown value by which pods of one end, alike in all other labels, are answered differently.
+fn deciding_labels(
+    evaluation: &Evaluation,
+    workload: &Workload,
+    found: &[Connection],
+    asked: &PortSet,
+    is_source: bool,
+) -> BTreeSet<String> {
+    if workload.unknown_labels.is_empty() {
+        return BTreeSet::new();
+    }
+    let by_pod = answers_by_pod(found, asked, is_source);
+    let decides = |key: &&String| {
+        let mut answers: BTreeMap<Labels, &Answers> = BTreeMap::new();
+        by_pod.iter().filter_map(|(pod, answer)| Some((pod.first()?, answer))).any(|(pod, answer)| {
+            let (namespace, name) = evaluation.graph.pod_name(*pod);
+            let model = evaluation.snapshot.pods.get(&ObjectKey::new(namespace, name));
+            let labels = model.map(|pod| without(&pod.labels, key)).unwrap_or_default();
+            *answers.entry(labels).or_insert(answer) != answer
+        })
+    };
+    workload.unknown_labels.iter().filter(decides).cloned().collect()
+}
+
+/// The labels of a pod that do not follow from one of them: controllers give several labels one value.
+fn without(labels: &Labels, key: &str) -> Labels {
+    let value = labels.get(key);
+    let follows = |(key, other): &(&String, &String)| is_generated(key) && (*other == UNKNOWN_VALUE || Some(*other) == value);
+    labels.iter().filter(|label| !follows(label)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What all and what some connections of a pod may use.
+type Answers = (PortSet, PortSet);
+
+/// The answers for the pods of one end.
+fn answers_by_pod(found: &[Connection], asked: &PortSet, is_source: bool) -> BTreeMap<Vec<PodId>, Answers> {
+    let mut by_pod: BTreeMap<Vec<PodId>, Answers> = BTreeMap::new();
     for connection in found {
         let end = if is_source { &connection.source } else { &connection.destination };
         let ports = connection.ports().intersection(asked);
         let (all, some) = by_pod.entry(end.pods().to_vec()).or_insert_with(|| (ports.clone(), ports.clone()));
         (*all, *some) = (all.intersection(&ports), some.union(&ports));
     }
-    let mut answers = by_pod.values();
-    answers.next().is_some_and(|first| answers.any(|other| other != first))
+    by_pod
 }
 
-/// Labels that stand on a workload and not on its pods, and that selectors which could apply to its pods ask for. The usual mistake.
+/// Labels that stand on a workload and not on its pods, and with which a selector that decides about the two ends would select the pods.
+/// The usual mistake.
 fn labels_of_object_alone(evaluation: &Evaluation, owner: &WorkloadKey, workload: &Workload, ends: [&End; 2]) -> Vec<Reason> {
-    let namespaces: BTreeSet<&str> = ends.iter().filter_map(|end| end.namespace()).collect();
-    let policies = evaluation.snapshot.policies.values().filter(|policy| namespaces.contains(&*policy.key.namespace));
-    let selectors: Vec<&Selector> = policies.flat_map(Policy::pod_selectors).collect();
+    let [end, other] = ends;
+    let model =
+        |end: &End| -> Vec<&Pod> { end.pods(evaluation).iter().filter_map(|key| evaluation.snapshot.pods.get(key)).collect() };
+    let (own, others) = (model(end), model(other));
+    let policies = || evaluation.snapshot.policies.values();
+    // The policies of the pods themselves, and the peers of those that apply to the other end.
+    let targets = policies().filter(|policy| Some(policy.key.namespace.as_str()) == end.namespace()).map(|policy| &policy.target);
+    let of_other = policies().filter(|policy| {
+        let is_target = |pod: &&Pod| pod.key.namespace == policy.key.namespace && policy.target.matches(&pod.labels);
+        others.iter().any(is_target)
+    });
+    let selectors: Vec<&Selector> = targets.chain(of_other.flat_map(|policy| policy.pod_selectors().skip(1))).collect();
     let is_asked = |(key, value): &(&String, &String)| {
         let is_meant = |requirement: &Requirement| {
             requirement.key == **key
                 && matches!(requirement.operator, Operator::In(_) | Operator::Exists)
                 && requirement.holds(Some(value))
         };
-        selectors.iter().any(|selector| selector.requirements().iter().any(is_meant))
+        let would_select = |selector: &&Selector| {
+            let has = |pod: &&Pod| !selector.matches(&pod.labels) && selector.matches(&with(&pod.labels, &workload.own_labels));
+            selector.requirements().iter().any(is_meant) && own.iter().any(has)
+        };
+        selectors.iter().any(would_select)
     };
     let name = ends.first().map(|end| end.name()).unwrap_or_default();
     let text = |(key, value): (&String, &String)| {
@@ -204,6 +252,11 @@ fn labels_of_object_alone(evaluation: &Evaluation, owner: &WorkloadKey, workload
         )
     };
     workload.own_labels.iter().filter(is_asked).map(text).collect()
+}
+
+/// Labels with others added.
+fn with(labels: &Labels, more: &Labels) -> Labels {
+    more.iter().chain(labels).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// What is denied from the host network of another node, and allowed from the pod's own, where it is not known which node that is.

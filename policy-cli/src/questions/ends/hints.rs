@@ -87,7 +87,7 @@ fn with_port(text: &str) -> Option<Error> {
     (is_port && is_end).then(|| anyhow!("an end has no port: write `{end} -p {port}` instead of `{text}`"))
 }
 
-/// The namespace and name of a Service: `svc/web`, `shop/svc/web`, `web.shop.svc`, `web.shop.svc.cluster.local`.
+/// The namespace and name of a Service: `svc/web`, `shop/svc/web`, `shop/web.svc`, `web.shop.svc`, `web.shop.svc.cluster.local`.
 fn service(text: &str, evaluation: &Evaluation) -> Option<(String, String)> {
     let parts: Vec<&str> = text.split('/').collect();
     match parts.as_slice() {
@@ -95,16 +95,28 @@ fn service(text: &str, evaluation: &Evaluation) -> Option<(String, String)> {
             Some((evaluation.namespace.clone(), (*name).to_owned()))
         }
         [namespace, word, name] if kinds::is_service(word) => Some(((*namespace).to_owned(), (*name).to_owned())),
-        [host] => {
-            let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
-            match labels.as_slice() {
-                [name, namespace, "svc", ..] => Some(((*namespace).to_owned(), (*name).to_owned())),
-                [_, name, namespace, "svc", ..] => Some(((*namespace).to_owned(), (*name).to_owned())),
-                _ => None,
-            }
-        }
+        [host] => service_of_host(host, &evaluation.namespace),
+        [namespace, host] if !exists(evaluation, namespace, host) => service_of_host(host, namespace),
         _ => None,
     }
+}
+
+/// The namespace and name of the Service of a host name: `web.svc` is in the given namespace, and `web.shop.svc` in its own.
+fn service_of_host(host: &str, namespace: &str) -> Option<(String, String)> {
+    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    let (namespace, name) = match labels.as_slice() {
+        [name, "svc"] => (namespace, *name),
+        [name, namespace, "svc", ..] | [_, name, namespace, "svc", ..] => (*namespace, *name),
+        _ => return None,
+    };
+    Some((namespace.to_owned(), name.to_owned()))
+}
+
+/// Whether the input has a pod or a workload of this name.
+fn exists(evaluation: &Evaluation, namespace: &str, name: &str) -> bool {
+    let snapshot = &evaluation.snapshot;
+    snapshot.pods.contains_key(&ObjectKey::new(namespace, name))
+        || snapshot.workloads.keys().any(|(own, owner)| own == namespace && owner.name == name)
 }
 
 fn not_yet(evaluation: &Evaluation, text: &str, namespace: &str, name: &str) -> Error {
