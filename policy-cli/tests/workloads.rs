@@ -371,3 +371,91 @@ fn a_maker_whose_pods_are_there_is_its_pods() {
         can_in(&input, name, "a/db", "9090").is("allowed", &[]);
     }
 }
+
+/// batch/v1: `concurrencyPolicy` is Allow by default, and lets a run start while the one before it runs.
+#[test]
+fn two_runs_of_a_cronjob_overlap_unless_they_must_not() {
+    for (fields, verdict) in [
+        ("", "denied"),
+        ("concurrencyPolicy: Allow, ", "denied"),
+        ("concurrencyPolicy: Forbid, ", "allowed"),
+        ("concurrencyPolicy: Replace, ", "allowed"),
+    ] {
+        let cron = format!(
+            "apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: w, namespace: a}}\nspec: {{schedule: '@daily', {fields}jobTemplate: {{spec: {{template: \
+             {{metadata: {{labels: {{app: w}}}}, spec: {{restartPolicy: Never, containers: [{{name: c}}]}}}}}}}}}}\n---\n"
+        );
+        let input = format!("{cron}{}", ingress("app: w", ""));
+        can_in(&input, "a/w", "a/w", "80").is(verdict, &[]);
+    }
+}
+
+/// An autoscaler of the StatefulSet `a/db`.
+fn autoscaler(api_version: &str, kind: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: db, namespace: a}}\nspec: {{scaleTargetRef: {{apiVersion: apps/v1, kind: StatefulSet, name: db}}{spec}}}\n---\n"
+    )
+}
+
+#[test]
+fn an_autoscaler_makes_pods_of_higher_ordinals() {
+    let web = workload("apps/v1", "Deployment", "web", "");
+    let db = workload("apps/v1", "StatefulSet", "db", "");
+    let fourth = ingress("app: web", "{from: [{podSelector: {matchLabels: {apps.kubernetes.io/pod-index: '3'}}}]}");
+    let input = format!("{web}{db}{fourth}");
+    can_in(&input, "a/db", "a/web", "80").is("denied", &[]);
+    for (api_version, kind, most) in [
+        ("autoscaling/v2", "HorizontalPodAutoscaler", ", minReplicas: 2, maxReplicas: 4"),
+        ("autoscaling/v1", "HorizontalPodAutoscaler", ", maxReplicas: 4"),
+        ("keda.sh/v1alpha1", "ScaledObject", ", maxReplicaCount: 4"),
+        // KEDA: 100 by default.
+        ("keda.sh/v1alpha1", "ScaledObject", ""),
+    ] {
+        let scaled = format!("{input}{}", autoscaler(api_version, kind, most));
+        can_in(&scaled, "a/db", "a/web", "80").is("partial", &[]);
+        can_in(&scaled, "a/db-3", "a/web", "80").is("allowed", &[]);
+        can_in(&scaled, "a/db-2", "a/web", "80").is("denied", &[]);
+    }
+    let few = format!("{input}{}", autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", ", maxReplicas: 3"));
+    can_in(&few, "a/db", "a/web", "80").is("denied", &[]);
+    let many = format!("{input}{}", autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", ", maxReplicas: 2000"));
+    can_in(&many, "a/db", "a/web", "80").is("partial", &["a/db has 2000 pods"]);
+    // Of another namespace, and of another workload.
+    let other = autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", ", maxReplicas: 9");
+    for scaler in [other.replace("namespace: a", "namespace: b"), other.replace("kind: StatefulSet", "kind: Deployment")] {
+        can_in(&format!("{input}{scaler}"), "a/db", "a/web", "80").is("denied", &[]);
+    }
+}
+
+#[test]
+fn ordinals_that_do_not_run_are_named_beside_those_that_do() {
+    let web = pod("web", "", "app: web", "phase: Running, podIP: 10.0.0.1");
+    let first = pod("db-0", "StatefulSet/db", "app: db, apps.kubernetes.io/pod-index: '0'", "phase: Running, podIP: 10.0.0.2");
+    let db = workload("apps/v1", "StatefulSet", "db", "replicas: 1, ")
+        + &autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", ", maxReplicas: 4");
+    let fourth = ingress("app: web", "{from: [{podSelector: {matchLabels: {apps.kubernetes.io/pod-index: '3'}}}]}");
+    let input = format!("{web}{first}{db}{fourth}");
+    can_in(&input, "a/db", "a/web", "80")
+        .is("denied", &["policies name pods of a/db that do not run and are not evaluated: db-3"]);
+    let shown = text(&on_text(&input, &["who", "a/web"]));
+    assert!(shown.contains("policies name pods that do not run and are not evaluated: a/db-3"), "{shown}");
+}
+
+#[test]
+fn a_template_that_running_pods_hide_is_named() {
+    let live = |labels: &str| {
+        pod("web-5-a", "ReplicaSet/web-5", &format!("{labels}, pod-template-hash: '5'"), "phase: Running, podIP: 10.0.0.1")
+    };
+    let db = pod("db", "", "app: db", "phase: Running, podIP: 10.0.0.2");
+    let new = workload("apps/v1", "Deployment", "web", "paused: true, ")
+        .replace("{labels: {app: web}}", "{labels: {app: web, role: client}}");
+    let by_role = ingress("app: db", "{from: [{podSelector: {matchLabels: {role: client}}}]}");
+    let expected = "the template of a/web differs from its running pods, which are evaluated, in the label `role`";
+    can_in(&format!("{}{db}{new}{by_role}", live("app: web")), "a/web", "a/db", "80").is("denied", &[expected]);
+    let shown = text(&on_text(&format!("{}{db}{new}{by_role}", live("app: web")), &["who", "a/db"]));
+    assert!(shown.contains("differ from the templates of a/web"), "{shown}");
+    // A pod of the template runs; and labels that no policy asks for, such as those that webhooks add, decide nothing.
+    can_in(&format!("{}{db}{new}{by_role}", live("app: web, role: client")), "a/web", "a/db", "80").is("allowed", &[]);
+    let by_app = ingress("app: db", "{from: [{podSelector: {matchLabels: {app: web}}}]}");
+    can_in(&format!("{}{db}{new}{by_app}", live("app: web")), "a/web", "a/db", "80").is("allowed", &[]);
+}

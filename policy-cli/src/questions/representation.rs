@@ -43,6 +43,9 @@ pub(super) fn of_ends(
             out.push(Reason::with_section(text, "S2.24"));
         }
         out.extend(extent(&end.name(), workload).map(|text| Reason::with_section(text, "S2.24")));
+        if matches!(end, End::Workload { .. }) {
+            out.extend(beside_pods(&end.name(), workload));
+        }
         let is_denied = found.iter().any(|connection| !asked.difference(&connection.ports()).is_empty());
         if is_denied {
             let owner = owner_of(end);
@@ -83,13 +86,25 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
         [one] => out.push(format!("{one} has no address yet; evaluated as the pod that it will be")),
         several => out.push(format!("{} have no address yet; evaluated as the pods that they will be", listed(several))),
     }
+    let (mut templates, mut absent) = (Vec::new(), Vec::new());
     let mut by_labels: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
     for ((namespace, owner), workload) in &snapshot.workloads {
         let name = format!("{namespace}/{}", owner.name);
         out.extend(extent(&name, workload));
+        absent.extend(workload.absent.iter().map(|pod| format!("{namespace}/{pod}")));
+        if !workload.outdated.is_empty() {
+            templates.push(name.clone());
+        }
         by_labels.entry(&workload.unknown_labels).or_default().push(name);
     }
     by_labels.remove(&BTreeSet::new());
+    if !templates.is_empty() {
+        let names = listed(&templates);
+        out.push(format!("running pods, which are evaluated, differ from the templates of {names} in what policies ask for"));
+    }
+    if !absent.is_empty() {
+        out.push(format!("policies name pods that do not run and are not evaluated: {}", listed(&absent)));
+    }
     for (keys, names) in by_labels {
         let (labels, values, names) = (labels(keys), values(keys), listed(&names));
         out.push(format!(
@@ -115,6 +130,21 @@ fn unknown_pods<'m>(makers: impl Iterator<Item = &'m PodMaker>) -> Vec<String> {
         format!("pods made by controllers that are not known are not evaluated: {title} ({version}): {}", listed(&names))
     };
     by_kind.into_iter().map(text).collect()
+}
+
+/// What running pods of a workload leave out of it.
+fn beside_pods(name: &str, workload: &Workload) -> Vec<Reason> {
+    let mut out = Vec::new();
+    if !workload.outdated.is_empty() {
+        let parts = workload.outdated.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+        let text = format!("the template of {name} differs from its running pods, which are evaluated, in {parts}");
+        out.push(Reason::with_section(text, "S2.23"));
+    }
+    if !workload.absent.is_empty() {
+        let text = format!("policies name pods of {name} that do not run and are not evaluated: {}", listed(&workload.absent));
+        out.push(Reason::with_section(text, "S2.24"));
+    }
+    out
 }
 
 fn labels(keys: &BTreeSet<String>) -> String {

@@ -3,6 +3,7 @@
 //! A new kind is one file below `kinds`, with its wire structs, its lowering and its row, and one line in [`TABLE`]. The loader and
 //! [`Snapshot::difference`] go by the table, and so does the agent, through [`removal`] and [`unreadable`].
 
+mod autoscaler;
 pub(super) mod namespace;
 pub(super) mod network_policy;
 pub(super) mod node;

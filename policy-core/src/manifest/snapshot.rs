@@ -71,6 +71,10 @@ pub struct Workload {
     pub extent: Extent,
     /// Labels of the workload itself that its pods do not have.
     pub own_labels: Labels,
+    /// What of its template none of its running pods has, though policies ask for it, in words such as "the label `app`".
+    pub outdated: BTreeSet<String>,
+    /// Pods that selectors name, that it can have, and that do not run beside those that do; sorted by number.
+    pub absent: Vec<String>,
 }
 
 /// How many pods a workload can have at one time.
@@ -170,6 +174,15 @@ pub(crate) struct WorkloadObject {
     pub own_labels: Labels,
 }
 
+/// How many pods an autoscaler can give to a StatefulSet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Autoscaler {
+    pub namespace: String,
+    /// The name of the StatefulSet.
+    pub target: String,
+    pub most: i64,
+}
+
 /// What the loader collects.
 #[derive(Default)]
 pub(crate) struct Assembly {
@@ -178,6 +191,7 @@ pub(crate) struct Assembly {
     pub pods: Vec<(Pod, Option<OwnerName>, Origin)>,
     pub workloads: Vec<WorkloadObject>,
     pub makers: Vec<(PodMaker, Option<OwnerName>)>,
+    pub autoscalers: Vec<Autoscaler>,
     /// Whether pods count that are yet to be made or to run, beyond the workloads of which no pod is there.
     pub expects_pods: bool,
     pub diagnostics: Vec<Diagnostic>,
@@ -196,7 +210,8 @@ impl Assembly {
         self.settle();
         let policies = std::mem::take(&mut self.policies);
         let pods = std::mem::take(&mut self.pods).into_iter().map(|(pod, controller, _)| (pod, controller)).collect();
-        let workloads = std::mem::take(&mut self.workloads);
+        let mut workloads = std::mem::take(&mut self.workloads);
+        workloads::scale(&mut workloads, &self.autoscalers);
         let makers = std::mem::take(&mut self.makers);
         let asked = AskedValues::of(policies.values());
         let Represented { pods, pending, workloads, makers, has_reported_pods } =

@@ -1,8 +1,10 @@
 //! Which pods an input stands for (S2.22 to S2.24): the live pods of a workload, or else those that its template makes.
 //!
+//! - `outdated`: templates that running pods differ from.
 //! - `owners`: the workload that users know a pod by.
 //! - `stand_ins`: the pods of a template, as far as selectors distinguish them.
 
+mod outdated;
 mod owners;
 mod stand_ins;
 
@@ -12,8 +14,9 @@ pub(super) use stand_ins::AskedValues;
 
 use super::lower::{OwnerName, as_next_job};
 use super::makers::{self, PodMaker};
-use super::snapshot::{Basis, Extent, Replicas, Workload, WorkloadObject};
+use super::snapshot::{Autoscaler, Basis, Extent, Replicas, Workload, WorkloadObject};
 use crate::model::{Addresses, Labels, NamedPort, ObjectKey, Phase, Placement, Pod, WorkloadKey};
+use outdated::outdated;
 pub(in crate::manifest) use owners::Owners;
 use stand_ins::{StandIns, stand_ins};
 
@@ -39,7 +42,7 @@ struct Entry {
 impl Entry {
     fn new(kind: &str) -> Self {
         let replicas = match kind {
-            "Pod" | "Job" | "CronJob" => Replicas::One,
+            "Pod" | "Job" => Replicas::One,
             "StatefulSet" => Replicas::Numbered,
             _ => Replicas::Several,
         };
@@ -51,6 +54,8 @@ impl Entry {
                 unknown_labels: BTreeSet::new(),
                 extent: Extent::Whole,
                 own_labels: Labels::new(),
+                outdated: BTreeSet::new(),
+                absent: Vec::new(),
             },
             pending: BTreeSet::new(),
             is_live: false,
@@ -107,7 +112,11 @@ pub(super) fn represent(
     for (key, objects) in templates {
         let entry = workloads.entry(key.clone()).or_insert_with(|| Entry::new(&key.1.kind));
         let is_stood_for = if expects_pods { entry.is_live } else { entry.has_pods };
-        represent_by_template(entry, &key.1, objects, is_stood_for, &owners, asked, &mut pods);
+        if is_stood_for {
+            beside_template(entry, &key.1, &objects, asked, &pods, expects_pods);
+        } else {
+            represent_by_template(entry, &key.1, objects, &owners, asked, &mut pods);
+        }
     }
     let mut pending = BTreeSet::new();
     for entry in workloads.values_mut() {
@@ -135,23 +144,58 @@ fn is_pending(pod: &Pod) -> bool {
     pod.phase == Phase::Live && !pod.is_unknown && pod.addresses == Addresses::Known(Vec::new())
 }
 
-/// Adds what the objects of one workload say of it, and its stand-ins if nothing else stands for it.
+/// The object of a workload itself, and not one between it and its pods.
+fn main_of<'o>(objects: &'o [WorkloadObject], owner: &WorkloadKey) -> Option<&'o WorkloadObject> {
+    objects.iter().find(|object| object.kind == owner.kind && object.key.name == owner.name)
+}
+
+/// Gives StatefulSets the pods that their autoscalers can make.
+pub(super) fn scale(objects: &mut [WorkloadObject], autoscalers: &[Autoscaler]) {
+    for autoscaler in autoscalers {
+        let is_scaled = |object: &&mut WorkloadObject| {
+            object.kind == "StatefulSet" && object.key.namespace == autoscaler.namespace && object.key.name == autoscaler.target
+        };
+        for object in objects.iter_mut().filter(is_scaled) {
+            if let Some(numbers) = &mut object.template.numbers {
+                numbers.count = numbers.count.max(autoscaler.most);
+            }
+        }
+    }
+}
+
+/// Adds what the object of a workload says of it beside its running pods.
+fn beside_template(
+    entry: &mut Entry,
+    owner: &WorkloadKey,
+    objects: &[WorkloadObject],
+    asked: &AskedValues,
+    pods: &BTreeMap<ObjectKey, Pod>,
+    expects_pods: bool,
+) {
+    let Some(main) = main_of(objects, owner) else { return };
+    entry.workload.replicas = main.replicas;
+    entry.workload.own_labels.clone_from(&main.own_labels);
+    if expects_pods {
+        let running = || entry.workload.pods.iter().filter_map(|key| pods.get(key)).filter(|pod| is_live(pod));
+        entry.workload.outdated = outdated(&main.template.pod, running, asked);
+        let is_running = |name: &String| running().any(|pod| pod.key.name == *name);
+        entry.workload.absent = asked.ordinals_of(main).filter(|name| !is_running(name)).collect();
+    }
+}
+
+/// Adds what the objects of one workload say of it, and its stand-ins.
 fn represent_by_template(
     entry: &mut Entry,
     owner: &WorkloadKey,
     objects: Vec<WorkloadObject>,
-    is_stood_for: bool,
     owners: &Owners,
     asked: &AskedValues,
     pods: &mut BTreeMap<ObjectKey, Pod>,
 ) {
     let is_main = |object: &WorkloadObject| object.kind == owner.kind && object.key.name == owner.name;
-    if let Some(main) = objects.iter().find(|object| is_main(object)) {
+    if let Some(main) = main_of(&objects, owner) {
         entry.workload.replicas = main.replicas;
         entry.workload.own_labels.clone_from(&main.own_labels);
-    }
-    if is_stood_for {
-        return;
     }
     entry.workload.basis = Basis::Template;
     for object in standing(objects, is_main, asked) {

@@ -199,6 +199,7 @@ const WORKLOAD_SPEC: FieldMask<'_> = FieldMask::Fields(&[
     ("completions", FieldMask::Whole),
     ("completionMode", FieldMask::Whole),
     ("manualSelector", FieldMask::Whole),
+    ("concurrencyPolicy", FieldMask::Whole),
     ("selector", FieldMask::Whole),
     ("template", TEMPLATE),
     ("jobTemplate", FieldMask::Fields(&[("spec", JOB_SPEC)])),

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use super::autoscaler;
 use super::namespace::MetadataOnly;
 use super::pod::PodSpec;
 use super::{Kind, Role, group_of, named};
@@ -52,6 +53,7 @@ pub struct WorkloadSpec {
     pub completions: Option<i64>,
     pub completion_mode: String,
     pub manual_selector: bool,
+    pub concurrency_policy: String,
     pub template: PodTemplateSpec,
     pub job_template: JobTemplateSpec,
 }
@@ -128,6 +130,9 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
     if is_misplaced || !reader.assembly().expects_pods {
         return false;
     }
+    if autoscaler::read(reader, node) {
+        return true;
+    }
     let templates =
         if makers::is_known(api_version, kind) { Templates::Nested } else { makers::templates(reader.tree, node, group) };
     match templates {
@@ -184,7 +189,7 @@ fn add(
 ) {
     let object = ObjectRef::namespaced(kind, &key.namespace, &key.name);
     // API servers fill in how many there are, and autoscalers change it.
-    if !reader.counts_as_written(&object, node, &(&template, counts), &template) {
+    if !reader.counts_as_written(&object, node, &(&template, counts, replicas), &template) {
         return;
     }
     reader.assembly().workloads.push(WorkloadObject {

@@ -21,8 +21,9 @@ const ROLLOUT_HASH: &[&str] = &["rollouts-pod-template-hash"];
 const DEPLOYMENT_OF_CONFIG: &[&str] = &["deployment"];
 const CLONE: &[&str] = &["apps.kruise.io/cloneset-instance-id"];
 
-/// Every label key whose values controllers choose.
-pub(crate) fn is_generated(key: &str) -> bool {
+/// Whether controllers choose the values of a label (S2.24).
+#[must_use]
+pub fn is_generated(key: &str) -> bool {
     let unknown = [JOB_NAMES, JOB_UIDS, REVISION, GENERATION, TEMPLATE_HASH, ROLLOUT_HASH, DEPLOYMENT_OF_CONFIG, CLONE];
     [POD_INDEX, POD_NAME, COMPLETION_INDEX].contains(&key) || unknown.iter().any(|keys| keys.contains(&key))
 }
@@ -48,6 +49,18 @@ pub(crate) struct Numbers {
     pub sort: Sort,
 }
 
+impl Numbers {
+    /// The greatest number.
+    pub(crate) fn last(&self) -> i64 {
+        self.first.saturating_add(self.count - 1)
+    }
+
+    /// A number in the form that controllers write; `None` if no pod has it.
+    pub(crate) fn read(&self, text: &str) -> Option<i64> {
+        text.parse::<i64>().ok().filter(|number| number.to_string() == text && (self.first..=self.last()).contains(number))
+    }
+}
+
 /// What the numbers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Sort {
@@ -70,6 +83,9 @@ pub(crate) fn lower_workload(kind: &str, wire: &Workload, key: &ObjectKey) -> (T
             let JobSpec { parallelism, completions, completion_mode, template } = &spec.job_template.spec;
             let (template, replicas) =
                 job(kind, &JobShape { parallelism: *parallelism, completions: *completions, completion_mode, template }, key);
+            // Two runs overlap, unless the policy forbids it. The default is `Allow`.
+            let is_alone = ["Forbid", "Replace"].contains(&spec.concurrency_policy.as_str());
+            let replicas = if is_alone { replicas } else { Replicas::Several };
             (Template { unknown: vec![JOB_NAMES, JOB_UIDS], ..template }, replicas)
         }
         "Job" => lower_job(wire, key),

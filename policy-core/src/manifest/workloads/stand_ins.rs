@@ -8,39 +8,82 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Extent;
 use super::WorkloadObject;
 use crate::manifest::lower::{COMPLETION_INDEX, JOB_NAMES, Numbers, POD_INDEX, POD_NAME, Sort, is_generated};
-use crate::model::{Labels, ObjectKey, Operator, Pod, Policy, Selector, UNKNOWN_VALUE};
+use crate::model::{Labels, ObjectKey, Operator, Pod, Policy, PortEntry, Ports, Selector, UNKNOWN_VALUE};
 
 /// Pods that stand for one template at most.
 const MOST: usize = 1000;
 
-/// The values that selectors name, of labels that controllers add.
+/// What policies ask of pods.
 #[derive(Default)]
-pub(in crate::manifest) struct AskedValues(BTreeMap<String, BTreeSet<String>>);
+pub(in crate::manifest) struct AskedValues {
+    /// The values that selectors name, of labels that controllers add.
+    generated: BTreeMap<String, BTreeSet<String>>,
+    /// The other labels that selectors name.
+    lasting: BTreeSet<String>,
+    /// The names of ports that rules name.
+    ports: BTreeSet<String>,
+}
 
 impl AskedValues {
-    /// The values that policies name. Cost: linear in their selectors.
+    /// What policies name. Cost: linear in their rules.
     pub(in crate::manifest) fn of<'p>(policies: impl Iterator<Item = &'p Policy>) -> Self {
         let mut asked = Self::default();
-        policies.flat_map(Policy::pod_selectors).for_each(|selector| asked.add(selector));
+        for policy in policies {
+            policy.pod_selectors().for_each(|selector| asked.add(selector));
+            for rule in policy.ingress.iter().chain(&policy.egress).flatten() {
+                let Ports::Listed(entries) = &rule.ports else { continue };
+                let names = entries.iter().filter_map(|entry| match entry {
+                    PortEntry::Named { name, .. } => Some(name.clone()),
+                    PortEntry::Range { .. } | PortEntry::Unreadable => None,
+                });
+                asked.ports.extend(names);
+            }
+        }
         asked
     }
 
     fn add(&mut self, selector: &Selector) {
         for requirement in selector.requirements() {
-            let (Operator::In(values) | Operator::NotIn(values)) = &requirement.operator else { continue };
-            if is_generated(&requirement.key) {
-                self.0.entry(requirement.key.clone()).or_default().extend(values.iter().cloned());
+            if !is_generated(&requirement.key) {
+                self.lasting.insert(requirement.key.clone());
+                continue;
             }
+            let (Operator::In(values) | Operator::NotIn(values)) = &requirement.operator else { continue };
+            self.generated.entry(requirement.key.clone()).or_default().extend(values.iter().cloned());
         }
     }
 
+    /// Whether selectors name a label that authors of templates choose.
+    pub(super) fn has_lasting_key(&self, key: &str) -> bool {
+        self.lasting.contains(key)
+    }
+
+    /// Whether rules name a port of this name.
+    pub(super) fn has_port(&self, name: &str) -> bool {
+        self.ports.contains(name)
+    }
+
+    /// The ordinals of a StatefulSet that selectors name.
+    fn ordinals(&self, set: &str, numbers: &Numbers) -> BTreeSet<i64> {
+        let number = |text: &str| numbers.read(text);
+        let of_name = |pod: &str| number(pod.strip_prefix(set)?.strip_prefix('-')?);
+        self.values(POD_INDEX).filter_map(number).chain(self.values(POD_NAME).filter_map(of_name)).collect()
+    }
+
+    /// The names of the pods of a StatefulSet that selectors name; none of another workload.
+    pub(super) fn ordinals_of(&self, object: &WorkloadObject) -> impl Iterator<Item = String> {
+        let numbers = object.template.numbers.filter(|numbers| numbers.sort == Sort::Ordinal);
+        let named = numbers.map(|numbers| self.ordinals(&object.key.name, &numbers)).unwrap_or_default();
+        named.into_iter().map(|number| format!("{}-{number}", object.key.name))
+    }
+
     fn values(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.0.get(key).into_iter().flatten().map(String::as_str)
+        self.generated.get(key).into_iter().flatten().map(String::as_str)
     }
 
     /// Whether pods of one workload can differ in a label so that a selector distinguishes them.
     pub(super) fn distinguishes(&self, key: &str) -> bool {
-        !is_generated(key) || self.0.contains_key(key)
+        !is_generated(key) || self.generated.contains_key(key)
     }
 }
 
@@ -97,19 +140,14 @@ fn variant(key: &ObjectKey, label: &str, value: &str) -> ObjectKey {
 
 /// One pod for each number, or for each that selectors name and one for all others.
 fn numbered(object: &WorkloadObject, numbers: &Numbers, asked: &AskedValues) -> (Vec<Pod>, Extent) {
-    let last = numbers.first.saturating_add(numbers.count - 1);
-    let name = object.key.name.as_str();
+    let last = numbers.last();
     let is_short = usize::try_from(numbers.count).is_ok_and(|count| count <= MOST);
     if numbers.sort == Sort::Ordinal && is_short {
         return ((numbers.first..=last).map(|number| pod_at(object, numbers.sort, number)).collect(), Extent::Whole);
     }
-    let number = |text: &str| text.parse::<i64>().ok().filter(|n| n.to_string() == text && (numbers.first..=last).contains(n));
     let mut named: BTreeSet<i64> = match numbers.sort {
-        Sort::CompletionIndex => asked.values(COMPLETION_INDEX).filter_map(number).collect(),
-        Sort::Ordinal => {
-            let of_name = |pod: &str| number(pod.strip_prefix(name)?.strip_prefix('-')?);
-            asked.values(POD_INDEX).filter_map(number).chain(asked.values(POD_NAME).filter_map(of_name)).collect()
-        }
+        Sort::CompletionIndex => asked.values(COMPLETION_INDEX).filter_map(|text| numbers.read(text)).collect(),
+        Sort::Ordinal => asked.ordinals(&object.key.name, numbers),
     };
     let is_cut = named.len() >= MOST;
     // INVARIANT: the search ends after as many steps as numbers are named.
