@@ -459,3 +459,44 @@ fn a_template_that_running_pods_hide_is_named() {
     let by_app = ingress("app: db", "{from: [{podSelector: {matchLabels: {app: web}}}]}");
     can_in(&format!("{}{db}{new}{by_app}", live("app: web")), "a/web", "a/db", "80").is("allowed", &[]);
 }
+
+#[test]
+fn what_makes_objects_is_named_once_in_every_answer() {
+    let web = workload("apps/v1", "Deployment", "web", "");
+    let object = |api_version: &str, kind: &str, name: &str, spec: &str| {
+        format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: argocd}}\nspec: {spec}\n---\n")
+    };
+    let input = web
+        + &object("argoproj.io/v1alpha1", "Application", "shop", "{destination: {namespace: a}}")
+        + &object("helm.toolkit.fluxcd.io/v2", "HelmRelease", "web", "{}")
+        + &object("work.open-cluster-management.io/v1", "ManifestWork", "work", "{}")
+        + "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {name: deny}\nspec: {rules: [{name: r, generate: {kind: NetworkPolicy}}]}\n---\n"
+        + &object("kyverno.io/v1", "Policy", "names", "{rules: [{name: r, validate: {pattern: {metadata: {name: '?*'}}}}]}");
+    let expected = "objects that these make or change may be missing from the input: Argo CD Application argocd/shop (";
+    let answer = can_in(&format!("{input}{}", ingress("app: web", "{}")), "a/web", "a/web", "80");
+    answer.is(
+        "allowed",
+        &[expected, "Flux HelmRelease argocd/web (", "ManifestWork argocd/work (", "Kyverno ClusterPolicy deny ("],
+    );
+    assert!(!answer.caveats.contains("names"), "{answer:?}");
+    let shown = text(&on_text(&input, &["list"]));
+    assert_eq!(shown.matches(expected).count(), 1, "{shown}");
+}
+
+/// `kubectl apply` puts an object without a namespace into that of `-n` or of the context.
+#[test]
+fn a_policy_without_a_namespace_may_be_meant_for_any() {
+    let web = workload("apps/v1", "Deployment", "web", "") + &ingress("app: web", "{}");
+    let policy = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: c}\nspec: {}\n---\n";
+    let input = format!("{web}{policy}");
+    can_in(&input, "a/web", "a/web", "80").is("allowed", &["CiliumNetworkPolicy (cilium.io/v2): c ("]);
+    let named =
+        |namespace: &str| Answer::of(&on_text(&input, &["can", "-n", namespace, "a/web", "a/web", "-p", "80", "-o", "json"]));
+    named("a").is("allowed", &["CiliumNetworkPolicy (cilium.io/v2): a/c ("]);
+    named("b").is("allowed", &[]);
+    // The name of a NetNamespace is that of its namespace.
+    for (name, caveats) in [("a", &["NetNamespace"][..]), ("b", &[])] {
+        let net = format!("{web}apiVersion: network.openshift.io/v1\nkind: NetNamespace\nmetadata: {{name: {name}}}\nnetid: 7\n");
+        can_in(&net, "a/web", "a/web", "80").is("allowed", caveats);
+    }
+}

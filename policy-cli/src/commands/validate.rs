@@ -238,10 +238,7 @@ fn summary(findings: &Findings<'_>, read_from: &str, left_out: &[LeftOut]) -> St
         out.push_str(&format!("not evaluated: {}\n", findings.not_evaluated.join(", ")));
     }
     if !findings.unknown_pods.is_empty() {
-        out.push_str(&format!(
-            "not evaluated: the pods of {}, whose controllers are not known\n",
-            findings.unknown_pods.join(", ")
-        ));
+        out.push_str(&format!("not evaluated: what controllers make of {}\n", findings.unknown_pods.join(", ")));
     }
     for sentence in left_out::sentences(left_out) {
         out.push_str(&format!("{YELLOW}not read{YELLOW:#}: {sentence}\n"));

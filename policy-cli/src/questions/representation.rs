@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy_core::graph::PodId;
-use policy_core::manifest::{Basis, Extent, PodMaker, Workload, is_generated};
+use policy_core::manifest::{Basis, Extent, Makes, PodMaker, Workload, is_generated};
 use policy_core::model::{Labels, ObjectKey, Operator, Placement, Pod, Requirement, Selector, UNKNOWN_VALUE, WorkloadKey};
 use policy_core::sets::PortSet;
 use policy_core::verdict::Reason;
@@ -54,7 +54,8 @@ pub(super) fn of_ends(
     }
     out.extend(own_node(evaluation, ends, shown, asked));
     let namespaces: BTreeSet<&str> = ends.iter().filter_map(|end| end.namespace()).collect();
-    let is_near = |maker: &&PodMaker| ends.iter().any(|end| end.namespace().is_none()) || namespaces.contains(&*maker.namespace);
+    let is_everywhere = ends.iter().any(|end| end.namespace().is_none());
+    let is_near = |maker: &&PodMaker| is_everywhere || maker.makes == Makes::Objects || namespaces.contains(&*maker.namespace);
     out.extend(unknown_pods(evaluation.snapshot.unknown_pods().filter(is_near)).into_iter().map(Reason::from));
     let mut seen = BTreeSet::new();
     out.retain(|reason| seen.insert(reason.text.clone()));
@@ -117,19 +118,26 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
 
 /// An object whose pods are not known, with its place.
 pub(crate) fn named(maker: &PodMaker) -> String {
-    format!("{} {}/{} ({})", maker.title(), maker.namespace, maker.name, maker.origin)
+    format!("{} {} ({})", maker.title(), maker.full_name(), maker.origin)
 }
 
 fn unknown_pods<'m>(makers: impl Iterator<Item = &'m PodMaker>) -> Vec<String> {
     let mut by_kind: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
+    let mut generators = Vec::new();
     for maker in makers {
-        let name = format!("{}/{} ({})", maker.namespace, maker.name, maker.origin);
+        if maker.makes == Makes::Objects {
+            generators.push(named(maker));
+            continue;
+        }
+        let name = format!("{} ({})", maker.full_name(), maker.origin);
         by_kind.entry((maker.title(), &maker.api_version)).or_default().push(name);
     }
     let text = |((title, version), names): ((String, &str), Vec<String>)| {
         format!("pods made by controllers that are not known are not evaluated: {title} ({version}): {}", listed(&names))
     };
-    by_kind.into_iter().map(text).collect()
+    let of_generators = (!generators.is_empty())
+        .then(|| format!("objects that these make or change may be missing from the input: {}", listed(&generators)));
+    by_kind.into_iter().map(text).chain(of_generators).collect()
 }
 
 /// What running pods of a workload leave out of it.

@@ -30,12 +30,14 @@ pub(super) enum Reach {
     Cluster,
     /// The namespace that they are in, or every namespace if they are in none.
     Unknown,
+    /// The namespace of their name.
+    Named,
 }
 
 /// Policies of other engines and of tiers that are not evaluated: the group's suffix, the kinds, and how far they reach. Listed is what
 /// refuses connections or requests; what only redirects, measures or observes them is not. Kinds of any group whose names end in
 /// [`ENDINGS`] need no row unless their reach is known.
-const FOREIGN: [(&str, &[&str], Reach); 27] = [
+const FOREIGN: [(&str, &[&str], Reach); 28] = [
     ("projectcalico.org", &["NetworkPolicy"], Reach::Namespace),
     ("projectcalico.org", &["GlobalNetworkPolicy", "HostEndpoint"], Reach::Cluster),
     ("cilium.io", &["CiliumNetworkPolicy"], Reach::Namespace),
@@ -50,6 +52,8 @@ const FOREIGN: [(&str, &[&str], Reach); 27] = [
     ("k8s.ovn.org", &["EgressFirewall", "UserDefinedNetwork"], Reach::Namespace),
     ("k8s.ovn.org", &["ClusterUserDefinedNetwork"], Reach::Cluster),
     ("network.openshift.io", &["EgressNetworkPolicy"], Reach::Namespace),
+    // Namespaces are isolated from each other by their network IDs in the multitenant mode.
+    ("network.openshift.io", &["NetNamespace"], Reach::Named),
     ("policy.linkerd.io", &["AuthorizationPolicy", "Server", "ServerAuthorization"], Reach::Namespace),
     ("policy.linkerd.io", &["EgressNetwork"], Reach::Cluster),
     ("networking.gke.io", &["FQDNNetworkPolicy"], Reach::Namespace),
@@ -129,6 +133,7 @@ mod tests {
             ("crd.antrea.io/v1beta1", "NetworkPolicy", Reach::Namespace),
             ("network.openshift.io/v1", "EgressNetworkPolicy", Reach::Namespace),
             ("k8s.ovn.org/v1", "EgressFirewall", Reach::Namespace),
+            ("network.openshift.io/v1", "NetNamespace", Reach::Named),
             ("vpcresources.k8s.aws/v1beta1", "SecurityGroupPolicy", Reach::Namespace),
             ("networking.k8s.aws/v1alpha1", "ApplicationNetworkPolicy", Reach::Namespace),
             ("networking.k8s.aws/v1alpha1", "ClusterPolicyEndpoint", Reach::Cluster),

@@ -49,6 +49,8 @@ pub struct Loader {
     places: Option<Places>,
     /// The namespace of objects without one.
     namespace: String,
+    /// Whether the caller has named it.
+    is_namespace_given: bool,
 }
 
 impl Loader {
@@ -62,6 +64,7 @@ impl Loader {
             source: Source::File,
             places: None,
             namespace: "default".to_owned(),
+            is_namespace_given: false,
         }
     }
 
@@ -69,12 +72,18 @@ impl Loader {
     /// then.
     #[must_use]
     pub fn with_namespace(self, name: impl Into<String>) -> Self {
-        Self { namespace: name.into(), ..self }
+        Self { namespace: name.into(), is_namespace_given: true, ..self }
     }
 
     /// Puts objects without a namespace in this one from here on.
     pub fn set_namespace(&mut self, name: &str) {
         name.clone_into(&mut self.namespace);
+        self.is_namespace_given = true;
+    }
+
+    /// The namespace of objects without one, if the caller has named it.
+    fn given_namespace(&self) -> Option<String> {
+        self.is_namespace_given.then(|| self.namespace.clone())
     }
 
     /// The loader, with the places of objects kept in [`Snapshot::places`], so that findings about the whole can point at them. Cost:

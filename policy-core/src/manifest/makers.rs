@@ -1,9 +1,10 @@
-//! Objects whose pods a controller makes in a way that is not known here: operators, build systems, deliverers of charts.
+//! Objects whose pods a controller makes in a way that is not known here: operators, build systems, deliverers of charts (`generators`).
 //!
 //! They are remembered by name. A question about one of them is answered with what it is, and every answer that its pods could
 //! change names it.
 
 use super::foreign::is_in_group;
+use super::generators;
 use super::tree::{NodeId, Tree, Value};
 use crate::model::{Origin, WorkloadKey};
 
@@ -14,21 +15,39 @@ pub struct PodMaker {
     pub api_version: String,
     /// Its kind.
     pub kind: String,
-    /// Its namespace.
+    /// Its namespace; empty where an object that can be in none has none.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// Where it is written.
     pub origin: Origin,
+    /// What its controller makes.
+    pub makes: Makes,
     /// The workloads of the input that its controller has made, sorted; none when its pods are not in the input.
     pub workloads: Vec<WorkloadKey>,
 }
 
+/// What a controller makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Makes {
+    /// Pods, in the namespace of its object.
+    Pods,
+    /// Objects of any kind in any namespace, or labels of them.
+    Objects,
+}
+
 impl PodMaker {
+    /// Its namespace, if it has one, and its name.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
+    }
+
     /// Its kind with the name of the project, where the kind alone misleads: `Knative Service`.
     #[must_use]
     pub fn title(&self) -> String {
-        match family(&self.api_version, &self.kind).map_or("", |family| family.project) {
+        let of_family = || family(&self.api_version, &self.kind).map(|family| family.project);
+        match generators::project(&self.api_version, &self.kind).or_else(of_family).unwrap_or_default() {
             "" => self.kind.clone(),
             project => format!("{project} {}", self.kind),
         }
@@ -239,12 +258,6 @@ static FAMILIES: &[Family] = &[
     family_of("install.istio.io", &["IstioOperator"]),
     family_of("sailoperator.io", &["Istio", "IstioCNI", "IstioRevision", "ZTunnel"]),
     family_of("operator.tigera.io", &["APIServer", "Installation"]),
-    // Deliverers of what is written elsewhere.
-    Family { project: "Flux", ..family_of("toolkit.fluxcd.io", &["HelmRelease", "Kustomization"]) },
-    Family { project: "Argo CD", ..family_of("argoproj.io", &["Application", "ApplicationSet"]) },
-    family_of("helm.cattle.io", &["HelmChart"]),
-    family_of("fleet.cattle.io", &["Bundle", "GitRepo"]),
-    Family { project: "OAM", ..family_of("core.oam.dev", &["Application", "Component"]) },
 ];
 
 /// Groups of objects that hold templates and make no pods of them: policies about objects, schemas, settings of tools.

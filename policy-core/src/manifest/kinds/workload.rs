@@ -10,9 +10,10 @@ use super::{Kind, Role, group_of, named};
 use crate::diagnostic::ObjectRef;
 use crate::manifest::decode::Faults;
 use crate::manifest::foreign::is_upstream;
+use crate::manifest::generators;
 use crate::manifest::load::Reader;
 use crate::manifest::lower::{self, Report, Template};
-use crate::manifest::makers::{self, PodMaker, Templates};
+use crate::manifest::makers::{self, Makes, PodMaker, Templates};
 use crate::manifest::snapshot::{Replicas, WorkloadObject};
 use crate::manifest::tree::NodeId;
 use crate::manifest::wire::ObjectMeta;
@@ -133,11 +134,15 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
     if autoscaler::read(reader, node) {
         return true;
     }
+    if generators::generates(reader.tree, node, api_version, kind) {
+        read_maker(reader, node, api_version, kind, Makes::Objects);
+        return true;
+    }
     let templates =
         if makers::is_known(api_version, kind) { Templates::Nested } else { makers::templates(reader.tree, node, group) };
     match templates {
         Templates::None => return false,
-        Templates::Nested => read_maker(reader, node, api_version, kind),
+        Templates::Nested => read_maker(reader, node, api_version, kind, Makes::Pods),
         // OpenKruise: its fields, labels and names are those of Kubernetes.
         Templates::Own if group == "apps.kruise.io" && ["StatefulSet", "DaemonSet"].contains(&kind) => {
             read_as(reader, node, kind)
@@ -153,15 +158,18 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
 }
 
 /// Remembers an object whose pods are not known. Nothing but its names is read, so nothing else can be wrong.
-fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str) {
+fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str, makes: Makes) {
     let (wire, _) = reader.decode::<MetadataOnly>(node);
     let ObjectKey { namespace, name } = reader.key(&wire.metadata, node);
+    // Many of these kinds are in no namespace.
+    let namespace = if makes == Makes::Objects { wire.metadata.namespace.clone() } else { namespace };
     let maker = PodMaker {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
         namespace,
         name,
         origin: reader.origin(node),
+        makes,
         workloads: Vec::new(),
     };
     let controller = lower::controller(&wire.metadata);

@@ -316,9 +316,11 @@ impl<'t> Reader<'_, 't, '_> {
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
         let namespace = match reach {
-            Reach::Namespace => Some(text("namespace").unwrap_or_else(|| self.loader.namespace.clone())),
+            // Where nothing names the namespace, the policy may be meant for any.
+            Reach::Namespace => text("namespace").or_else(|| self.loader.given_namespace()),
             Reach::Cluster => None,
             Reach::Unknown => text("namespace"),
+            Reach::Named => text("name"),
         };
         // Istio's root namespace speaks for the whole mesh.
         let namespace = namespace.filter(|n| !(meta.group().ends_with("istio.io") && n == "istio-system"));
