@@ -186,7 +186,7 @@ fn findings_are_printed_to_standard_output() {
     assert_eq!(stderr(&output), "");
     // An answer is not mixed with findings about the input.
     let output = piped(&["list", "-f", "-", "-o", "json", "--keep-going"], &format!("{SHOP}---\n{TYPO}"));
-    assert!(json(&output).is_array() && stderr(&output).contains("error[unknown-field]"), "{output:?}");
+    assert!(json(&output)["connections"].is_array() && stderr(&output).contains("error[unknown-field]"), "{output:?}");
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn rows(arguments: &[&str]) -> Vec<(String, String)> {
         Some(name) => format!("{}/{name}", peer["namespace"].as_str().unwrap_or_default()),
         None => "external".to_owned(),
     };
-    json(&output).as_array().expect("rows").iter().map(|row| (name(&row["src"]), name(&row["dst"]))).collect()
+    json(&output)["connections"].as_array().expect("rows").iter().map(|row| (name(&row["src"]), name(&row["dst"]))).collect()
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn dumps_name_pods_by_their_workloads() {
     let output = piped(&["list", "-f", "-", "-o", "json"], input.as_bytes());
     let rows = json(&output);
     let pair = |row: &Value| (row["src"]["kind"].as_str().map(str::to_owned), row["dst"]["kind"].as_str().map(str::to_owned));
-    let pairs: Vec<_> = rows.as_array().expect("a list").iter().map(pair).collect();
+    let pairs: Vec<_> = rows["connections"].as_array().expect("a list").iter().map(pair).collect();
     let named = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
     assert_eq!(
         pairs,
@@ -343,7 +343,7 @@ fn dumps_name_pods_by_their_workloads() {
             named("External", "Deployment"),
         ]
     );
-    assert_eq!(rows[0]["src"], serde_json::json!({"kind": "CronJob", "namespace": "x", "name": "nightly"}));
+    assert_eq!(rows["connections"][0]["src"], serde_json::json!({"kind": "CronJob", "namespace": "x", "name": "nightly"}));
     // Pods that run have one IPv4 address, so there is no IPv6 outside.
     assert_eq!(rows[1]["dst"], serde_json::json!({"kind": "External", "cidrs": ["0.0.0.0/0"]}));
     assert_eq!(rows[1]["allowed"][0], serde_json::json!({"protocol": "TCP", "ports": ["1-65535"]}));
@@ -573,8 +573,8 @@ fn old_replica_sets_and_static_pods_are_no_workloads() {
     };
     let input = format!("{old}{}{}", mirror("etcd-n1", "10.0.0.1"), mirror("api-n1", "10.0.0.2"));
     let rows = json(&piped(&["list", "-f", "-", "-o", "json", "--to", "x/api-n1"], input.as_bytes()));
-    assert_eq!(rows[0]["src"], serde_json::json!({"kind": "Pod", "namespace": "x", "name": "etcd-n1"}));
-    assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
+    assert_eq!(rows["connections"][0]["src"], serde_json::json!({"kind": "Pod", "namespace": "x", "name": "etcd-n1"}));
+    assert_eq!(rows["connections"].as_array().map(Vec::len), Some(2), "{rows}");
 }
 
 #[test]
@@ -588,7 +588,7 @@ fn the_outside_is_split_where_policies_distinguish_it() {
     let every = ["TCP", "UDP", "SCTP"].map(|p| serde_json::json!({"protocol": p, "ports": ["1-65535"]}));
     let everything: Vec<Value> = every.into_iter().chain([serde_json::json!({"protocol": "other"})]).collect();
     let rows = json(&output);
-    let mut rows: Vec<Value> = rows.as_array().expect("a list").clone();
+    let mut rows: Vec<Value> = rows["connections"].as_array().expect("a list").clone();
     rows.sort_by_key(ToString::to_string);
     let mut expected = vec![
         serde_json::json!({"src": end, "dst": outside(&["0.0.0.0/0"]), "allowed": everything}),

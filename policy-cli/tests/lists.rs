@@ -74,7 +74,7 @@ external 0.0.0.0/0, ::/0
 "
     );
     // JSON has a row for each pair, and so has `-v`.
-    assert_eq!(json(&["list", "-o", "json"], &input).as_array().map(Vec::len), Some(10_200));
+    assert_eq!(json(&["list", "-o", "json"], &input)["connections"].as_array().map(Vec::len), Some(10_200));
     assert!(shown(&["list", "-v"], &input).lines().count() > 10_200);
     assert_eq!(shown(&["list", "-o", "jsonl"], &input).lines().count(), 10_200);
 }
@@ -125,7 +125,8 @@ fn rows_are_sorted_by_name_and_not_by_kind() {
     let job = job.replace("spec: {containers", "spec: {restartPolicy: Never, containers");
     let input = deployment("a", "c") + &job + &deployment("a", "a");
     let rows = json(&["list", "--to", "external", "-o", "json"], &input);
-    let names: Vec<&str> = rows.as_array().expect("rows").iter().filter_map(|row| row["src"]["name"].as_str()).collect();
+    let names: Vec<&str> =
+        rows["connections"].as_array().expect("rows").iter().filter_map(|row| row["src"]["name"].as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
 }
 
@@ -146,7 +147,7 @@ fn blocks_are_shown_with_their_exceptions() {
         "10.64.0.0/10",
         "10.128.0.0/9",
     ];
-    let found = rows.as_array().expect("rows").iter().find(|row| row["dst"]["kind"] == "External").expect("a row");
+    let found = rows["connections"].as_array().expect("rows").iter().find(|row| row["dst"]["kind"] == "External").expect("a row");
     assert_eq!(found["dst"]["cidrs"], Value::from(blocks.to_vec()));
 }
 
@@ -163,7 +164,7 @@ fn namespaces_are_folded() {
         + &policy("b", "first", "{podSelector: {matchLabels: {app: app-000}}}");
     let rows = json(&["list", "--by", "namespace", "-o", "json"], &input);
     let row = |src: &str, dst: &str| {
-        let list = rows.as_array().expect("rows");
+        let list = rows["connections"].as_array().expect("rows");
         let found = list.iter().find(|row| row["src"]["name"] == src && row["dst"]["name"] == dst);
         found.map(|row| (row["allowed"].clone(), row["partly"].clone()))
     };
@@ -177,7 +178,8 @@ fn namespaces_are_folded() {
     assert_eq!(row("b", "a"), None);
     // Of the others alone, all take it.
     let rows = json(&["list", "--to", "b/app!=app-000", "--by", "namespace", "-o", "json"], &input);
-    let found = rows.as_array().expect("rows").iter().find(|row| row["src"]["name"] == "a").expect("a row").clone();
+    let found =
+        rows["connections"].as_array().expect("rows").iter().find(|row| row["src"]["name"] == "a").expect("a row").clone();
     assert_eq!((&found["allowed"], found.get("partly")), (&http, None));
     assert_eq!(found["src"], serde_json::json!({"kind": "Namespace", "name": "a"}));
     let text = shown(&["list", "--by", "namespace", "--from", "ns/a", "--to", "ns/b"], &input);
@@ -364,6 +366,8 @@ fn output_follows_the_published_schemas() {
 fn yaml_has_the_fields_of_json() {
     let text = shown(&["list", "-o", "yaml"], &shop());
     let expected = "\
+caveats: []
+connections:
 - allowed:
   - ports:
     - \"5432\"
@@ -389,7 +393,11 @@ fn agrees_with_can(input: &str, names: &[&str]) {
             let name = |peer: &Value| {
                 format!("{}/{}", peer["namespace"].as_str().unwrap_or_default(), peer["name"].as_str().unwrap_or_default())
             };
-            let row = rows.as_array().expect("rows").iter().find(|row| name(&row["src"]) == *from && name(&row["dst"]) == *to);
+            let row = rows["connections"]
+                .as_array()
+                .expect("rows")
+                .iter()
+                .find(|row| name(&row["src"]) == *from && name(&row["dst"]) == *to);
             let output = netpol(&["can", from, to, "-f", "-", "-o", "json"], input);
             let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
             let listed = row.map_or_else(|| serde_json::json!([]), |row| row["allowed"].clone());

@@ -79,7 +79,7 @@ fn can_in(input: &str, from: &str, to: &str, port: &str) -> Answer {
 fn pairs(output: &Output) -> Vec<(String, String)> {
     let rows: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     let name = |peer: &Value| Some(format!("{}/{}", peer["namespace"].as_str()?, peer["name"].as_str()?));
-    let rows = rows.as_array().expect("rows").iter();
+    let rows = rows["connections"].as_array().expect("rows").iter();
     rows.filter_map(|row| Some((name(&row["src"])?, name(&row["dst"])?))).collect()
 }
 

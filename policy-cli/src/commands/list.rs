@@ -18,6 +18,6 @@ pub(crate) fn run(args: &ListArgs) -> Result<Outcome> {
     let scope = Scope::new(&args.scope, &args.input, &evaluation)?;
     let question = Question { from: from.as_ref(), to: to.as_ref(), scope: &scope };
     let rows = narrowed(rows(&evaluation, &question), ports.as_ref());
-    show(&evaluation, &question, &rows, &args.output)?;
+    show(&evaluation, &question, ports.as_ref(), &rows, &args.output)?;
     Ok(evaluation.outcome())
 }

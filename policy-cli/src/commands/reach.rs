@@ -11,6 +11,7 @@ use crate::Outcome;
 use crate::args::{ListFormat, ReachArgs};
 use crate::output::rows::{print_caveats, show};
 use crate::output::{BOLD, json, json_lines, print, yaml};
+use crate::questions::caveats::{self, lists::Listing};
 use crate::questions::ends::{self, End, Ends};
 use crate::questions::evaluation::Evaluation;
 use crate::questions::ports::ports;
@@ -25,11 +26,13 @@ pub(crate) fn run(args: &ReachArgs) -> Result<Outcome> {
     let scope = Scope::new(&args.scope, &args.input, &evaluation)?;
     let question = Question { from: Some(&from), to: None, scope: &scope };
     if args.hops {
-        print_caveats(&evaluation);
-        hops(&evaluation, &from, ports.as_ref(), args.output.format)?;
+        let list = Listing::new(&evaluation, &question, ports.as_ref(), None);
+        let caveats = caveats::of_lists(&evaluation, &list);
+        print_caveats(&caveats, args.output.format);
+        hops(&evaluation, &from, ports.as_ref(), &caveats, args.output.format)?;
     } else {
         let rows = narrowed(rows(&evaluation, &question), ports.as_ref());
-        show(&evaluation, &question, &rows, &args.output)?;
+        show(&evaluation, &question, ports.as_ref(), &rows, &args.output)?;
     }
     Ok(evaluation.outcome())
 }
@@ -43,7 +46,15 @@ struct Hop {
     path: Vec<String>,
 }
 
-fn hops(evaluation: &Evaluation, from: &Ends, ports: Option<&PortSet>, format: ListFormat) -> Result<()> {
+/// The workloads that can be reached, as `-o json` and `-o yaml` print them. Fields are added, never renamed or removed.
+#[derive(Serialize, Debug)]
+struct Hops<'a> {
+    /// What could make the cluster behave differently.
+    caveats: &'a [String],
+    hops: &'a [Hop],
+}
+
+fn hops(evaluation: &Evaluation, from: &Ends, ports: Option<&PortSet>, caveats: &[String], format: ListFormat) -> Result<()> {
     let [from] = from.list() else { bail!("`--hops` requires one workload as FROM, and there are several") };
     let End::Workload { namespace, owner } = from else {
         bail!("`--hops` requires a workload as FROM, and {} is not a workload", from.name());
@@ -71,9 +82,9 @@ fn hops(evaluation: &Evaluation, from: &Ends, ports: Option<&PortSet>, format: L
         })
         .collect();
     match format {
-        ListFormat::Json => json(&found),
+        ListFormat::Json => json(&Hops { caveats, hops: &found }),
         ListFormat::Jsonl => json_lines(&found),
-        ListFormat::Yaml => yaml::print(&found),
+        ListFormat::Yaml => yaml::print(&Hops { caveats, hops: &found }),
         ListFormat::Text => {
             let mut out = String::new();
             for hop in &found {

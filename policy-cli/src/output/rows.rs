@@ -5,10 +5,12 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use policy_core::sets::PortSet;
+use serde::Serialize;
 
 use super::{BOLD, DIM, RED, YELLOW, graphs, is_quiet, json, json_lines, message, print, print_wrapped, raw, tables, yaml};
 use crate::args::{ListFormat, ListOutputArgs};
 use crate::questions::caveats;
+use crate::questions::caveats::lists::Listing;
 use crate::questions::evaluation::Evaluation;
 use crate::questions::folded::by_namespace;
 use crate::questions::merged::{Merged, MergedRow, Within};
@@ -20,16 +22,34 @@ const MOST_NAMES: usize = 3;
 /// Columns to which names are filled.
 const WIDEST_NAME: usize = 60;
 
-/// Prints the caveats of a list on standard error.
-pub(crate) fn print_caveats(evaluation: &Evaluation) {
-    for caveat in caveats::of_lists(evaluation) {
+/// A list, as `-o json` and `-o yaml` print it. Fields are added, never renamed or removed.
+#[derive(Serialize, Debug)]
+struct Document<'a> {
+    /// What could make the cluster behave differently.
+    caveats: &'a [String],
+    connections: &'a [Row],
+}
+
+/// Prints the caveats of a list on standard error, unless the format has a field for them.
+pub(crate) fn print_caveats(caveats: &[String], format: ListFormat) {
+    if matches!(format, ListFormat::Json | ListFormat::Yaml) {
+        return;
+    }
+    for caveat in caveats {
         message(&format!("{YELLOW}caveat{YELLOW:#}: {caveat}"));
     }
 }
 
-/// Prints rows in a format, and their caveats on standard error.
-pub(crate) fn show(evaluation: &Evaluation, question: &Question<'_>, rows: &[Row], args: &ListOutputArgs) -> Result<()> {
-    print_caveats(evaluation);
+/// Prints rows in a format, with their caveats.
+pub(crate) fn show(
+    evaluation: &Evaluation,
+    question: &Question<'_>,
+    asked: Option<&PortSet>,
+    rows: &[Row],
+    args: &ListOutputArgs,
+) -> Result<()> {
+    let caveats = caveats::of_lists(evaluation, &Listing::new(evaluation, question, asked, Some(rows)));
+    print_caveats(&caveats, args.format);
     let folded;
     let rows = match args.by {
         Some(_) => {
@@ -41,9 +61,9 @@ pub(crate) fn show(evaluation: &Evaluation, question: &Question<'_>, rows: &[Row
     let merged = || if args.verbose || args.by.is_some() { Merged::apart(rows) } else { Merged::new(rows) };
     match args.format {
         ListFormat::Text => print_wrapped(&text(&merged(), rows, question.scope)),
-        ListFormat::Json => json(rows),
+        ListFormat::Json => json(&Document { caveats: &caveats, connections: rows }),
         ListFormat::Jsonl => json_lines(rows),
-        ListFormat::Yaml => yaml::print(rows),
+        ListFormat::Yaml => yaml::print(&Document { caveats: &caveats, connections: rows }),
         ListFormat::Csv => raw(&tables::csv(rows)?),
         ListFormat::Md => raw(tables::markdown(&merged()).as_bytes()),
         ListFormat::Matrix => print(&tables::matrix(&merged())),

@@ -2,10 +2,12 @@
 //!
 //! - `blocks`: address blocks that match pods.
 //! - `incomplete`: input that may be only a part of what the cluster has.
+//! - `lists`: the caveats of a list.
 //! - `services`: what Services of the input change.
 
 mod blocks;
 pub(crate) mod incomplete;
+pub(crate) mod lists;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,7 @@ use super::evaluation::Evaluation;
 use super::representation;
 use crate::input::left_out;
 use crate::output::names::listed;
+use lists::Listing;
 
 /// The caveats of an answer.
 pub(crate) fn caveats(
@@ -72,10 +75,10 @@ pub(crate) fn caveats(
 }
 
 /// The caveats of a list.
-pub(crate) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
-    let namespaces: Vec<Option<&str>> = evaluation.snapshot.namespaces.keys().map(|n| Some(n.as_str())).collect();
-    let mut out = input_caveats(evaluation, &namespaces);
-    out.extend(representation::of_lists(evaluation));
+pub(crate) fn of_lists(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<String> {
+    let mut out = input_caveats(evaluation, &list.namespaces());
+    out.extend(representation::of_lists(evaluation, list));
+    out.extend(lists::of_ends(evaluation, list));
     out.extend(incomplete::of_list(evaluation).iter().map(ToString::to_string));
     out
 }

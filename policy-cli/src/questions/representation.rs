@@ -9,6 +9,7 @@ use policy_core::model::{Labels, ObjectKey, Operator, Placement, Pod, Requiremen
 use policy_core::sets::PortSet;
 use policy_core::verdict::Reason;
 
+use super::caveats::lists::Listing;
 use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
@@ -62,11 +63,12 @@ pub(super) fn of_ends(
     out
 }
 
-/// The caveats of a list over all workloads.
-pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
+/// The caveats of a list about its workloads.
+pub(super) fn of_lists(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<String> {
     let snapshot = &evaluation.snapshot;
+    let is_end = |namespace: &str, owner: &WorkloadKey| list.has_workload(namespace, owner);
     let of = |is_meant: &dyn Fn(&Workload) -> bool| -> Vec<String> {
-        let meant = snapshot.workloads.iter().filter(|(_, workload)| is_meant(workload));
+        let meant = snapshot.workloads.iter().filter(|((ns, owner), workload)| is_meant(workload) && is_end(ns, owner));
         meant.map(|((namespace, owner), _)| format!("{namespace}/{}", owner.name)).collect()
     };
     let mut out = Vec::new();
@@ -78,6 +80,7 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     }
     let is_pending = |pod: &&ObjectKey| {
         let owner = snapshot.pods.get(*pod).and_then(|found| found.owner.clone());
+        let owner = owner.filter(|owner| is_end(&pod.namespace, owner));
         let workload = owner.and_then(|owner| snapshot.workloads.get(&(pod.namespace.clone(), owner)));
         workload.is_some_and(|workload| workload.pods.binary_search(pod).is_ok())
     };
@@ -89,16 +92,17 @@ pub(super) fn of_lists(evaluation: &Evaluation) -> Vec<String> {
     }
     let (mut templates, mut absent) = (Vec::new(), Vec::new());
     let mut by_labels: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
-    for ((namespace, owner), workload) in &snapshot.workloads {
+    for ((namespace, owner), workload) in snapshot.workloads.iter().filter(|((ns, owner), _)| is_end(ns, owner)) {
         let name = format!("{namespace}/{}", owner.name);
         out.extend(extent(&name, workload));
         absent.extend(workload.absent.iter().map(|pod| format!("{namespace}/{pod}")));
         if !workload.outdated.is_empty() {
             templates.push(name.clone());
         }
-        by_labels.entry(&workload.unknown_labels).or_default().push(name);
+        if !workload.unknown_labels.is_empty() && list.is_partial(namespace, owner) {
+            by_labels.entry(&workload.unknown_labels).or_default().push(name);
+        }
     }
-    by_labels.remove(&BTreeSet::new());
     if !templates.is_empty() {
         let names = listed(&templates);
         out.push(format!("running pods, which are evaluated, differ from the templates of {names} in what policies ask for"));

@@ -47,7 +47,7 @@ fn model_of<'e>(evaluation: &'e Evaluation, policy: &str, direction: Direction, 
 }
 
 /// Whether the rule lists peers, and none of those that select pods selects this one.
-fn is_only_by_block(evaluation: &Evaluation, rule: &Rule, subject: &Pod, other: &Pod) -> bool {
+pub(super) fn is_only_by_block(evaluation: &Evaluation, rule: &Rule, subject: &Pod, other: &Pod) -> bool {
     let Peers::Listed(peers) = &rule.peers else { return false };
     let namespace = evaluation.snapshot.namespaces.get(&other.key.namespace);
     !peers.iter().any(|peer| match peer {

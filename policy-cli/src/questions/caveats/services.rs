@@ -24,7 +24,7 @@ pub(super) fn caveats(evaluation: &Evaluation, ends: [&End; 2], shown: &Connecti
 }
 
 /// A destination that is, or holds, an address of a Service.
-fn address_of_services(evaluation: &Evaluation, to: &End, asked: &PortSet) -> Option<Reason> {
+pub(super) fn address_of_services(evaluation: &Evaluation, to: &End, asked: &PortSet) -> Option<Reason> {
     let services = || evaluation.snapshot.services.values();
     let found: Vec<String> = match to {
         End::Address(_) | End::Block(_) => {
@@ -151,9 +151,8 @@ fn mapped_ports(evaluation: &Evaluation, pod: &Pod, asked: &PortSet) -> Vec<Reas
 
 /// Services by whose node ports the destination is reached from outside: the source may be a node's address then.
 fn node_ports(evaluation: &Evaluation, pod: &Pod) -> Option<Reason> {
-    let is_outside = |service: &&Service| matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer);
-    let is_translated = |service: &&Service| is_outside(service) && !service.keeps_source;
-    let found: Vec<String> = in_front_of(evaluation, pod).filter(is_translated).map(|service| service.key.to_string()).collect();
+    let found: Vec<String> =
+        in_front_of(evaluation, pod).filter(|service| is_translated(service)).map(|service| service.key.to_string()).collect();
     if found.is_empty() {
         return None;
     }
@@ -165,13 +164,18 @@ fn node_ports(evaluation: &Evaluation, pod: &Pod) -> Option<Reason> {
     Some(Reason::with_section(text, "S5.12"))
 }
 
+/// Whether connections through the node ports of a Service have another source than the client.
+pub(super) fn is_translated(service: &Service) -> bool {
+    matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer) && !service.keeps_source
+}
+
 /// The Services that select a pod.
 fn in_front_of<'e>(evaluation: &'e Evaluation, pod: &'e Pod) -> impl Iterator<Item = &'e Service> {
     evaluation.snapshot.services.values().filter(|service| selects(service, pod))
 }
 
 /// Whether a pod is behind a Service.
-fn selects(service: &Service, pod: &Pod) -> bool {
+pub(super) fn selects(service: &Service, pod: &Pod) -> bool {
     let has = |(key, value): (&String, &String)| pod.labels.get(key) == Some(value);
     service.key.namespace == pod.key.namespace && !service.selector.is_empty() && service.selector.iter().all(has)
 }
