@@ -62,14 +62,6 @@ impl Resource {
     }
 }
 
-/// What an API server answered, or else what went wrong.
-fn reason(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        _ => full_text(error),
-    }
-}
-
 /// Reads everything. `is_foreign` decides whether a kind of this apiVersion holds policies of another engine, and is asked
 /// about the group with an empty kind first.
 ///
@@ -85,7 +77,7 @@ pub async fn read(client: &Client, is_foreign: &dyn Fn(&str, &str) -> bool) -> R
         match list(client, &resource, kind.fields).await {
             Ok(objects) => out.objects.extend(objects),
             Err(kube::Error::Api(status)) if status.code == NOT_FOUND && kind.read == Need::Optional => {}
-            Err(error) if kind.read == Need::Optional => out.left_out.push(format!("{plural}: {}", reason(&error))),
+            Err(error) if kind.read == Need::Optional => out.left_out.push(format!("{plural}: {}", full_text(&error))),
             Err(kube::Error::Api(status)) if status.code == FORBIDDEN => {
                 return Err(ReadError::Forbidden { kinds: plural.to_owned(), message: status.message.clone() });
             }
@@ -97,11 +89,11 @@ pub async fn read(client: &Client, is_foreign: &dyn Fn(&str, &str) -> bool) -> R
             for resource in kinds {
                 match list(client, &resource, SPECIFIED).await {
                     Ok(objects) => out.objects.extend(objects),
-                    Err(error) => out.left_out.push(format!("{}: {}", resource.plural, reason(&error))),
+                    Err(error) => out.left_out.push(format!("{}: {}", resource.plural, full_text(&error))),
                 }
             }
         }
-        Err(error) => out.left_out.push(format!("policies of other engines: {}", reason(&error))),
+        Err(error) => out.left_out.push(format!("policies of other engines: {}", full_text(&error))),
     }
     Ok(out)
 }
