@@ -56,7 +56,7 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
 
 /// Each pair of ends.
 fn pairs<'e>(from: &'e Ends, to: &'e Ends) -> impl Iterator<Item = (&'e End, &'e End)> {
-    from.list().iter().flat_map(|from| to.list().iter().map(move |to| (from, to)))
+    from.list().iter().flat_map(move |from| to.list().iter().map(move |to| (from, to)))
 }
 
 /// The answer for each pair of ends, at least one.

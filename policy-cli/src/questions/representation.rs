@@ -90,11 +90,15 @@ pub(super) fn of_lists(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<Strin
         [one] => out.push(format!("{one} has no address yet; evaluated as the pod that it will be")),
         several => out.push(format!("{} have no address yet; evaluated as the pods that they will be", listed(several))),
     }
-    let (mut templates, mut absent) = (Vec::new(), Vec::new());
+    let (mut large, mut cut, mut templates, mut absent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut by_labels: BTreeMap<&BTreeSet<String>, Vec<String>> = BTreeMap::new();
     for ((namespace, owner), workload) in snapshot.workloads.iter().filter(|((ns, owner), _)| is_end(ns, owner)) {
         let name = format!("{namespace}/{}", owner.name);
-        out.extend(extent(&name, workload));
+        match workload.extent {
+            Extent::Whole => {}
+            Extent::Named { .. } => large.push(name.clone()),
+            Extent::Cut => cut.push(name.clone()),
+        }
         absent.extend(workload.absent.iter().map(|pod| format!("{namespace}/{pod}")));
         if !workload.outdated.is_empty() {
             templates.push(name.clone());
@@ -102,6 +106,15 @@ pub(super) fn of_lists(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<Strin
         if !workload.unknown_labels.is_empty() && list.is_partial(namespace, owner) {
             by_labels.entry(&workload.unknown_labels).or_default().push(name);
         }
+    }
+    if !large.is_empty() {
+        let names = listed(&large);
+        out.push(format!(
+            "of workloads with very many pods, those that policies name are evaluated, and one for all others: {names}"
+        ));
+    }
+    if !cut.is_empty() {
+        out.push(format!("policies distinguish so many pods that some of them are not evaluated: {}", listed(&cut)));
     }
     if !templates.is_empty() {
         let names = listed(&templates);
@@ -263,6 +276,7 @@ fn labels_of_object_alone(evaluation: &Evaluation, owner: &WorkloadKey, workload
     let model =
         |end: &End| -> Vec<&Pod> { end.pods(evaluation).iter().filter_map(|key| evaluation.snapshot.pods.get(key)).collect() };
     let (own, others) = (model(end), model(other));
+    let own: BTreeSet<&Labels> = own.into_iter().map(|pod| &pod.labels).collect();
     let policies = || evaluation.snapshot.policies.values();
     // The policies of the pods themselves, and the peers of those that apply to the other end.
     let targets = policies().filter(|policy| Some(policy.key.namespace.as_str()) == end.namespace()).map(|policy| &policy.target);
@@ -278,7 +292,7 @@ fn labels_of_object_alone(evaluation: &Evaluation, owner: &WorkloadKey, workload
                 && requirement.holds(Some(value))
         };
         let would_select = |selector: &&Selector| {
-            let has = |pod: &&Pod| !selector.matches(&pod.labels) && selector.matches(&with(&pod.labels, &workload.own_labels));
+            let has = |labels: &&Labels| !selector.matches(labels) && selector.matches(&with(labels, &workload.own_labels));
             selector.requirements().iter().any(is_meant) && own.iter().any(has)
         };
         selectors.iter().any(would_select)

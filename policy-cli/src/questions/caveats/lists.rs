@@ -86,7 +86,7 @@ impl<'a> Listing<'a> {
 
 fn names_of(peer: &rows::Peer) -> Option<(&str, &str, &str)> {
     match peer {
-        rows::Peer::Workload { kind, namespace, name } => Some((namespace, kind, name)),
+        rows::Peer::Workload { kind, namespace, name } => Some((namespace.as_str(), kind.as_str(), name.as_str())),
         rows::Peer::External { .. } => None,
     }
 }
