@@ -334,6 +334,8 @@ fn dumps_name_pods_by_their_workloads() {
     assert_eq!(
         pairs,
         [
+            // Its `concurrencyPolicy` is not known, and Allow by default.
+            named("CronJob", "CronJob"),
             named("CronJob", "Deployment"),
             named("CronJob", "External"),
             named("Deployment", "CronJob"),
