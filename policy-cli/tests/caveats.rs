@@ -121,6 +121,12 @@ fn addresses_that_are_not_known_are_named_in_lists() {
     for command in [&["list"][..], &["who", "a/db"], &["reach", "a/web"]] {
         says(command, &input, part);
     }
+    // What another rule allows does not depend on the address.
+    let rule =
+        "podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}]";
+    let allowed = input + &policy("pods", rule);
+    is_silent(&["who", "a/db", "-p", "80"], &allowed);
+    says(&["who", "a/db", "-p", "81"], &allowed, part);
     let found =
         caveats(&["list"], &(NAMESPACE.to_owned() + &deployment("web") + &deployment("db") + &egress("web", "0.0.0.0/0")));
     assert!(!found.iter().any(|caveat| caveat.contains("not known")), "{found:?}");

@@ -347,9 +347,9 @@ fn dumps_name_pods_by_their_workloads() {
     );
     assert_eq!(rows["connections"][0]["src"], serde_json::json!({"kind": "CronJob", "namespace": "x", "name": "nightly"}));
     // Pods that run have one IPv4 address, so there is no IPv6 outside.
-    assert_eq!(rows[1]["dst"], serde_json::json!({"kind": "External", "cidrs": ["0.0.0.0/0"]}));
-    assert_eq!(rows[1]["allowed"][0], serde_json::json!({"protocol": "TCP", "ports": ["1-65535"]}));
-    assert_eq!(rows[1]["allowed"][3], serde_json::json!({"protocol": "other"}));
+    assert_eq!(rows["connections"][2]["dst"], serde_json::json!({"kind": "External", "cidrs": ["0.0.0.0/0"]}));
+    assert_eq!(rows["connections"][2]["allowed"][0], serde_json::json!({"protocol": "TCP", "ports": ["1-65535"]}));
+    assert_eq!(rows["connections"][2]["allowed"][3], serde_json::json!({"protocol": "other"}));
 }
 
 #[test]

@@ -146,7 +146,11 @@ fn any_kind_with_a_pod_template_is_a_workload() {
     let output = on_file(file, &["who", "shop/db", "-o", "json"]);
     assert_eq!(pairs(&output), [pair("shop/web", "shop/db")]);
     let output = on_file(file, &["list", "-o", "json"]);
-    assert!(pairs(&output).contains(&pair("shop/web", "shop/db")) && !text(&output).contains("caveat"), "{}", text(&output));
+    assert!(
+        pairs(&output).contains(&pair("shop/web", "shop/db")) && text(&output).contains("\"caveats\": []"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]

@@ -389,7 +389,9 @@ fn policies_that_are_not_evaluated_are_found_wherever_they_are() {
     };
     for (version, kind, namespace, expected) in [
         ("network.openshift.io/v1", "EgressNetworkPolicy", "namespace: x", Some("x")),
-        ("vpcresources.k8s.aws/v1beta1", "SecurityGroupPolicy", "", Some("default")),
+        ("vpcresources.k8s.aws/v1beta1", "SecurityGroupPolicy", "namespace: x", Some("x")),
+        // Whoever applies it names the namespace.
+        ("vpcresources.k8s.aws/v1beta1", "SecurityGroupPolicy", "", None),
         ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", "", None),
         ("vendor.example/v1", "TenantFirewall", "namespace: x", Some("x")),
         ("vendor.example/v1", "TenantFirewall", "", None),

@@ -150,7 +150,7 @@ fn of_blocks(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<String> {
         [(Direction::Egress, &sources, &destinations), (Direction::Ingress, &destinations, &sources)]
     {
         let others: Vec<&Pod> = others.values().flatten().copied().filter(|pod| pod.is_endpoint()).collect();
-        found.add(evaluation, direction, subjects, &others);
+        found.add(evaluation, direction, subjects, &others, &list.asked);
     }
     let BlockRules { of_pods, of_services, of_unknown } = found;
     let mut out = Vec::new();
@@ -183,18 +183,20 @@ impl BlockRules {
         direction: Direction,
         subjects: &BTreeMap<&str, Vec<&Pod>>,
         others: &[&Pod],
+        asked: &PortSet,
     ) {
         let mut held: HashMap<&'e IpBlock, Held> = HashMap::new();
-        let target = |policy: &Policy| -> Option<&Pod> {
-            let own = subjects.get(policy.key.namespace.as_str())?;
-            own.iter().find(|pod| pod.is_endpoint() && policy.target.matches(&pod.labels)).copied()
+        let targets = |policy: &Policy| -> Vec<&Pod> {
+            let own = subjects.get(policy.key.namespace.as_str()).into_iter().flatten().copied();
+            own.filter(|pod| pod.is_endpoint() && policy.target.matches(&pod.labels)).collect()
         };
         for policy in evaluation.snapshot.policies.values() {
             let rules = policy.rules(direction).unwrap_or_default();
             if !rules.iter().any(|rule| blocks(rule).next().is_some()) {
                 continue;
             }
-            let Some(subject) = target(policy) else { continue };
+            let targets = targets(policy);
+            let Some(subject) = targets.first() else { continue };
             for (index, rule) in rules.iter().enumerate() {
                 let name = || format!("{} {direction}[{index}]", policy.key);
                 let (mut has_pods, mut is_partial, mut services) = (false, false, BTreeSet::new());
@@ -206,21 +208,39 @@ impl BlockRules {
                         services.extend(held.services.iter().cloned());
                     }
                 }
-                let by_block_alone = |pod: &&&Pod| is_only_by_block(evaluation, rule, subject, pod);
-                if has_pods && others.iter().filter(|pod| matched(rule, pod)).any(|pod| by_block_alone(&pod)) {
+                let by_block_alone = |pod: &&Pod| is_only_by_block(evaluation, rule, subject, pod);
+                if has_pods && others.iter().filter(|pod| matched(rule, pod)).any(by_block_alone) {
                     self.of_pods.push(name());
                 }
                 if !services.is_empty() {
                     let services: Vec<String> = services.into_iter().collect();
                     self.of_services.push(format!("{} (Service {})", name(), listed(&services)));
                 }
-                let is_unknown = |pod: &&&Pod| pod.addresses == Addresses::Unknown;
-                if is_partial && others.iter().filter(is_unknown).any(|pod| by_block_alone(&pod) && !matched(rule, pod)) {
+                let is_uncertain = |pod: &Pod| {
+                    pod.addresses == Addresses::Unknown
+                        && by_block_alone(&pod)
+                        && !matched(rule, pod)
+                        && targets.iter().any(|target| is_denied(evaluation, direction, [target, pod], asked))
+                };
+                if is_partial && others.iter().any(|pod| is_uncertain(pod)) {
                     self.of_unknown.push(name());
                 }
             }
         }
     }
+}
+
+/// Whether the policies of a pod deny a part of what is asked between it and another pod, or a replica of its own.
+fn is_denied(evaluation: &Evaluation, direction: Direction, [subject, other]: [&Pod; 2], asked: &PortSet) -> bool {
+    let graph = &evaluation.graph;
+    let end = |pod: &Pod| graph.endpoints_of(graph.pod(&pod.key.namespace, &pod.key.name)?).into_iter().next();
+    let (Some(subject), Some(other)) = (end(subject), end(other)) else { return false };
+    let other = other.in_family(subject.family());
+    let ports = match direction {
+        Direction::Egress => graph.ports_between(&subject, &other, false).0,
+        Direction::Ingress => graph.ports_between(&other, &subject, false).1,
+    };
+    !asked.difference(&ports).is_empty()
 }
 
 fn blocks(rule: &Rule) -> impl Iterator<Item = &IpBlock> {
@@ -320,7 +340,7 @@ fn node_ports(evaluation: &Evaluation, list: &Listing<'_>) -> Option<String> {
 }
 
 /// Workloads on the host network, whose traffic is that of their nodes.
-fn host_network(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<String> {
+fn host_network(evaluation: &Evaluation, list: &Listing<'_>) -> Option<String> {
     let model =
         |end: &End| -> Vec<&Pod> { end.pods(evaluation).iter().filter_map(|key| evaluation.snapshot.pods.get(key)).collect() };
     let of = |ends: &[End]| -> BTreeSet<String> {
@@ -328,18 +348,10 @@ fn host_network(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<String> {
     };
     let sources = of(&list.sources);
     let all: Vec<String> = sources.union(&of(&list.destinations)).cloned().collect();
-    let mut out = Vec::new();
     if all.is_empty() {
-        return out;
+        return None;
     }
-    out.push(format!("pods on the host network, whose traffic policies treat as that of their nodes: {}", listed(&all)));
     let is_somewhere = list.ends().any(|end| model(end).iter().any(|pod| pod.placement == Placement::Somewhere));
-    if is_somewhere && !sources.is_empty() {
-        let names: Vec<String> = sources.into_iter().collect();
-        out.push(format!(
-            "a node can always reach its own pods, so pods of {} reach those that run on their nodes",
-            listed(&names)
-        ));
-    }
-    out
+    let more = if is_somewhere && !sources.is_empty() { "; a node can always reach its own pods" } else { "" };
+    Some(format!("pods on the host network, whose traffic policies treat as that of their nodes: {}{more}", listed(&all)))
 }

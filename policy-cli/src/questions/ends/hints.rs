@@ -105,8 +105,8 @@ fn service(text: &str, evaluation: &Evaluation) -> Option<(String, String)> {
 fn service_of_host(host: &str, namespace: &str) -> Option<(String, String)> {
     let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
     let (namespace, name) = match labels.as_slice() {
-        [name, "svc"] => (namespace, *name),
         [name, namespace, "svc", ..] | [_, name, namespace, "svc", ..] => (*namespace, *name),
+        [name, "svc", ..] => (namespace, *name),
         _ => return None,
     };
     Some((namespace.to_owned(), name.to_owned()))
