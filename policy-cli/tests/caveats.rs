@@ -1,6 +1,6 @@
 //! What answers and lists state about what they cannot show: Services, address blocks, addresses that are not known, nodes, and labels.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
