@@ -6,8 +6,10 @@
 //! - `config`: `netpol.toml`.
 //! - `empty`: input without a single object.
 //! - `excerpts`: the lines that findings point at.
-//! - `left_out`: what is below a folder and was not read.
+//! - `left_out`: what was not read, and could hold objects.
+//! - `pipes`: what to install or to pipe where a source cannot be rendered.
 //! - `places`: where the objects of rendered input come from.
+//! - `search`: whether what is not read holds objects.
 //! - `sources`: what the arguments name.
 //! - `unreadable`: files that cannot be read.
 
@@ -16,7 +18,9 @@ pub(crate) mod config;
 pub(crate) mod empty;
 pub(crate) mod excerpts;
 pub(crate) mod left_out;
+pub(crate) mod pipes;
 pub(crate) mod places;
+mod search;
 mod sources;
 mod unreadable;
 
@@ -33,9 +37,10 @@ use crate::args::InputArgs;
 use crate::output::progress::progress;
 
 use excerpts::Excerpts;
-use left_out::LeftOut;
+use left_out::{Kind, LeftOut};
 use places::Places;
 use sources::{Piece, Sources, sources};
+use unreadable::Content;
 
 /// The objects of all files, and the findings about them.
 pub(crate) struct Input {
@@ -141,7 +146,7 @@ impl<'a> Reading<'a> {
             Piece::Named(path) => self.file(&name, content(&path, self.limit)),
             Piece::Found(path) => match regular_content(&path, self.limit) {
                 Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
-                    self.found.left_out.push(LeftOut::link(&path));
+                    self.found.left_out.push(LeftOut::new(Kind::Link, &path));
                 }
                 read => self.file(&name, read),
             },
@@ -156,13 +161,24 @@ impl<'a> Reading<'a> {
     fn file(&mut self, name: &str, read: std::io::Result<Vec<u8>>) {
         match read {
             Err(error) => self.loader.report(unreadable::unopened(name, &error)),
-            Ok(bytes) => match unreadable::why_no_manifest(&bytes) {
-                Some(why) => {
-                    self.without_objects.insert(name.to_owned());
-                    self.loader.report(unreadable::no_manifest(name, why));
-                }
-                None => self.text(name, bytes),
+            Ok(bytes) => match unreadable::content(&bytes) {
+                Content::Text => self.text(name, bytes),
+                content => self.no_text(name, content),
             },
+        }
+    }
+
+    fn no_text(&mut self, name: &str, content: Content) {
+        let kind = match content {
+            Content::Encrypted(_) => Some(Kind::Encrypted),
+            Content::Pointer => Some(Kind::Pointer),
+            Content::Empty => Some(Kind::Empty),
+            Content::Binary | Content::Text => None,
+        };
+        self.found.left_out.extend(kind.map(|kind| LeftOut::new(kind, Path::new(name))));
+        self.without_objects.insert(name.to_owned());
+        if let Some(finding) = unreadable::no_manifest(name, content) {
+            self.loader.report(finding);
         }
     }
 
@@ -204,9 +220,10 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Whether a file has objects that decide, or may have.
+/// Whether a file has objects that decide, or may have, and can be read.
 pub(crate) fn holds_objects(file: &Path) -> bool {
-    sources::could_decide(file, u64::MAX)
+    let is_text = |bytes: Vec<u8>| unreadable::content(&bytes) == Content::Text;
+    regular_content(file, u64::MAX).map_or(true, is_text) && search::could_decide(file, u64::MAX)
 }
 
 fn syntax(args: &InputArgs) -> Syntax {

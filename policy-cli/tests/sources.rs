@@ -340,11 +340,11 @@ fn places_are_those_of_the_files() {
 fn a_missing_program_is_an_error_with_the_line_to_pipe() {
     let tree = tree(&[("a b/kustomization.yaml", "resources: []\n"), ("chart/Chart.yaml", "name: a\nversion: 1.0.0\n")]);
     let none = fakes(&[]);
-    let expected =
-        "`kustomize` and `kubectl` are not installed; build it elsewhere, and pipe it: kubectl kustomize 'a b' | netpol … -f -";
+    let expected = "`kustomize` and `kubectl` are not installed; install one of them, or build it elsewhere, and pipe it: kubectl kustomize 'a b' | netpol … -f -";
     ends_with(&with(none.path(), tree.path(), &["list", "-k", "a b"]), 2, &["cannot build the kustomization `a b`", expected]);
     ends_with(&with(none.path(), tree.path(), &["list", "-f", "a b"]), 2, &[expected]);
-    let expected = "`helm` is not installed; render it elsewhere, and pipe it: helm template chart | netpol … -f -";
+    let expected =
+        "`helm` is not installed; install it, or render the chart elsewhere, and pipe it: helm template chart | netpol … -f -";
     for option in ["--chart", "-f"] {
         ends_with(&with(none.path(), tree.path(), &["list", option, "chart"]), 2, &[expected]);
     }
@@ -470,7 +470,9 @@ fn ignored_files_are_left_out() {
     let none = fakes(&[]);
     let run = |arguments: &[&str]| with(none.path(), tree.path(), &[&["list"][..], arguments].concat());
     let output = run(&["-f", ".", "--exclude", "old/**"]);
-    ends_with(&output, 0, &["default/web", "note: .gitignore leaves out of `.`: build\n"]);
+    let ignored = "left out 1 entry that .gitignore excludes and that may hold objects; read it with -f: build\n";
+    let excluded = "left out 2 entries that .netpolignore, `ignore` or --exclude excludes: old/db.yaml, tests\n";
+    ends_with(&output, 0, &["default/web", ignored, excluded]);
     assert!(!text(&output).contains("default/db"), "{}", text(&output));
     ends_with(&run(&["-f", "build"]), 0, &["default/db"]);
     // Generated folders often ignore themselves: what is named is read, or the reason is an error.
@@ -582,6 +584,8 @@ fn init_finds_what_can_be_deployed() {
         ("manifests/sub/web.yaml", WEB),
         ("team-a/plain/deny.yaml", DENY),
         ("top.yaml", WEB),
+        ("team-a/plain/secret.yaml", "$ANSIBLE_VAULT;1.1;AES256\n3661\n"),
+        ("encrypted/secret.yaml", "$ANSIBLE_VAULT;1.1;AES256\n3661\n"),
         ("mkdocs.yaml", "site_name: x\n"),
         ("ci/pipeline.yaml", "jobs: []\n"),
     ]);

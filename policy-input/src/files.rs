@@ -6,5 +6,5 @@
 mod content;
 mod scan;
 
-pub use content::{content, regular_content};
+pub use content::{beginning, content, regular_content};
 pub use scan::{FolderId, Scan, Selection, is_manifest, manifests_below, scan, scan_selected};

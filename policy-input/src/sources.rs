@@ -6,6 +6,7 @@
 //! - `kustomization`, `chart`: what the files of those name.
 //! - `references`: from one kustomization to the next.
 //! - `document`: YAML with lines, as far as those files need it.
+//! - [`other`]: what a file that is no manifest by its name may be.
 //! - [`ignores`]: `.gitignore`, `.netpolignore` and globs.
 //! - [`kustomize`], [`helm`]: what `kustomize build` and `helm template` print.
 //! - `program`: a program that may take some time, and may print so much.
@@ -18,6 +19,7 @@ pub mod helm;
 pub mod ignores;
 mod kustomization;
 pub mod kustomize;
+pub mod other;
 mod program;
 mod references;
 pub mod rendered;

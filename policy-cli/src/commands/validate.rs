@@ -109,10 +109,13 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
     Ok(worst)
 }
 
+/// The input of a deployment with the findings about its graph, or why there is none.
+type Read = Result<(Input, Vec<Diagnostic>)>;
+
 /// The input, and the findings about its graph.
-fn load(args: &InputArgs, validate: &ValidateArgs) -> Result<(Input, Vec<Diagnostic>)> {
+fn load(args: &InputArgs, validate: &ValidateArgs) -> Read {
     let mut input = input::read(args, validate.stored.as_deref(), Counted::Expected)?;
-    empty::require_objects(&input.snapshot, input.files, args)?;
+    empty::require_objects(&input, args)?;
     let mut compiler = Compiler::new(Options::default());
     input.snapshot.changes().for_each(|change| compiler.apply(change));
     let mut of_graph = policy_lint::check_graph(compiler.graph(), &input.snapshot);
@@ -122,7 +125,7 @@ fn load(args: &InputArgs, validate: &ValidateArgs) -> Result<(Input, Vec<Diagnos
 }
 
 /// Prints the findings about one input, and their summary.
-fn show(loaded: &Result<(Input, Vec<Diagnostic>)>, is_live: bool) -> Result<()> {
+fn show(loaded: &Read, is_live: bool) -> Result<()> {
     let (input, of_graph) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -242,6 +245,9 @@ fn summary(findings: &Findings<'_>, read_from: &str, left_out: &[LeftOut]) -> St
     }
     for sentence in left_out::sentences(left_out) {
         out.push_str(&format!("{YELLOW}not read{YELLOW:#}: {sentence}\n"));
+    }
+    if let Some(sentence) = left_out::excluded(left_out) {
+        out.push_str(&format!("excluded: {sentence}\n"));
     }
     out
 }

@@ -1,4 +1,4 @@
-//! What is below a folder and was not read.
+//! What was not read, and could hold objects.
 
 use std::path::Path;
 
@@ -25,76 +25,145 @@ pub(crate) struct LeftOut {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Kustomization,
+    /// The folder of a Helm chart, or its archive.
     Chart,
+    /// A file from which `helmfile` renders charts.
+    Helmfile,
     /// A manifest beside a kustomization or a chart, which does not use it.
     File,
+    /// A file with another ending.
+    Other,
+    /// A hidden file or folder.
+    Hidden,
+    /// A file or folder that `.gitignore` excludes.
+    Ignored,
+    /// A file or folder that the user excludes.
+    Excluded,
+    /// An encrypted file.
+    Encrypted,
+    /// A file that stands for one that is elsewhere, as those of Git LFS do.
+    Pointer,
+    /// A file without content.
+    Empty,
     /// A link that leads nowhere.
     Link,
 }
 
+impl Kind {
+    const ALL: [Self; 12] = [
+        Self::Kustomization,
+        Self::Chart,
+        Self::Helmfile,
+        Self::File,
+        Self::Other,
+        Self::Hidden,
+        Self::Ignored,
+        Self::Excluded,
+        Self::Encrypted,
+        Self::Pointer,
+        Self::Empty,
+        Self::Link,
+    ];
+
+    /// The option that reads it.
+    fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Kustomization => Some("-k"),
+            Self::Chart => Some("--chart"),
+            Self::File | Self::Hidden | Self::Ignored | Self::Excluded => Some("-f"),
+            Self::Helmfile | Self::Other | Self::Encrypted | Self::Pointer | Self::Empty | Self::Link => None,
+        }
+    }
+}
+
 impl LeftOut {
-    fn new(kind: Kind, path: &Path, ask: Option<&str>) -> Self {
+    /// What can be read with the option of its kind, if that has one.
+    pub(crate) fn new(kind: Kind, path: &Path) -> Self {
         let path = super::shown(path);
-        let ask = ask.map(|option| format!("{option} {path}"));
+        let ask = kind.option().map(|option| format!("{option} {path}"));
         Self { kind, path, ask }
-    }
-
-    pub(crate) fn kustomization(folder: &Path) -> Self {
-        Self::new(Kind::Kustomization, folder, Some("-k"))
-    }
-
-    pub(crate) fn chart(folder: &Path) -> Self {
-        Self::new(Kind::Chart, folder, Some("--chart"))
-    }
-
-    pub(crate) fn file(path: &Path) -> Self {
-        Self::new(Kind::File, path, Some("-f"))
-    }
-
-    pub(crate) fn link(path: &Path) -> Self {
-        Self::new(Kind::Link, path, None)
     }
 
     /// What belongs to kustomizations and charts below a folder, and links that lead nowhere.
     pub(crate) fn of(contents: &Contents) -> Vec<Self> {
-        let ask = |is_root: bool, option: &'static str| is_root.then_some(option);
-        let kustomizations = contents.kustomizations.iter().map(|folder| {
-            let is_root = contents.roots.contains(folder);
-            Self::new(Kind::Kustomization, folder, ask(is_root, "-k"))
-        });
-        let charts =
-            contents.charts.iter().map(|chart| Self::new(Kind::Chart, &chart.folder, ask(chart.is_application, "--chart")));
-        let links = contents.broken_links.iter().map(|link| Self::link(link));
+        let entry = |kind: Kind, path: &Path, is_root: bool| {
+            let entry = Self::new(kind, path);
+            if is_root { entry } else { Self { ask: None, ..entry } }
+        };
+        let kustomizations = contents.kustomizations.iter();
+        let kustomizations = kustomizations.map(|folder| entry(Kind::Kustomization, folder, contents.roots.contains(folder)));
+        let charts = contents.charts.iter().map(|chart| entry(Kind::Chart, &chart.folder, chart.is_application));
+        let links = contents.broken_links.iter().map(|link| Self::new(Kind::Link, link));
         kustomizations.chain(charts).chain(links).collect()
     }
 }
 
-/// What was left out in sentences, one for each kind.
+/// What was left out and could change answers, in sentences, one for each kind.
 pub(crate) fn sentences(left_out: &[LeftOut]) -> Vec<String> {
-    let sentence = |kind: Kind| {
-        let of_kind: Vec<&LeftOut> = left_out.iter().filter(|entry| entry.kind == kind).collect();
-        let count = of_kind.len();
-        let plural = if count == 1 { "" } else { "s" };
-        let asked = || names(of_kind.iter().filter(|entry| entry.ask.is_some()));
-        match kind {
-            _ if count == 0 => None,
-            Kind::Kustomization => Some(format!("left out {count} kustomization{plural}; ask for one with -k: {}", asked())),
-            Kind::Chart if of_kind.iter().all(|entry| entry.ask.is_none()) => {
-                Some(format!("left out {count} library chart{plural}: {}", names(of_kind.iter())))
-            }
-            Kind::Chart => Some(format!("left out {count} Helm chart{plural}; ask for one with --chart: {}", asked())),
-            Kind::File => Some(format!(
-                "left out {count} file{plural} that the kustomization or chart does not use; read {} with -f: {}",
-                if count == 1 { "it" } else { "them" },
-                names(of_kind.iter())
-            )),
-            Kind::Link => {
-                let verb = if count == 1 { "leads" } else { "lead" };
-                Some(format!("left out {count} link{plural} that {verb} nowhere: {}", names(of_kind.iter())))
-            }
-        }
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Excluded).filter_map(|kind| sentence(kind, left_out)).collect()
+}
+
+/// What the user excludes, in a sentence. It is no part of the question.
+pub(crate) fn excluded(left_out: &[LeftOut]) -> Option<String> {
+    sentence(Kind::Excluded, left_out)
+}
+
+fn sentence(kind: Kind, left_out: &[LeftOut]) -> Option<String> {
+    let of_kind: Vec<&LeftOut> = left_out.iter().filter(|entry| entry.kind == kind).collect();
+    let is_asked = |entry: &&&LeftOut| entry.ask.is_some();
+    let [one, many, help] = match kind {
+        Kind::Chart if !of_kind.iter().any(|entry| is_asked(&entry)) => ["library chart", "library charts", ""],
+        _ => words(kind),
     };
-    [Kind::Kustomization, Kind::Chart, Kind::File, Kind::Link].into_iter().filter_map(sentence).collect()
+    let (noun, them) = if of_kind.len() == 1 { (one, "it") } else { (many, "them") };
+    let help = help.replace("THEM", them);
+    let names = match kind {
+        Kind::Kustomization | Kind::Chart if !help.is_empty() => names(of_kind.iter().filter(is_asked)),
+        _ => names(of_kind.iter()),
+    };
+    (!of_kind.is_empty()).then(|| format!("left out {} {noun}{help}: {names}", of_kind.len()))
+}
+
+/// The nouns of a kind for one and for several, and what to do.
+fn words(kind: Kind) -> [&'static str; 3] {
+    match kind {
+        Kind::Kustomization => ["kustomization", "kustomizations", "; ask for one with -k"],
+        Kind::Chart => ["Helm chart", "Helm charts", "; ask for one with --chart"],
+        Kind::Helmfile => ["helmfile", "helmfiles", "; pipe what `helmfile template` prints"],
+        Kind::File => [
+            "file that the kustomization or chart does not use",
+            "files that the kustomization or chart does not use",
+            "; read THEM with -f",
+        ],
+        Kind::Other => [
+            "file that may hold or make objects, and is not read because of its ending",
+            "files that may hold or make objects, and are not read because of their endings",
+            "; name manifests with -f, and pipe what programs make of other files",
+        ],
+        Kind::Hidden => ["hidden entry that may hold objects", "hidden entries that may hold objects", "; read THEM with -f"],
+        Kind::Ignored => [
+            "entry that .gitignore excludes and that may hold objects",
+            "entries that .gitignore excludes and that may hold objects",
+            "; read THEM with -f",
+        ],
+        Kind::Excluded => [
+            "entry that .netpolignore, `ignore` or --exclude excludes",
+            "entries that .netpolignore, `ignore` or --exclude excludes",
+            "",
+        ],
+        Kind::Encrypted => [
+            "encrypted file that may hold objects",
+            "encrypted files that may hold objects",
+            "; decrypt THEM, and pipe the output",
+        ],
+        Kind::Pointer => [
+            "pointer of Git LFS or git-annex in place of a file",
+            "pointers of Git LFS or git-annex in place of files",
+            "; fetch THEM with `git lfs pull` or `git annex get`",
+        ],
+        Kind::Empty => ["empty file", "empty files", ""],
+        Kind::Link => ["link that leads nowhere", "links that lead nowhere", ""],
+    }
 }
 
 fn names<'e>(entries: impl Iterator<Item = &'e &'e LeftOut>) -> String {

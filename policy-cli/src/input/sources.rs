@@ -5,24 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use policy_core::manifest::{Loader, Syntax};
-use policy_input::files::regular_content;
-use policy_input::sources::folder::{Contents, Top, contents};
+use policy_input::sources::folder::{Contents, Top, beside, contents};
 use policy_input::sources::helm::{Release, template};
 use policy_input::sources::ignores::{Globs, Ignores};
 use policy_input::sources::kustomize::build;
+use policy_input::sources::other::{Other, other};
 use policy_input::sources::rendered::Rendered;
-use policy_input::sources::{Failure, Limits, built_by, is_chart_file, is_kustomization};
+use policy_input::sources::{Limits, built_by, is_chart_file, is_kustomization};
 
 use super::config::Config;
-use super::left_out::{self, LeftOut};
-use super::{shown, unreadable};
+use super::left_out::{self, Kind, LeftOut};
+use super::search::{Search, is_chart_archive};
+use super::{pipes, shown};
 use crate::args::InputArgs;
 
 /// How long kustomize and helm may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Names that a note lists; the others are counted.
-const MOST_NAMES: usize = 5;
 
 /// Something to read.
 pub(super) enum Piece {
@@ -55,12 +53,13 @@ pub(super) struct Sources {
     pub notes: Vec<String>,
     /// The kustomizations that were built, by their canonical folders, and those that each of them contains.
     built: Vec<(PathBuf, BTreeSet<PathBuf>)>,
+    /// The globs of `netpol.toml`, once they are read.
+    of_config: Option<Vec<Globs>>,
 }
 
 /// What the arguments name.
 pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
     let mut found = Sources::default();
-    let mut config: Option<Vec<Globs>> = None;
     if args.cluster.live {
         found.pieces.push(Piece::Live);
     }
@@ -68,11 +67,7 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
         if path == Path::new("-") {
             found.pieces.push(Piece::Named(path.clone()));
         } else if path.is_dir() {
-            let globs = match &config {
-                Some(globs) => globs,
-                None => config.insert(Config::find()?.map(|config| config.globs()).into_iter().collect()),
-            };
-            found.folder(path, args, globs)?;
+            found.folder(path, args)?;
         } else if path.exists() {
             match part(path) {
                 Some(left_out) => found.left_out.push(left_out),
@@ -96,9 +91,11 @@ pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
 /// What a file stands for that is no manifest. Alone, a kustomization or a `Chart.yaml` would be read as nothing.
 fn part(path: &Path) -> Option<LeftOut> {
     if is_kustomization(path) {
-        Some(LeftOut::kustomization(folder_of(path)))
+        Some(LeftOut::new(Kind::Kustomization, folder_of(path)))
+    } else if is_chart_file(path) {
+        Some(LeftOut::new(Kind::Chart, folder_of(path)))
     } else {
-        is_chart_file(path).then(|| LeftOut::chart(folder_of(path)))
+        is_chart_archive(path).then(|| LeftOut::new(Kind::Chart, path))
     }
 }
 
@@ -114,19 +111,11 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 impl Sources {
-    fn folder(&mut self, path: &Path, args: &InputArgs, of_config: &[Globs]) -> Result<()> {
-        let own = [Path::new("."), path].map(|folder| Globs { folder: folder.to_owned(), globs: args.exclude.clone() });
-        let globs: Vec<Globs> = of_config.iter().cloned().chain(own).collect();
-        let mut ignores = Ignores::new(path, &globs).map_err(|text| anyhow!(text))?;
+    fn folder(&mut self, path: &Path, args: &InputArgs) -> Result<()> {
+        let mut ignores = self.ignores(path, args)?;
         let contents = contents(path, &mut ignores)?;
-        self.notes.extend(ignored(path, &ignores.ignored));
         self.notes.extend(ignores.troubles.iter().map(|text| format!("a line of an ignore file cannot be read: {text}")));
         let name = shown(path);
-        if contents.is_empty() && !ignores.ignored.is_empty() {
-            bail!(
-                "`{name}` has no manifests but those that .gitignore excludes; take them back in with a .netpolignore, such as `!*`"
-            );
-        }
         match contents.top {
             Top::Plain => {}
             Top::Kustomization => {
@@ -142,14 +131,51 @@ impl Sources {
             }
         }
         self.left_out.extend(LeftOut::of(&contents));
-        let Contents { top, files, .. } = contents;
-        if top == Top::Plain {
-            self.pieces.extend(files.into_iter().map(Piece::Found));
-        } else {
-            self.left_out
-                .extend(files.iter().filter(|file| could_decide(file, limits(args).size)).map(|file| LeftOut::file(file)));
+        let before = self.left_out.len();
+        // What is beside a kustomization has been found where it was built.
+        if contents.top != Top::Kustomization {
+            self.passed_over(&contents, args);
+        }
+        if contents.is_empty() && self.left_out.iter().skip(before).any(|entry| entry.kind == Kind::Ignored) {
+            bail!(
+                "`{name}` has no manifests but those that .gitignore excludes; take them back in with a .netpolignore, such as `!*`"
+            );
+        }
+        if contents.top == Top::Plain {
+            self.pieces.extend(contents.files.into_iter().map(Piece::Found));
         }
         Ok(())
+    }
+
+    /// What is left out below a folder.
+    fn ignores(&mut self, path: &Path, args: &InputArgs) -> Result<Ignores> {
+        let of_config = match &self.of_config {
+            Some(globs) => globs,
+            None => self.of_config.insert(Config::find()?.map(|config| config.globs()).into_iter().collect()),
+        };
+        let own = [Path::new("."), path].map(|folder| Globs { folder: folder.to_owned(), globs: args.exclude.clone() });
+        let globs: Vec<Globs> = of_config.iter().cloned().chain(own).collect();
+        Ignores::new(path, &globs).map_err(|text| anyhow!(text))
+    }
+
+    /// Names what is in a folder, is not read, and may hold objects.
+    fn passed_over(&mut self, contents: &Contents, args: &InputArgs) {
+        let mut search = Search::new(limits(args).size);
+        let beside: &[PathBuf] = if contents.top == Top::Plain { &[] } else { &contents.files };
+        let lists = [
+            (Kind::File, beside),
+            (Kind::Other, &contents.others),
+            (Kind::Hidden, &contents.hidden),
+            (Kind::Ignored, &contents.ignored),
+            (Kind::Excluded, &contents.excluded),
+        ];
+        for (kind, paths) in lists {
+            for path in paths {
+                if search.finds(path) {
+                    self.left_out.push(LeftOut::new(special(path).filter(|_| kind == Kind::Other).unwrap_or(kind), path));
+                }
+            }
+        }
     }
 
     fn kustomization(&mut self, folder: &Path, args: &InputArgs) -> Result<()> {
@@ -159,20 +185,8 @@ impl Sources {
         if !folder.is_dir() {
             bail!("`{name}` is not a directory; -k requires a directory with a kustomization");
         }
-        let rendered = build(folder, limits(args)).map_err(|failure| {
-            let piped = |command: &str| format!("{command} {} | netpol … -f -", quoted(&name));
-            let help = match &failure {
-                Failure::Failed(_, text) if text.contains("enable-helm") => {
-                    format!("; netpol runs no plugins, so pipe it: {}", piped("kustomize build --enable-helm"))
-                }
-                Failure::Missing(_) => format!("; build it elsewhere, and pipe it: {}", piped("kubectl kustomize")),
-                Failure::Remote(..) => {
-                    format!("; build it where the network is, and pipe it: {}", piped("kubectl kustomize"))
-                }
-                _ => String::new(),
-            };
-            anyhow!("cannot build the kustomization `{name}`: {failure}{help}")
-        })?;
+        let rendered =
+            build(folder, limits(args)).map_err(|failure| pipes::of_kustomization(&name, args.namespace.as_deref(), &failure))?;
         let at = folder.canonicalize()?;
         let parts = built_by(folder);
         for (other, of_other) in self.built.iter().filter(|(other, _)| *other != at) {
@@ -181,8 +195,23 @@ impl Sources {
                 bail!("the kustomization `{}` contains `{}`; ask for one of them", relative(outer), relative(inner));
             }
         }
+        self.unused(folder, &parts, args)?;
         self.built.push((at, parts));
         self.pieces.push(Piece::Rendered(format!("{name} (kustomize build)"), rendered));
+        Ok(())
+    }
+
+    /// Names what is in the folders of a kustomization, and in those of its bases and components, and is not used by it.
+    fn unused(&mut self, folder: &Path, parts: &BTreeSet<PathBuf>, args: &InputArgs) -> Result<()> {
+        let is_outermost = |part: &&PathBuf| !parts.iter().any(|other| *part != other && part.starts_with(other));
+        for part in parts.iter().filter(is_outermost) {
+            let part = PathBuf::from(relative(part));
+            let mut ignores = self.ignores(&part, args)?;
+            match beside(&part, folder, &mut ignores) {
+                Ok(contents) => self.passed_over(&contents, args),
+                Err(error) => self.notes.push(format!("files that the kustomization does not use are not named: {error}")),
+            }
+        }
         Ok(())
     }
 
@@ -196,29 +225,27 @@ impl Sources {
             name: args.release.clone(),
             namespace: args.namespace.clone(),
         };
-        let rendered = template(&release, limits(args)).map_err(|failure| {
-            let help = match &failure {
-                Failure::Failed(_, text) if text.contains("missing in charts/") => {
-                    format!("; run `helm dependency build {}` first", quoted(&name))
-                }
-                Failure::Missing(_) => {
-                    format!("; render it elsewhere, and pipe it: helm template {} | netpol … -f -", quoted(&name))
-                }
-                _ => String::new(),
-            };
-            anyhow!("cannot render the Helm chart `{name}`: {failure}{help}")
-        })?;
+        let rendered = template(&release, limits(args)).map_err(|failure| pipes::of_chart(&name, &release, &failure))?;
         self.pieces.push(Piece::Rendered(format!("{name} (helm template)"), rendered));
         Ok(())
     }
 
     /// What one argument leaves out and another one reads is not left out.
     fn take_back(&mut self, args: &InputArgs) {
-        let built: BTreeSet<&PathBuf> = self.built.iter().flat_map(|(_, parts)| parts).collect();
-        let chart = args.chart.as_ref().and_then(|chart| chart.canonicalize().ok());
+        if self.left_out.is_empty() {
+            return;
+        }
+        let folders = args.paths.iter().filter(|path| path.is_dir());
+        let named = folders.chain(&args.chart).filter_map(|path| path.canonicalize().ok());
+        let built = self.built.iter().flat_map(|(_, parts)| parts).cloned();
+        let read: BTreeSet<PathBuf> = built.chain(named).collect();
+        let files: BTreeSet<String> = self.pieces.iter().map(Piece::name).collect();
+        let mut seen = BTreeSet::new();
         self.left_out.retain(|entry| {
             let at = Path::new(&entry.path).canonicalize();
-            at.map_or(true, |at| !(built.contains(&at) || chart.as_ref() == Some(&at)))
+            let is_file = |at: &Path| files.contains(&relative(at)) || files.contains(&at.display().to_string());
+            let is_read = at.is_ok_and(|at| read.contains(&at) || is_file(&at));
+            !is_read && seen.insert((entry.kind, entry.path.clone()))
         });
     }
 
@@ -234,8 +261,7 @@ impl Sources {
     /// Why nothing can be answered although there is input: all of it belongs to kustomizations and charts.
     pub(super) fn refusal(&self) -> Option<String> {
         let sentences = left_out::sentences(&self.left_out);
-        let is_asked =
-            self.left_out.iter().any(|entry| matches!(entry.kind, left_out::Kind::Kustomization | left_out::Kind::Chart));
+        let is_asked = self.left_out.iter().any(|entry| matches!(entry.kind, Kind::Kustomization | Kind::Chart | Kind::Helmfile));
         is_asked.then(|| format!("no plain manifest has a workload or a policy; {}", sentences.join("; ")))
     }
 }
@@ -244,44 +270,11 @@ fn limits(args: &InputArgs) -> Limits {
     Limits { time: PATIENCE, size: args.max_size.saturating_mul(1 << 20) }
 }
 
-/// Whether a file has objects that decide, or may have.
-pub(super) fn could_decide(file: &Path, limit: u64) -> bool {
-    let Ok(bytes) = regular_content(file, limit) else { return true };
-    if unreadable::why_no_manifest(&bytes).is_some() {
-        return false;
+/// What a file with another ending is for itself.
+fn special(path: &Path) -> Option<Kind> {
+    match other(path) {
+        Some(Other::Helmfile) => Some(Kind::Helmfile),
+        Some(Other::Archive) => is_chart_archive(path).then_some(Kind::Chart),
+        _ => None,
     }
-    let mut loader = Loader::new(Syntax::Legacy).with_expected_pods();
-    loader.read("", &bytes);
-    let found = loader.finish();
-    let is_empty = found.policies.is_empty()
-        && found.workloads.is_empty()
-        && found.namespaces.is_empty()
-        && found.nodes.is_empty()
-        && found.services.is_empty()
-        && found.makers.is_empty()
-        && found.foreign.is_empty();
-    !is_empty || (found.has_errors() && !unreadable::holds_no_object(&bytes))
-}
-
-/// What Git ignores below a folder.
-fn ignored(folder: &Path, paths: &[PathBuf]) -> Option<String> {
-    if paths.is_empty() {
-        return None;
-    }
-    let mut names: Vec<String> = paths.iter().map(|path| shown(path)).collect();
-    names.sort();
-    let more = names.len().saturating_sub(MOST_NAMES);
-    names.truncate(MOST_NAMES);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!(".gitignore leaves out of `{}`: {}{more}", shown(folder), names.join(", ")))
-}
-
-/// A path as a word of a shell.
-fn quoted(path: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
-    if path.chars().all(is_plain) && !path.starts_with('-') {
-        return path.to_owned();
-    }
-    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
-    format!("'{}'", path.replace('\'', "'\\''"))
 }

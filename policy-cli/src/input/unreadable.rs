@@ -1,16 +1,31 @@
-//! Files that cannot be read: which of them can hold nothing that decides.
+//! Files that cannot be read, and which of them can hold nothing that decides.
 
 use std::io::ErrorKind;
 
 use policy_core::diagnostic::rules::files::{INVALID_ENCODING, INVALID_SYNTAX, UNREADABLE_FILE};
 use policy_core::diagnostic::{Diagnostic, Severity};
 
-/// The start of a file that git-crypt has encrypted.
-const GIT_CRYPT: &[u8] = b"\0GITCRYPT\0";
+/// How encrypted files begin, and what encrypts them.
+const ENCRYPTED: [(&[u8], &str); 9] = [
+    (b"\0GITCRYPT\0", "git-crypt"),
+    (b"$ANSIBLE_VAULT;", "Ansible Vault"),
+    (b"-----BEGIN PGP MESSAGE", "PGP"),
+    (b"-----BEGIN AGE ENCRYPTED FILE", "age"),
+    (b"age-encryption.org/", "age"),
+    (b"-----BEGIN PKCS7", "PKCS #7"),
+    (b"-----BEGIN CMS", "CMS"),
+    (b"Salted__", "OpenSSL"),
+    (b"U2FsdGVkX1", "OpenSSL"),
+];
+/// How files begin that stand for one that is elsewhere.
+const POINTERS: [&[u8]; 2] = [b"version https://git-lfs.github.com/spec/", b"/annex/objects/"];
 /// How much of a file shows that it is binary, as in Git.
 const HEAD: usize = 8000;
 /// What a document needs to be an object, and what can become it when text is expanded.
 const SIGNS: [&[u8]; 4] = [b"kind", b"{{", b"\\u", b"\\x"];
+
+/// What findings about files without an object add.
+const NO_OBJECT: &str = "no answer depends on it: it holds no Kubernetes object";
 
 /// The finding about a file that cannot be opened.
 pub(super) fn unopened(file: &str, error: &std::io::Error) -> Diagnostic {
@@ -18,14 +33,52 @@ pub(super) fn unopened(file: &str, error: &std::io::Error) -> Diagnostic {
     if error.kind() == ErrorKind::FileTooLarge { diagnostic.help("use `--max-size` to raise the limit") } else { diagnostic }
 }
 
-/// Why bytes are no manifest, whatever they are. Text in UTF-16 can be one.
-pub(super) fn why_no_manifest(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.starts_with(GIT_CRYPT) {
-        return Some("the file is encrypted with git-crypt, and is not read");
+/// What the bytes of a file are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    /// Text, in UTF-16 too.
+    Text,
+    /// Encrypted with this program, whatever is in it.
+    Encrypted(&'static str),
+    /// A pointer to the content, which is elsewhere.
+    Pointer,
+    /// Neither text nor anything known.
+    Binary,
+    /// Nothing but spaces.
+    Empty,
+}
+
+/// What the bytes of a file are.
+pub(super) fn content(bytes: &[u8]) -> Content {
+    let text = bytes.trim_ascii_start();
+    if let Some((_, program)) = ENCRYPTED.iter().find(|(start, _)| text.starts_with(start)) {
+        return Content::Encrypted(program);
+    }
+    if POINTERS.iter().any(|start| text.starts_with(start)) {
+        return Content::Pointer;
+    }
+    if is_encrypted_whole(text) {
+        return Content::Encrypted("SOPS");
     }
     let head = bytes.get(..HEAD).unwrap_or(bytes);
     let is_wide = head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) || is_wide_text(head);
-    (head.contains(&0) && !is_wide).then_some("the file is binary, and is not read")
+    if text.is_empty() {
+        Content::Empty
+    } else if head.contains(&0) && !is_wide {
+        Content::Binary
+    } else {
+        Content::Text
+    }
+}
+
+/// Whether SOPS has encrypted a file as a whole: its text is one value, `data`.
+fn is_encrypted_whole(text: &[u8]) -> bool {
+    let is_data = |line: &[u8]| {
+        let line: Vec<u8> = line.iter().copied().filter(|byte| !b"{\" \t".contains(byte)).collect();
+        line.starts_with(b"data:ENC[")
+    };
+    let contains = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+    text.split(|byte| *byte == b'\n').take(5).any(is_data) && contains(b"sops") && !contains(b"kind")
 }
 
 /// Whether every other byte is zero, as in UTF-16 text without a mark.
@@ -34,9 +87,21 @@ fn is_wide_text(head: &[u8]) -> bool {
     of(0) || of(1)
 }
 
-/// The finding about such a file.
-pub(super) fn no_manifest(file: &str, why: &str) -> Diagnostic {
-    Diagnostic::new(&UNREADABLE_FILE, why).in_file(file, None)
+/// The finding about a file that is no text; none about one that is empty.
+pub(super) fn no_manifest(file: &str, content: Content) -> Option<Diagnostic> {
+    let (message, help) = match content {
+        Content::Text | Content::Empty => return None,
+        Content::Encrypted(program) => (
+            format!("the file is encrypted with {program}, and is not read"),
+            "it may hold a policy: decrypt it, and pipe the output: … | netpol … -f -",
+        ),
+        Content::Pointer => (
+            "the file is a pointer to its content, which is not here, and is not read".to_owned(),
+            "it may hold a policy: fetch it with `git lfs pull` or `git annex get`",
+        ),
+        Content::Binary => ("the file is binary, and is not read".to_owned(), NO_OBJECT),
+    };
+    Some(Diagnostic::new(&UNREADABLE_FILE, message).in_file(file, None).help(help))
 }
 
 /// The finding about a document whose kind SOPS has encrypted.
@@ -65,8 +130,11 @@ pub(super) fn judge(diagnostics: &mut [Diagnostic], severity: Severity, is_witho
         let is_about_text = [INVALID_SYNTAX.name, INVALID_ENCODING.name, UNREADABLE_FILE.name].contains(&diagnostic.rule.name);
         if is_about_text && is_without_object(diagnostic.file()) {
             diagnostic.severity = severity;
-            diagnostic.help =
-                (severity == Severity::Warning).then(|| "no answer depends on it: it holds no Kubernetes object".to_owned());
+            if diagnostic.rule.name != UNREADABLE_FILE.name {
+                diagnostic.help = Some(NO_OBJECT.to_owned());
+            }
+            // Of nothing else, no answer is given.
+            diagnostic.help.take_if(|help| severity == Severity::Error && *help == NO_OBJECT);
         }
     }
 }
@@ -76,13 +144,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encrypted_and_binary_files_are_no_manifests() {
-        assert!(why_no_manifest(b"\0GITCRYPT\0\x01").is_some());
-        assert!(why_no_manifest(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0").is_some());
+    fn encrypted_files_and_pointers_are_told_from_text() {
+        let rows: [(&[u8], &str); 8] = [
+            (b"\0GITCRYPT\0\x01", "git-crypt"),
+            (b"$ANSIBLE_VAULT;1.1;AES256\n6638", "Ansible Vault"),
+            (b"\n-----BEGIN PGP MESSAGE-----\n", "PGP"),
+            (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "age"),
+            (b"age-encryption.org/v1\n-> X25519", "age"),
+            (b"Salted__\0\x01", "OpenSSL"),
+            (b"{\n\t\"data\": \"ENC[AES256_GCM,data:a]\",\n\t\"sops\": {}\n}", "SOPS"),
+            (b"data: ENC[AES256_GCM,data:a]\nsops: {}\n", "SOPS"),
+        ];
+        for (bytes, program) in rows {
+            assert_eq!(content(bytes), Content::Encrypted(program));
+        }
+        assert_eq!(content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), Content::Pointer);
+        assert_eq!(content(b"/annex/objects/SHA256E-s1--0.yaml\n"), Content::Pointer);
+        assert_eq!(content(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0"), Content::Binary);
+        assert_eq!((content(b""), content(b" \n")), (Content::Empty, Content::Empty));
         let wide: Vec<u8> = "kind: NetworkPolicy\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let marked = [&[0xff, 0xfe], wide.as_slice()].concat();
-        for text in [b"kind: Pod\n".as_slice(), b"", &wide, &marked, b"\xe4\xf6"] {
-            assert_eq!(why_no_manifest(text), None, "{text:?}");
+        let secret = b"kind: Secret\ndata: ENC[AES256_GCM,data:a]\nsops: {}\n";
+        for text in [b"kind: Pod\n".as_slice(), b"# nothing\n", secret, &wide, &marked, b"\xe4\xf6"] {
+            assert_eq!(content(text), Content::Text, "{text:?}");
         }
     }
 

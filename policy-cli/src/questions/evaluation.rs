@@ -70,7 +70,7 @@ pub(crate) struct Report {
 /// The input.
 fn read(args: &InputArgs, counted: Counted) -> Result<Loaded<Input>> {
     let mut input = input::read(args, None, counted)?;
-    empty::require_objects(&input.snapshot, input.files, args)?;
+    empty::require_objects(&input, args)?;
     let has_errors = input.snapshot.has_errors();
     let report = Report {
         notes: std::mem::take(&mut input.notes),
@@ -85,6 +85,7 @@ fn read(args: &InputArgs, counted: Counted) -> Result<Loaded<Input>> {
 pub(crate) fn snapshot(args: &InputArgs) -> Result<Loaded<Snapshot>> {
     let Loaded { value, mut report } = read(args, Counted::Real)?;
     report.notes.extend(value.iter().flat_map(|input| left_out::sentences(&input.left_out)));
+    report.notes.extend(value.iter().filter_map(|input| left_out::excluded(&input.left_out)));
     report.notes.extend(value.iter().flat_map(|input| input.missing.clone()));
     Ok(Loaded { value: value.map(|input| input.snapshot), report })
 }
@@ -95,6 +96,7 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     let Some(Input { snapshot, namespace, places, left_out, missing, .. }) = value else {
         return Ok(Loaded { value: None, report });
     };
+    report.notes.extend(left_out::excluded(&left_out));
     let has_errors = report.objects.iter().any(Diagnostic::is_error);
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);

@@ -29,15 +29,31 @@ pub fn content(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// When it cannot be read or decompressed; of the kind `Unsupported` when it is no regular file, and `FileTooLarge` when it is larger than
 /// `limit` bytes.
 pub fn regular_content(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let (file, size) = regular(path)?;
+    if size > limit {
+        return Err(too_large(limit));
+    }
+    read(file, limit)
+}
+
+/// The first bytes of a regular file as they are, at most `limit` of them.
+///
+/// # Errors
+/// When it cannot be read; of the kind `Unsupported` when it is no regular file.
+pub fn beginning(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    regular(path)?.0.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A regular file and its size.
+fn regular(path: &Path) -> Result<(File, u64)> {
     must_be_regular(&std::fs::metadata(path)?)?;
     // What is opened may be something else than what was looked at.
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
     let metadata = file.metadata()?;
     must_be_regular(&metadata)?;
-    if metadata.len() > limit {
-        return Err(too_large(limit));
-    }
-    read(file, limit)
+    Ok((file, metadata.len()))
 }
 
 fn must_be_regular(metadata: &Metadata) -> Result<()> {
@@ -98,6 +114,7 @@ mod tests {
             assert_eq!(read(&path, 5).unwrap(), b"12345");
             assert_eq!(read(&path, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
         }
+        assert_eq!((beginning(&path, 4).unwrap(), beginning(&path, 9).unwrap()), (b"1234".to_vec(), b"12345".to_vec()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What is read from folders. A file that is named is read whatever its name.
-const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+const EXTENSIONS: [&str; 5] = ["yaml", "yml", "json", "jsonl", "ndjson"];
 /// Entries that are looked at below one folder; a link may lead to the root of the file system.
 const MOST_ENTRIES: usize = 2_000_000;
 
@@ -53,6 +53,9 @@ pub trait Selection {
     fn takes(&self, path: &Path) -> bool {
         is_manifest(path)
     }
+
+    /// An entry is hidden, or a file that is not taken.
+    fn passes_over(&mut self, _path: &Path) {}
 }
 
 /// Every manifest.
@@ -107,7 +110,9 @@ impl Walk<'_> {
                 let error = Error::new(ErrorKind::QuotaExceeded, format!("it has more than {MOST_ENTRIES} entries"));
                 return Err(named("list")(error));
             }
-            if !entry.file_name().to_string_lossy().starts_with('.') {
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                self.selection.passes_over(&entry.path());
+            } else {
                 self.entry(entry.path(), &mut below);
             }
         }
@@ -130,7 +135,7 @@ impl Walk<'_> {
         match metadata {
             Ok(metadata) if metadata.is_dir() => below.push(path),
             _ if self.selection.takes(&path) => self.scan.files.push(path),
-            Ok(_) => {}
+            Ok(_) => self.selection.passes_over(&path),
             Err(error) if error.kind() == ErrorKind::NotFound => drop(self.scan.broken_links.insert(path)),
             Err(error) => {
                 let text = format!("cannot open `{}`: {error}", path.display());
@@ -165,12 +170,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("sub")).unwrap();
-        for name in ["b.yaml", "a.json.gz", "sub/c.yml", ".hidden.yaml", "notes.txt"] {
+        for name in ["b.yaml", "a.json.gz", "d.jsonl", "e.ndjson", "sub/c.yml", ".hidden.yaml", "notes.txt"] {
             std::fs::write(at(name), "x").unwrap();
         }
         std::os::unix::fs::symlink(folder.path(), at("sub/up")).unwrap();
         let found = manifests_below(folder.path()).unwrap();
-        assert_eq!(found, ["a.json.gz", "b.yaml", "sub/c.yml"].map(at));
+        assert_eq!(found, ["a.json.gz", "b.yaml", "d.jsonl", "e.ndjson", "sub/c.yml"].map(at));
     }
 
     #[test]

@@ -43,10 +43,9 @@ pub(super) fn read(folder: PathBuf, text: &str) -> Chart {
 pub(super) fn is_part(path: &Path) -> bool {
     let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
     let Some(first) = parts.next() else { return false };
-    if parts.next().is_some() {
-        return FOLDERS.contains(&first.as_ref());
-    }
-    first == FILE || first == "requirements.yaml" || first.starts_with("values")
+    let is_below = parts.next().is_some();
+    FOLDERS.contains(&first.as_ref())
+        || (!is_below && (first == FILE || first == "requirements.yaml" || first.starts_with("values")))
 }
 
 #[cfg(test)]
@@ -61,6 +60,7 @@ mod tests {
             "values-prod.yml",
             "values.schema.json",
             "templates/a.yaml",
+            "charts",
             "charts/sub/Chart.yaml",
             "crds/x/y.yaml",
         ] {

@@ -31,6 +31,15 @@ pub struct Contents {
     pub charts: Vec<Chart>,
     /// Links that lead nowhere, and by their names can have led to manifests or folders.
     pub broken_links: Vec<PathBuf>,
+    /// Files that are no manifests, and may hold or make objects by their names, sorted. This and the following lists leave out what belongs to
+    /// kustomizations and charts.
+    pub others: Vec<PathBuf>,
+    /// Hidden folders, and hidden files that may hold objects by their names, sorted.
+    pub hidden: Vec<PathBuf>,
+    /// Folders and files that `.gitignore` leaves out, sorted.
+    pub ignored: Vec<PathBuf>,
+    /// Folders and files that the user leaves out: by `.netpolignore`, and by globs; sorted.
+    pub excluded: Vec<PathBuf>,
 }
 
 impl Contents {
@@ -61,12 +70,20 @@ pub enum Top {
 /// # Errors
 /// When the folder, or one below it, cannot be opened or listed.
 pub fn contents(folder: &Path, ignores: &mut Ignores) -> Result<Contents> {
+    beside(folder, folder, ignores)
+}
+
+/// What is below a folder, as [`contents`], where the kustomization of another folder is built, and this one is a part of it.
+///
+/// # Errors
+/// When the folder, or one below it, cannot be opened or listed.
+pub fn beside(folder: &Path, built: &Path, ignores: &mut Ignores) -> Result<Contents> {
     let scan = scan_selected(folder, ignores);
     if let Some((_, error)) = scan.troubles.into_iter().next() {
         return Err(error);
     }
     let could_be_manifest = |path: &PathBuf| path.extension().is_none() || is_manifest(path);
-    let sorter = Sorter::new(folder, &scan.files);
+    let sorter = Sorter::new(folder, built, &scan.files);
     let top = sorter.top();
     let mut found = Contents {
         top,
@@ -75,7 +92,17 @@ pub fn contents(folder: &Path, ignores: &mut Ignores) -> Result<Contents> {
         ..Contents::default()
     };
     (found.kustomizations, found.roots) = sorter.left_out();
-    found.files = scan.files.into_iter().filter(|file| sorter.is_plain(file)).collect();
+    let own = |paths: Vec<PathBuf>| {
+        let mut own: Vec<PathBuf> = paths.into_iter().filter(|path| sorter.is_unused(path)).collect();
+        own.sort();
+        own
+    };
+    found.files = own(scan.files);
+    found.files.retain(|file| is_manifest(file));
+    found.others = own(std::mem::take(&mut ignores.others));
+    found.hidden = own(std::mem::take(&mut ignores.hidden));
+    found.ignored = own(std::mem::take(&mut ignores.ignored));
+    found.excluded = own(std::mem::take(&mut ignores.excluded));
     Ok(found)
 }
 
@@ -96,7 +123,7 @@ struct Sorter {
 }
 
 impl Sorter {
-    fn new(folder: &Path, files: &[PathBuf]) -> Self {
+    fn new(folder: &Path, built: &Path, files: &[PathBuf]) -> Self {
         let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut found = Self {
             folder: canonical(folder),
@@ -124,7 +151,8 @@ impl Sorter {
                 found.shown.insert(at, above.to_owned());
             }
         }
-        found.of_top.follow(folder);
+        found.references.follow(built);
+        found.of_top.follow(built);
         found
     }
 
@@ -180,18 +208,19 @@ impl Sorter {
         above.find(|above| self.references.kustomizations.contains_key(*above)).map(Path::to_owned)
     }
 
-    /// Whether a file is a manifest that no kustomization and no chart uses.
-    fn is_plain(&self, file: &Path) -> bool {
+    /// Whether no kustomization and no chart uses a file or a folder.
+    fn is_unused(&self, file: &Path) -> bool {
         if self.shown.is_empty() && self.charts.is_empty() {
-            return is_manifest(file);
+            return true;
         }
         let (Some(above), Some(name)) = (file.parent(), file.file_name()) else { return false };
-        let Some(above) = self.folders.get(above) else { return false };
+        let known = self.folders.get(above).cloned();
+        let above = &known.unwrap_or_else(|| above.canonicalize().unwrap_or_else(|_| above.to_owned()));
         let path = above.join(name);
         let is_kustomization = is_kustomization_file(file) && self.references.kustomizations.contains_key(above);
         let is_used = is_kustomization || path.ancestors().any(|above| self.references.files.contains(above));
         let is_of_other = || self.kustomization_of(&path).is_some_and(|folder| !self.of_top.kustomizations.contains_key(&folder));
-        is_manifest(file) && !is_used && !self.is_part_of_chart(&path) && !is_of_other()
+        !is_used && !self.is_part_of_chart(&path) && !is_of_other()
     }
 }
 
@@ -260,6 +289,45 @@ mod tests {
         assert_eq!(shown(&found.roots), ["other"]);
         // A base that is named is built alone.
         assert_eq!(look(tree.path(), "base").0.top, Top::Kustomization);
+    }
+
+    #[test]
+    fn a_base_has_what_an_overlay_does_not_use() {
+        let tree = tree(&[
+            ("top/kustomization.yaml", "resources: [../base, ../base/more.yaml]\n"),
+            ("base/kustomization.yaml", "resources: [b.yaml]\n"),
+            ("base/b.yaml", ""),
+            ("base/more.yaml", ""),
+            ("base/forgotten.yaml", ""),
+            ("base/other.yaml.j2", ""),
+            ("base/parts/kustomization.yaml", "resources: [c.yaml]\n"),
+            ("base/parts/c.yaml", ""),
+        ]);
+        let folder = tree.path().join("base");
+        let found = beside(&folder, &tree.path().join("top"), &mut Ignores::new(&folder, &[]).unwrap()).unwrap();
+        assert_eq!((found.files, found.others), (vec![folder.join("forgotten.yaml")], vec![folder.join("other.yaml.j2")]));
+    }
+
+    #[test]
+    fn what_is_passed_over_belongs_to_no_kustomization_and_no_chart() {
+        let tree = tree(&[
+            ("a.txt", ""),
+            (".b.yaml", ""),
+            ("k/kustomization.yaml", "resources: [.c.yaml, d.txt]\n"),
+            ("k/.c.yaml", ""),
+            ("k/d.txt", ""),
+            ("k/.e.yaml", ""),
+            ("chart/Chart.yaml", "name: a\n"),
+            ("chart/templates/NOTES.txt", ""),
+            ("chart/f.txt", ""),
+            (".gitignore", "chart/charts\nout\n"),
+            ("chart/charts/a.tgz", ""),
+            ("out/g.yaml", ""),
+        ]);
+        let (found, shown) = look(tree.path(), "");
+        assert_eq!(shown(&found.others), ["a.txt", "chart/f.txt"]);
+        assert_eq!(shown(&found.hidden), [".b.yaml"]);
+        assert_eq!(shown(&found.ignored), ["out"]);
     }
 
     #[test]

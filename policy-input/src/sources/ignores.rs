@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::kustomization::is_kustomization_file;
+use super::other::{is_helmfile, other};
 use crate::files::{Selection, is_manifest};
 
 /// The files, the one that is asked first first.
@@ -30,14 +31,21 @@ pub struct Ignores {
     /// The ignore files of each folder that has one, by its canonical path, in the order of [`NAMES`].
     files: HashMap<PathBuf, [Option<Gitignore>; 2]>,
     globs: Vec<Gitignore>,
-    /// Manifests and folders that `.gitignore` leaves out.
+    /// Folders that `.gitignore` leaves out, and files that may hold objects by their names.
     pub ignored: Vec<PathBuf>,
+    /// The same for what the user leaves out: by `.netpolignore`, and by globs.
+    pub excluded: Vec<PathBuf>,
+    /// Hidden folders, and hidden files that may hold objects by their names.
+    pub hidden: Vec<PathBuf>,
+    /// Files that are no manifests, and may hold objects by their names.
+    pub others: Vec<PathBuf>,
     /// Lines of ignore files that cannot be read.
     pub troubles: Vec<String>,
 }
 
 impl Ignores {
-    /// What is left out below a folder: by its ignore files, by those above it in the same Git repository, and by globs.
+    /// What is left out below a folder: by its ignore files, by globs, and by the ignore files above it in the same Git repository or below
+    /// the folder of globs.
     ///
     /// # Errors
     /// When a glob is invalid, with the glob and the reason.
@@ -49,14 +57,20 @@ impl Ignores {
             files: HashMap::new(),
             globs: Vec::new(),
             ignored: Vec::new(),
+            excluded: Vec::new(),
+            hidden: Vec::new(),
+            others: Vec::new(),
             troubles: Vec::new(),
         };
+        let mut outermost: Vec<PathBuf> = Vec::new();
         for globs in globs {
-            found.globs.push(matcher(&canonical(&globs.folder), &globs.globs)?);
+            let folder = canonical(&globs.folder);
+            found.globs.push(matcher(&folder, &globs.globs)?);
+            outermost.push(folder);
         }
-        let repository = top.ancestors().find(|above| above.join(".git").exists());
-        let above = top.ancestors().skip(1).take_while(|above| repository.is_some_and(|top| above.starts_with(top)));
-        above.for_each(|above| found.read(above));
+        outermost.extend(top.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned));
+        let is_inside = |above: &&Path| outermost.iter().any(|folder| above.starts_with(folder));
+        top.ancestors().skip(1).take_while(is_inside).for_each(|above| found.read(above));
         // A folder that is named is read, though Git may ignore it as a whole.
         let is_ignored = found.files.values().flatten().flatten();
         if is_ignored.into_iter().any(|rules| rules.matched_path_or_any_parents(&top, true).is_ignore()) {
@@ -110,21 +124,34 @@ impl Selection for Ignores {
 
     fn leaves_out(&mut self, path: &Path, is_folder: bool) -> bool {
         let canonical = self.canonical(path);
-        if self.globs.iter().any(|globs| globs.matched(&canonical, is_folder).is_ignore()) {
-            return true;
+        let is_excluded = self.globs.iter().any(|globs| globs.matched(&canonical, is_folder).is_ignore());
+        let by_user = if is_excluded { Some(true) } else { self.verdict(0, &canonical, is_folder) };
+        let is_out = by_user.unwrap_or_else(|| self.verdict(1, &canonical, is_folder) == Some(true));
+        if is_out && (is_folder || is_manifest(path) || other(path).is_some()) {
+            let list = if by_user.is_some() { &mut self.excluded } else { &mut self.ignored };
+            list.push(path.to_owned());
         }
-        if let Some(is_out) = self.verdict(0, &canonical, is_folder) {
-            return is_out;
-        }
-        let is_ignored = self.verdict(1, &canonical, is_folder) == Some(true);
-        if is_ignored && (is_folder || is_manifest(path)) {
-            self.ignored.push(path.to_owned());
-        }
-        is_ignored
+        is_out
     }
 
     fn takes(&self, path: &Path) -> bool {
-        is_manifest(path) || is_kustomization_file(path)
+        (is_manifest(path) && !is_helmfile(path)) || is_kustomization_file(path)
+    }
+
+    fn passes_over(&mut self, path: &Path) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !name.starts_with('.') {
+            self.others.extend(other(path).map(|_| path.to_owned()));
+            return;
+        }
+        // The kubelet keeps what a volume of a ConfigMap links to in entries that begin with two dots.
+        if name == ".git" || name.starts_with("..") || NAMES.contains(&name.as_str()) {
+            return;
+        }
+        let is_folder = path.is_dir();
+        if !self.leaves_out(path, is_folder) && (is_folder || is_manifest(path) || other(path).is_some()) {
+            self.hidden.push(path.to_owned());
+        }
     }
 }
 
@@ -143,13 +170,20 @@ mod tests {
         folder
     }
 
-    /// What is taken below a folder of the tree, as paths in the tree.
-    fn taken(tree: &Path, below: &str, globs: &[Globs]) -> (Vec<String>, Vec<PathBuf>) {
+    /// Paths in the tree, sorted.
+    fn shown(tree: &Path, paths: Vec<PathBuf>) -> Vec<String> {
+        let mut shown: Vec<String> =
+            paths.into_iter().map(|path| path.strip_prefix(tree).unwrap().display().to_string()).collect();
+        shown.sort();
+        shown
+    }
+
+    /// What is taken below a folder of the tree, what Git ignores and what the user excludes.
+    fn taken(tree: &Path, below: &str, globs: &[Globs]) -> (Vec<String>, Vec<String>, Vec<String>) {
         let folder = tree.join(below);
         let mut ignores = Ignores::new(&folder, globs).unwrap();
         let files = scan_selected(&folder, &mut ignores).files;
-        let shown = |path: PathBuf| path.strip_prefix(tree).unwrap().display().to_string();
-        (files.into_iter().map(shown).collect(), ignores.ignored)
+        (shown(tree, files), shown(tree, ignores.ignored), shown(tree, ignores.excluded))
     }
 
     #[test]
@@ -170,10 +204,35 @@ mod tests {
             ("tests/d.yaml", ""),
             ("sub/Kustomization", ""),
         ]);
-        let (files, ignored) = taken(tree.path(), "", &[]);
+        let (files, ignored, excluded) = taken(tree.path(), "", &[]);
         let expected = ["a.yaml", "keep.gen.yaml", "sub/Kustomization", "sub/b.gen.yaml", "sub/only-here.yaml", "x.yaml"];
         assert_eq!(files, expected);
-        assert_eq!(ignored.len(), 4, "{ignored:?}");
+        assert_eq!(ignored, ["a.gen.yaml", "node_modules", "only-here.yaml", "sub/x.yaml"]);
+        assert_eq!(excluded, ["tests"]);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_kept_if_it_may_hold_objects() {
+        let tree = tree(&[
+            ("a.yaml", ""),
+            ("b.yaml.tpl", ""),
+            ("helmfile.yaml", ""),
+            ("README.md", ""),
+            (".c.yaml", ""),
+            (".d/e.yaml", ""),
+            (".git/f.yaml", ""),
+            ("..data/g.yaml", ""),
+            (".h/i.yaml", ""),
+            (".j.md", ""),
+            (".gitignore", ".h\nk.*\n"),
+            ("k.txt", ""),
+            ("k.md", ""),
+        ]);
+        let mut ignores = Ignores::new(tree.path(), &[]).unwrap();
+        assert_eq!(shown(tree.path(), scan_selected(tree.path(), &mut ignores).files), ["a.yaml"]);
+        assert_eq!(shown(tree.path(), ignores.others), ["b.yaml.tpl", "helmfile.yaml"]);
+        assert_eq!(shown(tree.path(), ignores.hidden), [".c.yaml", ".d"]);
+        assert_eq!(shown(tree.path(), ignores.ignored), [".h", "k.txt"]);
     }
 
     #[test]
@@ -190,6 +249,15 @@ mod tests {
         assert_eq!(taken(tree.path(), "repo/sub", &[]).0, ["repo/sub/a.yaml"]);
         // It was named.
         assert_eq!(taken(tree.path(), "repo/build", &[]).0, ["repo/build/b.yaml"]);
+    }
+
+    #[test]
+    fn ignore_files_above_count_below_the_folder_of_globs() {
+        let tree = tree(&[(".netpolignore", "out/a.yaml\n"), ("top/.netpolignore", "b.yaml\n"), ("top/sub/b.yaml", "")]);
+        let globs = [Globs { folder: tree.path().join("top"), globs: Vec::new() }];
+        assert_eq!(taken(tree.path(), "top/sub", &[]).0, ["top/sub/b.yaml"]);
+        let (files, _, excluded) = taken(tree.path(), "top/sub", &globs);
+        assert_eq!((files, excluded), (Vec::new(), vec!["top/sub/b.yaml".to_owned()]));
     }
 
     #[test]
