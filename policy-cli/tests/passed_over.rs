@@ -298,3 +298,31 @@ fn a_directory_without_manifests_names_what_it_has() {
         }
     }
 }
+
+#[test]
+fn a_deployment_that_cannot_be_rendered_is_named_with_what_to_do() {
+    let toml = "[deployments.mail]\nchart = \"charts/mail\"\nvalues = [\"v.yaml\"]\nset = [\"a=b c\"]\nrelease = \"mail\"\nnamespace = \"x\"\n\n[deployments.prod]\nkustomize = \"prod\"\n";
+    let tree = tree(&[
+        ("netpol.toml", toml),
+        ("charts/mail/Chart.yaml", "name: mail\n"),
+        ("v.yaml", "a: 1\n"),
+        ("prod/kustomization.yaml", "resources: []\n"),
+    ]);
+    let line = "helm template mail charts/mail -n x --values v.yaml --set 'a=b c' | netpol … -n x -f -";
+    let summary = [
+        "1 of 2 deployments valid, 1 not checked",
+        &format!("not checked: mail: `helm` is not installed; install it, or render the chart elsewhere, and pipe it: {line}"),
+        "prod (kustomization prod)\n",
+    ];
+    ends_with(&run(tree.path(), &["validate"]), 2, &summary);
+    let found = parsed(&run(tree.path(), &["validate", "-o", "json"]));
+    assert!(found["deployments"][0]["error"].as_str().is_some_and(|error| error.ends_with(line)), "{found}");
+    assert_eq!(found["deployments"][1]["valid"], true);
+    // One that is wrong is counted, and does not hide the others.
+    write(tree.path(), "netpol.toml", "[deployments.a]\nfiles = [\"a.yaml\"]\n\n[deployments.b]\nfiles = [\"b.yaml\"]\n");
+    write(tree.path(), "a.yaml", DENY.replace("spec:", "spce:"));
+    write(tree.path(), "b.yaml", WEB);
+    ends_with(&run(tree.path(), &["validate"]), 1, &["1 of 2 deployments valid, 1 not valid\n"]);
+    write(tree.path(), "a.yaml", DENY);
+    ends_with(&run(tree.path(), &["validate"]), 0, &["2 of 2 deployments valid\n"]);
+}

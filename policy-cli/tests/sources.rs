@@ -645,7 +645,12 @@ fn the_example_is_initialised_and_valid() {
     let copy = copy.path().join("gitops");
     std::fs::remove_file(copy.join("netpol.toml")).expect("removed");
     ends_with(&real(&folders, &copy, &["init"]), 0, &["wrote netpol.toml with 3 deployments"]);
-    ends_with(&real(&folders, &copy, &["validate"]), 0, &["prod (kustomization overlays/prod)"]);
+    ends_with(&real(&folders, &copy, &["validate"]), 0, &["prod (kustomization overlays/prod)", "3 of 3 deployments valid\n"]);
+    // Without helm, the others are checked.
+    let kubectl = fakes(&[]);
+    std::os::unix::fs::symlink(folders[0].join("kubectl"), kubectl.path().join("kubectl")).expect("a link");
+    let pipe = "helm template mail charts/mail -n mail | netpol … -n mail -f -\n";
+    ends_with(&with(kubectl.path(), &example, &["validate"]), 2, &["2 of 3 deployments valid, 1 not checked\n", pipe]);
 }
 
 /// The keys that a table may have, as the message about a wrong one lists them.

@@ -11,6 +11,7 @@ use crate::Outcome;
 use crate::args::{AnswerFormat, FailOn, InputArgs, ValidateArgs};
 use crate::input::config::{self, Selected};
 use crate::input::left_out::{self, LeftOut};
+use crate::input::pipes::NotRendered;
 use crate::input::{self, Counted, Input, empty};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
@@ -60,6 +61,9 @@ struct Checked<'a> {
     /// Why it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The same in one line, and what to do.
+    #[serde(skip)]
+    why: String,
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
@@ -101,6 +105,7 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
         all.add(*name, loaded.as_ref().map(|(input, of_graph)| findings(*name, input, of_graph)));
     }
     match args.output {
+        AnswerFormat::Text if !is_quiet() => print_findings(&of_deployments(&all.deployments))?,
         AnswerFormat::Text => {}
         AnswerFormat::Json => json(&all)?,
         AnswerFormat::Jsonl => json_lines(&all.diagnostics)?,
@@ -111,6 +116,27 @@ pub(crate) fn run(args: &ValidateArgs) -> Result<Outcome> {
 
 /// The input of a deployment with the findings about its graph, or why there is none.
 type Read = Result<(Input, Vec<Diagnostic>)>;
+
+/// How many deployments are valid, and which ones could not be checked and what to do; nothing about a single one that was.
+fn of_deployments(checked: &[Checked<'_>]) -> String {
+    let valid = checked.iter().filter(|one| one.valid).count();
+    let missing: Vec<&Checked<'_>> = checked.iter().filter(|one| one.error.is_some()).collect();
+    if checked.len() + missing.len() < 2 {
+        return String::new();
+    }
+    let style = if valid == checked.len() { GREEN } else { RED };
+    let mut out = format!("\n{style}{valid} of {} deployments{style:#} valid", checked.len());
+    for (count, what) in [(checked.len() - missing.len() - valid, "not valid"), (missing.len(), "not checked")] {
+        if count > 0 {
+            out.push_str(&format!(", {count} {what}"));
+        }
+    }
+    out.push('\n');
+    for Checked { name, why, .. } in missing {
+        out.push_str(&format!("{YELLOW}not checked{YELLOW:#}: {name}: {why}\n"));
+    }
+    out
+}
 
 /// The input, and the findings about its graph.
 fn load(args: &InputArgs, validate: &ValidateArgs) -> Read {
@@ -178,7 +204,9 @@ impl<'a> Findings<'a> {
         self.warnings += warnings;
         if let Some(name) = deployment {
             let error = found.as_ref().err().map(|error| format!("{error:#}"));
-            self.deployments.push(Checked { name, valid, errors, warnings, error });
+            let not_rendered = found.as_ref().err().and_then(|error| error.downcast_ref()).map(NotRendered::in_one_line);
+            let why = not_rendered.or_else(|| Some(error.as_ref()?.lines().next()?.to_owned())).unwrap_or_default();
+            self.deployments.push(Checked { name, valid, errors, warnings, error, why });
         }
         let Ok(found) = found else { return };
         found.read.into_iter().for_each(|(kind, count)| *self.read.entry(kind).or_default() += count);

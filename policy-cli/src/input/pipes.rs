@@ -21,6 +21,14 @@ impl Display for NotRendered {
     }
 }
 
+impl NotRendered {
+    /// Why, and what to do, of what is named elsewhere.
+    pub(crate) fn in_one_line(&self) -> String {
+        let why = self.why.lines().next().unwrap_or_default();
+        self.help.as_ref().map_or_else(|| why.to_owned(), |help| format!("{why}; {help}"))
+    }
+}
+
 impl std::error::Error for NotRendered {}
 
 /// The error about a kustomization.
