@@ -8,7 +8,7 @@ pub(crate) mod sections;
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 pub(crate) use input::InputArgs;
@@ -52,6 +52,29 @@ pub(crate) struct ClusterArgs {
     /// Read the live cluster of this kubeconfig [default: KUBECONFIG, or ~/.kube/config]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Live cluster")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+/// The command line. What an option of the input means depends on the command.
+pub(crate) fn command() -> clap::Command {
+    Args::command().mut_subcommands(|command| {
+        let help = match command.get_name() {
+            "list" | "who" | "reach" => Some(
+                "The namespace of names and of objects without one [default: `default`, or the namespace of the context]; only \
+                 connections with an end in it are listed",
+            ),
+            "validate" | "render" => {
+                Some("The namespace of objects without one [default: `default`, or the namespace of the context]")
+            }
+            _ => None,
+        };
+        // Findings do not depend on them.
+        let hidden: &[&str] = if command.get_name() == "validate" { &["own_node_egress", "keep_going"] } else { &[] };
+        command.mut_args(|option| match option.get_id().as_str() {
+            "namespace" if help.is_some() => option.help(help.unwrap_or_default()),
+            name if hidden.contains(&name) => option.hide(true),
+            _ => option,
+        })
+    })
 }
 
 impl Args {
@@ -127,7 +150,7 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the JSON Schema of the output of a command
+    /// Print the JSON Schema of the answers of a command
     #[command(after_help = sections::text("schema"))]
     Schema {
         /// The command
@@ -326,6 +349,9 @@ pub(crate) enum SchemaOf {
     Reach,
     /// `netpol validate`
     Validate,
+    /// `netpol render`, whose schema is that of nft
+    #[value(hide = true)]
+    Render,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

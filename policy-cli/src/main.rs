@@ -12,8 +12,8 @@ mod questions;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches};
 
 use args::{Args, Command};
 use commands::{can, complete, init, list, reach, render, snapshot, validate, who};
@@ -41,7 +41,7 @@ impl From<Outcome> for ExitCode {
 
 /// The commands without the hidden ones, which completions would offer too.
 fn visible_commands() -> clap::Command {
-    let all = Args::command();
+    let all = args::command();
     let hidden = |command: &clap::Command| command.is_hide_set();
     if !all.get_subcommands().any(hidden) {
         return all;
@@ -72,15 +72,15 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
             Ok(Outcome::Yes)
         }
         Command::Man { out: None } => {
-            output::raw(&output::man::main_page(Args::command())?)?;
+            output::raw(&output::man::main_page(args::command())?)?;
             Ok(Outcome::Yes)
         }
         Command::Man { out: Some(directory) } => {
-            output::man::write_all(Args::command(), directory)?;
+            output::man::write_all(args::command(), directory)?;
             Ok(Outcome::Yes)
         }
         Command::Reference => {
-            output::raw(output::reference::page(Args::command()).as_bytes())?;
+            output::raw(output::reference::page(args::command()).as_bytes())?;
             Ok(Outcome::Yes)
         }
     }
@@ -88,7 +88,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 /// Reads the command line; prints help and errors of usage, and ends.
 fn parse(is_kubectl: bool) -> Args {
-    let command = Args::command();
+    let command = args::command();
     let command = if is_kubectl { command.bin_name("kubectl netpol") } else { command };
     let parsed = command.try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| with_order(error).exit()).resolved(is_kubectl)
@@ -97,7 +97,7 @@ fn parse(is_kubectl: bool) -> Args {
 /// Explains the order of options and commands, where an option of a command is written before it.
 fn with_order(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
-    let commands = Args::command();
+    let commands = args::command();
     let is_command = |word: &str| commands.get_subcommands().any(|command| command.get_name() == word);
     let words: Vec<String> = std::env::args().skip(1).collect();
     let before = words.iter().take_while(|word| !word.starts_with(option.as_str()));

@@ -48,6 +48,26 @@ fn short_help_and_long_help_agree() {
 }
 
 #[test]
+fn options_are_described_as_the_command_uses_them() {
+    let help = |command: &str| text(&netpol().args([command, "--help"]).output().expect("netpol runs"));
+    for command in ["can", "list", "who", "reach", "validate", "render"] {
+        let shown = help(command);
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        let shown = words.join(" ");
+        assert_eq!(shown.contains("are listed"), ["list", "who", "reach"].contains(&command), "{command}");
+        assert_eq!(
+            shown.contains("The namespace of objects without one"),
+            ["validate", "render"].contains(&command),
+            "{command}"
+        );
+        assert_eq!(shown.contains("--keep-going"), command != "validate", "{command}");
+        assert_eq!(shown.contains("--own-node-egress"), command != "validate", "{command}");
+    }
+    let schema = netpol().args(["schema", "render"]).output().expect("netpol runs");
+    assert!(schema.status.code() == Some(2) && text(&schema).contains("libnftables-json(5)"), "{}", text(&schema));
+}
+
+#[test]
 fn every_command_has_a_manual_page_of_its_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = netpol().args(["man", "--out"]).arg(folder.path().join("man1")).output().expect("netpol runs");

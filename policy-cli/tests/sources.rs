@@ -441,6 +441,20 @@ fn a_chart_is_what_helm_renders() {
 }
 
 #[test]
+fn the_archive_of_a_chart_is_the_chart() {
+    let Some(folders) = programs::folders() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").join("examples/gitops/charts");
+    let tree = tree(&[]);
+    let packed = Command::new("tar").arg("-czf").arg(tree.path().join("mail.tgz")).arg("mail").current_dir(&root).status();
+    assert!(packed.expect("tar runs").success());
+    let list = |chart: &str, folder: &Path| real(&folders, folder, &["list", "--chart", chart, "-o", "json"]);
+    let (found, expected) = (list("mail.tgz", tree.path()), list("mail", &root));
+    assert!(found.status.success() && found.stdout == expected.stdout && found.stdout.len() > 10, "{}", text(&found));
+    // By itself it is no manifest.
+    ends_with(&real(&folders, tree.path(), &["list", "-f", "mail.tgz"]), 2, &["ask for one with --chart: mail.tgz"]);
+}
+
+#[test]
 fn charts_of_a_folder_are_named_once() {
     let tree = tree(&[
         ("web.yaml", WEB),

@@ -19,8 +19,8 @@ pub(crate) struct InputArgs {
     /// Repeatable
     #[arg(short = 'k', long = "kustomize", value_name = "DIR", help_heading = SOURCES)]
     pub kustomizations: Vec<PathBuf>,
-    /// A Helm chart, which is rendered with `helm template`; `-n` is the namespace of the release
-    #[arg(long, value_name = "DIR", help_heading = SOURCES)]
+    /// The directory or the archive of a Helm chart, which is rendered with `helm template`; `-n` is the namespace of the release
+    #[arg(long, value_name = "CHART", help_heading = SOURCES)]
     pub chart: Option<PathBuf>,
     /// A file with values of the chart. Repeatable
     #[arg(long, value_name = "FILE", requires = "chart", help_heading = SOURCES)]
@@ -41,7 +41,7 @@ pub(crate) struct InputArgs {
     )]
     pub deployment: Option<String>,
     /// Leave out what matches in directories, in the syntax of .gitignore. Repeatable. What .gitignore and .netpolignore name is
-    /// left out too
+    /// left out too. Answers name what .gitignore leaves out if it may hold objects
     #[arg(long, value_name = "GLOB", help_heading = SOURCES)]
     pub exclude: Vec<String>,
     /// Whether nothing selects the input.
@@ -49,8 +49,7 @@ pub(crate) struct InputArgs {
     pub is_default: bool,
     #[arg(skip)]
     pub cluster: ClusterArgs,
-    /// The namespace of names and of objects without one [default: `default`, or the namespace of the context]; lists show
-    /// only connections with an end in it
+    /// The namespace of names and of objects without one [default: `default`, or the namespace of the context]
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Accept CIDRs with leading zeros, IPv4-mapped addresses or host bits, as older API servers do

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::{Arg, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, Command, FromArgMatches};
 
 use crate::args::{self, Args};
 use crate::output::raw;
@@ -30,7 +30,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 }
 
 fn candidates(words: &[String]) -> (u8, Vec<String>) {
-    let mut program = Args::command().disable_help_subcommand(true);
+    let mut program = args::command().disable_help_subcommand(true);
     program.build();
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
     let commands = || program.get_subcommands().filter(|command| !command.is_hide_set());
@@ -53,7 +53,7 @@ fn candidates(words: &[String]) -> (u8, Vec<String>) {
         "can" | "who" | "reach" => (NOTHING_ELSE, ends(before)),
         "validate" => (FILES, Vec::new()),
         _ => {
-            let values = command.get_positionals().flat_map(Arg::get_possible_values);
+            let values = command.get_positionals().flat_map(Arg::get_possible_values).filter(|value| !value.is_hide_set());
             (NOTHING_ELSE, values.map(|value| value.get_name().to_owned()).collect())
         }
     }
@@ -84,7 +84,7 @@ fn ends(before: &[String]) -> Vec<String> {
         }
     }
     let mut out = vec!["external".to_owned()];
-    let parsed = Args::command().try_get_matches_from(arguments).and_then(|matches| Args::from_arg_matches(&matches));
+    let parsed = args::command().try_get_matches_from(arguments).and_then(|matches| Args::from_arg_matches(&matches));
     let Ok(Args { command: args::Command::List(list), .. }) = parsed else { return out };
     if list.input.paths.is_empty() {
         return out;

@@ -1,6 +1,6 @@
 //! The JSON Schemas of `-o json`, `-o jsonl` and `-o yaml`. A test holds real output to them.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::raw;
 use crate::args::SchemaOf;
@@ -12,5 +12,8 @@ pub(crate) fn print(command: SchemaOf) -> Result<()> {
         SchemaOf::List | SchemaOf::Who => include_bytes!("../../schemas/list.json"),
         SchemaOf::Reach => include_bytes!("../../schemas/reach.json"),
         SchemaOf::Validate => include_bytes!("../../schemas/validate.json"),
+        SchemaOf::Render => {
+            bail!("`netpol render -o json` prints the JSON of `nft -j`, which the manual page libnftables-json(5) describes")
+        }
     })
 }
