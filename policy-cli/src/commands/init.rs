@@ -165,7 +165,8 @@ fn named(found: Vec<(PathBuf, Deployment)>) -> BTreeMap<String, Deployment> {
 
 fn text(found: &BTreeMap<String, Deployment>) -> String {
     format!(
-        "# What `netpol` reads in this repository. Every key: docs/src/reference/netpol-toml.md\n\n{}",
+        "# The deployments of this repository, as `netpol` reads them. Each has one of `kustomize`, `chart` and `files`, and may have\n\
+         # a `namespace`; a chart may have `values`, `set` and a `release`.\n\n{}",
         deployments_text(found)
     )
 }
