@@ -29,7 +29,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use policy_core::diagnostic::{Diagnostic, Severity};
+use policy_core::diagnostic::Severity;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_input::files::{content, regular_content};
 
@@ -189,7 +189,8 @@ impl<'a> Reading<'a> {
             self.loader.report(encrypted);
         }
         let found = self.loader.diagnostics().get(before..).unwrap_or_default();
-        if found.iter().any(Diagnostic::is_error) && unreadable::holds_no_object(&bytes) {
+        let mut errors = found.iter().filter(|found| found.is_error()).peekable();
+        if errors.peek().is_some() && errors.all(unreadable::is_about_text) && unreadable::holds_no_object(&bytes) {
             self.without_objects.insert(name.to_owned());
         }
         self.excerpts.take(name, bytes, found);

@@ -44,7 +44,13 @@ fn a_second_object_of_a_name_is_an_error_unless_equal() {
     let service = |address: &str| object("v1", "Service", &format!("spec: {{clusterIP: {address}}}"));
     let policy =
         |rules: &str| object("networking.k8s.io/v1", "NetworkPolicy", &format!("spec: {{podSelector: {{}}, ingress: {rules}}}"));
-    let job = |label: &str| object("batch/v1", "Job", &format!("spec: {{template: {{metadata: {{labels: {{app: {label}}}}}}}}}"));
+    let job = |label: &str| {
+        object(
+            "batch/v1",
+            "Job",
+            &format!("spec: {{template: {{metadata: {{labels: {{app: {label}}}}}, spec: {{containers: [{{name: c}}]}}}}}}"),
+        )
+    };
     for (first, second, rule) in [
         (namespace("b"), namespace("c"), "duplicate-object"),
         (node("10.0.0.1"), node("10.0.0.2"), "duplicate-object"),
@@ -121,7 +127,8 @@ fn patches_are_errors_and_never_replace_anything() {
     assert!(snapshot.policies.is_empty() && snapshot.unread[0].may_be_policy());
     // API servers set the selectors of these.
     for (version, kind) in [("v1", "ReplicationController"), ("batch/v1", "Job")] {
-        assert_eq!(found(&files(&[&object(version, kind, "spec: {template: {}}")])), [] as [&Diagnostic; 0], "{kind}");
+        let template = "spec: {template: {metadata: {labels: {app: b}}, spec: {containers: [{name: c}]}}}";
+        assert_eq!(found(&files(&[&object(version, kind, template)])), [] as [&Diagnostic; 0], "{kind}");
     }
     // It decides nothing.
     assert_eq!(found(&files(&[&object("v1", "ConfigMap", "$patch: delete")])), [] as [&Diagnostic; 0]);

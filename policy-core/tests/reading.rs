@@ -27,7 +27,7 @@ fn pods(snapshot: &Snapshot) -> Vec<String> {
     snapshot.pods.keys().map(ToString::to_string).collect()
 }
 
-const POD: &str = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\",\"namespace\":\"x\"}}";
+const POD: &str = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\",\"namespace\":\"x\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]}}";
 const POLICY: &str =
     "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {podSelector: {}}}\n";
 
@@ -45,6 +45,14 @@ fn utf16_with_a_byte_order_mark_is_read() {
         let position = |snapshot: &Snapshot| found(snapshot).last().unwrap().position().unwrap().line;
         assert_eq!((position(&snapshot), position(&expected)), (4, 4), "{:?}", snapshot.diagnostics);
     }
+    // kubectl reads text without a mark as UTF-8.
+    for bytes in [&utf16[1..], &utf16[2..]].map(|units| units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<u8>>()) {
+        let snapshot = read(&bytes);
+        assert_eq!(found(&snapshot).iter().map(|found| found.rule.name).collect::<Vec<_>>(), ["invalid-encoding"]);
+        assert_eq!((snapshot.pods.len(), snapshot.unread[0].kind.as_deref()), (0, Some("Pod")));
+    }
+    let nul = read(format!("{POD}\n---\n{}\0", POD.replace("\"a\"", "\"b\"")).as_bytes());
+    assert_eq!((found(&nul)[0].rule.name, nul.unread.len(), nul.pods.len()), ("invalid-encoding", 1, 0));
     let broken = read(b"\xff\xfek");
     assert_eq!((found(&broken)[0].rule.name, broken.unread.len()), ("invalid-encoding", 1));
 }
@@ -52,7 +60,7 @@ fn utf16_with_a_byte_order_mark_is_read() {
 #[test]
 fn objects_are_found_wherever_they_follow_each_other() {
     let other = POD.replace("\"a\"", "\"b\"");
-    let list = "{\"apiVersion\":\"v1\",\"kind\":\"PodList\",\"items\":[{\"metadata\":{\"name\":\"b\",\"namespace\":\"x\"}}]}";
+    let list = "{\"apiVersion\":\"v1\",\"kind\":\"PodList\",\"items\":[{\"metadata\":{\"name\":\"b\",\"namespace\":\"x\"},\"spec\":{\"containers\":[{\"name\":\"c\"}]}}]}";
     let pretty = POD.replace(',', ",\n  ").replace('{', "{\n");
     for text in [
         format!("{POD}{other}"),
@@ -99,7 +107,7 @@ fn lists_of_something_else_are_no_objects() {
 #[test]
 fn tabs_in_brackets_are_white_space_and_in_indentation_errors() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x,\n\tlabels: {app: [\n";
-    let flow = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  namespace: x\n  labels: {\n\tapp: web,\n \t tier: \"front\n\tend\"}\n";
+    let flow = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  namespace: x\n  labels: {\n\tapp: web,\n \t tier: \"front\n\tend\"}\nspec: {containers: [{name: c}]}\n";
     let snapshot = read(flow.replace("front\n\tend", "front").as_bytes());
     assert_eq!(found(&snapshot), [] as [&Diagnostic; 0]);
     let labels = &snapshot.pods.values().next().unwrap().labels;
@@ -131,13 +139,18 @@ fn parameters_and_placeholders_are_named() {
         (template(&policy("namespace: x", "namespace: 'a-${NS}'")), "${NS}", "oc process"),
         (template(&policy("podSelector: {}", "podSelector: {matchLabels: {app: '${APP}'}}")), "${APP}", "oc process"),
         (template(&policy("{}}", "{}, ingress: [{ports: [{port: '${{PORT}}'}]}]}")), "${{PORT}}", "oc process"),
-        (template(&POD.replace("\"metadata\"", "\"spec\":{\"nodeName\":\"${NODE}\"},\"metadata\"")), "${NODE}", "oc process"),
+        (template(&POD.replace("\"containers\"", "\"nodeName\":\"${NODE}\",\"containers\"")), "${NODE}", "oc process"),
         (policy("namespace: x", "namespace: $NS"), "$NS", "envsubst"),
         (template(&policy("kind: NetworkPolicy", "kind: '${KIND}'")), "${KIND}", "oc process"),
         (policy("v1,", "$VERSION,"), "$VERSION", "envsubst"),
         (policy("podSelector: {}", "podSelector: {matchLabels: {app: $(APP)}}"), "$(APP)", "envsubst"),
         (POD.replace("\"name\"", "\"labels\":{\"app\":\"${APP}\"},\"name\""), "${APP}", "envsubst"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostNetwork: ${HOST}\n".to_owned(), "${HOST}", "envsubst"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers: [{name: c}]\n  hostNetwork: ${HOST}\n"
+                .to_owned(),
+            "${HOST}",
+            "envsubst",
+        ),
     ] {
         let snapshot = read(text.as_bytes());
         let found = found(&snapshot);
@@ -165,7 +178,7 @@ fn templates_are_one_finding_for_each_document() {
     let rules =
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {x: '{{ $labels.pod }}'}}\ndata: {a: '{{ .b }}'}\n";
     assert_eq!(places(rules), []);
-    assert_eq!(places(&rules.replace("ConfigMap", "Pod")), []);
+    assert_eq!(places(&rules.replace("ConfigMap", "Pod").replace("\ndata: ", "\nspec: {containers: [{name: c}]}\ndata: ")), []);
 }
 
 #[test]
@@ -192,7 +205,7 @@ fn what_stands_in_place_of_objects_is_named() {
 
 #[test]
 fn a_missing_separator_is_one_finding_at_the_second_object() {
-    let first = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {containers: []}\n";
+    let first = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {containers: [{name: c}]}\n";
     let second =
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec: {podSelector: {}}\n";
     let text = format!("{first}# end---\n{second}");
@@ -207,7 +220,8 @@ fn a_missing_separator_is_one_finding_at_the_second_object() {
     assert_eq!(snapshot.unread[0].kind.as_deref(), Some("NetworkPolicy"));
     assert_eq!(places(&format!("{first}kind: Service\nmetadata: {{name: b}}\n")), [("missing-separator", 5, 1)]);
     assert_eq!(places(&format!("{first}metadata: {{}}\n")), [("duplicate-key", 5, 1)]);
-    let item = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n  kind: Pod\n";
+    let item =
+        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata: {name: a}\n  kind: Namespace\n";
     assert_eq!(places(item), [("duplicate-key", 7, 3)]);
 }
 
@@ -239,13 +253,14 @@ fn kinds_are_read_under_the_api_version_that_serves_them() {
         assert!(snapshot.pods.is_empty() && snapshot.policies.is_empty() && snapshot.unread.len() == 1, "{version} {kind}");
     }
     // They were served by earlier versions, and mean the same.
-    for (version, kind, template) in [
-        ("extensions/v1beta1", "Deployment", "template"),
-        ("apps/v1beta1", "StatefulSet", "template"),
-        ("batch/v1beta1", "CronJob", "jobTemplate"),
+    let template = "template: {spec: {containers: [{name: c}]}}";
+    let job = format!("jobTemplate: {{spec: {{{template}}}}}");
+    for (version, kind, spec) in [
+        ("extensions/v1beta1", "Deployment", template),
+        ("apps/v1beta1", "StatefulSet", template),
+        ("batch/v1beta1", "CronJob", &job),
     ] {
-        let text =
-            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\nspec: {{{template}: {{}}}}\n");
+        let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: x}}\nspec: {{{spec}}}\n");
         let snapshot = read(text.as_bytes());
         assert_eq!(places(&text), [("unsupported-api-version", 1, 13)], "{version} {kind}");
         assert!(!snapshot.has_errors() && snapshot.workloads.len() == 1, "{version} {kind}");
@@ -271,12 +286,14 @@ fn kinds_are_read_under_the_api_version_that_serves_them() {
 
 #[test]
 fn what_an_api_server_refuses_is_an_error() {
-    let pod =
+    let with_spec =
         |metadata: &str, spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a, {metadata}}}\nspec: {{{spec}}}\n");
-    let port = |port: &str| pod("", &format!("containers: [{{ports: [{port}]}}]"));
-    let workload = |template: &str| {
+    let pod = |metadata: &str, spec: &str| with_spec(metadata, &format!("containers: [{{name: c}}], {spec}"));
+    let port = |port: &str| with_spec("", &format!("containers: [{{ports: [{port}]}}]"));
+    let workload = |metadata: &str, spec: &str| {
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{selector: {{matchLabels: {{a: b}}}}, template: {template}}}\n"
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{selector: {{matchLabels: {{a: b}}}}, template: {{metadata: \
+             {{labels: {{a: b, {metadata}}}}}, spec: {{containers: [{{name: c}}], {spec}}}}}}}\n"
         )
     };
     let long = "a".repeat(64);
@@ -284,13 +301,13 @@ fn what_an_api_server_refuses_is_an_error() {
         (pod("annotations: {x: 1}", ""), "wrong-type", "metadata.annotations.x"),
         (pod("annotations: {x: {y: z}}", ""), "wrong-type", "metadata.annotations.x"),
         (pod("annotations: [x]", ""), "wrong-type", "metadata.annotations"),
-        (workload("{metadata: {annotations: {x: true}}}"), "wrong-type", "spec.template.metadata.annotations.x"),
+        (workload("}, annotations: {x: true", ""), "wrong-type", "spec.template.metadata.annotations.x"),
         (POLICY.replace("name: p", "name: p, annotations: {x: 1.5}"), "wrong-type", "metadata.annotations.x"),
         (pod("labels: {x: 1}", ""), "wrong-type", "metadata.labels.x"),
         (pod("labels: {'': x}", ""), "invalid-label", "metadata.labels"),
         (pod(&format!("labels: {{x: {long}}}"), ""), "invalid-label", "metadata.labels"),
         (pod("labels: {x: a b}", ""), "invalid-label", "metadata.labels"),
-        (workload("{metadata: {labels: {x/y/z: a}}}"), "invalid-label", "spec.template.metadata.labels"),
+        (workload("x/y/z: a", ""), "invalid-label", "spec.template.metadata.labels"),
         (
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {x: a-}}\n".to_owned(),
             "invalid-label",
@@ -304,7 +321,7 @@ fn what_an_api_server_refuses_is_an_error() {
         (port("{containerPort: 80, protocol: tcp}"), "invalid-container-port", "spec.containers[0].ports[0].protocol"),
         (port("{containerPort: '80'}"), "wrong-type", "spec.containers[0].ports[0].containerPort"),
         (
-            workload("{spec: {initContainers: [{ports: [{name: a}]}]}}"),
+            workload("", "initContainers: [{ports: [{name: a}]}]"),
             "invalid-container-port",
             "spec.template.spec.initContainers[0].ports[0]",
         ),

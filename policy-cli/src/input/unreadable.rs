@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use policy_core::diagnostic::rules::files::{INVALID_ENCODING, INVALID_SYNTAX, UNREADABLE_FILE};
+use policy_core::diagnostic::rules::files::{EMPTY_FILE, INVALID_ENCODING, INVALID_SYNTAX, UNREADABLE_FILE};
 use policy_core::diagnostic::{Diagnostic, Severity};
 
 /// How encrypted files begin, and what encrypts them.
@@ -52,7 +52,7 @@ pub(super) enum Content {
 pub(super) fn content(bytes: &[u8]) -> Content {
     let text = bytes.trim_ascii_start();
     if let Some((_, program)) = ENCRYPTED.iter().find(|(start, _)| text.starts_with(start)) {
-        return Content::Encrypted(program);
+        return Content::Encrypted(*program);
     }
     if POINTERS.iter().any(|start| text.starts_with(start)) {
         return Content::Pointer;
@@ -87,10 +87,14 @@ fn is_wide_text(head: &[u8]) -> bool {
     of(0) || of(1)
 }
 
-/// The finding about a file that is no text; none about one that is empty.
+/// The finding about a file that is no text.
 pub(super) fn no_manifest(file: &str, content: Content) -> Option<Diagnostic> {
     let (message, help) = match content {
-        Content::Text | Content::Empty => return None,
+        Content::Text => return None,
+        Content::Empty => {
+            let found = Diagnostic::new(&EMPTY_FILE, "the file is empty").in_file(file, None);
+            return Some(found.help("check the command that should have written it"));
+        }
         Content::Encrypted(program) => (
             format!("the file is encrypted with {program}, and is not read"),
             "it may hold a policy: decrypt it, and pipe the output: … | netpol … -f -",
@@ -119,16 +123,22 @@ pub(super) fn encrypted(file: &str, bytes: &[u8]) -> Option<Diagnostic> {
     found.map(|found| found.in_file(file, None).help(help))
 }
 
+/// Whether a finding is about text that cannot be read, and not about what it says.
+pub(super) fn is_about_text(found: &Diagnostic) -> bool {
+    [INVALID_SYNTAX.name, INVALID_ENCODING.name, UNREADABLE_FILE.name].contains(&found.rule.name)
+}
+
 /// Whether a text holds no object, though it cannot be read: no document of it can say what it is.
 pub(super) fn holds_no_object(bytes: &[u8]) -> bool {
+    // Text in UTF-16 has a NUL in each letter.
+    let bytes: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     !SIGNS.iter().any(|sign| bytes.windows(sign.len()).any(|part| part == *sign))
 }
 
 /// Gives the findings about files without an object their severity: a warning, unless there is nothing else in the input.
 pub(super) fn judge(diagnostics: &mut [Diagnostic], severity: Severity, is_without_object: impl Fn(&str) -> bool) {
     for diagnostic in diagnostics {
-        let is_about_text = [INVALID_SYNTAX.name, INVALID_ENCODING.name, UNREADABLE_FILE.name].contains(&diagnostic.rule.name);
-        if is_about_text && is_without_object(diagnostic.file()) {
+        if is_about_text(diagnostic) && is_without_object(diagnostic.file()) {
             diagnostic.severity = severity;
             if diagnostic.rule.name != UNREADABLE_FILE.name {
                 diagnostic.help = Some(NO_OBJECT.to_owned());

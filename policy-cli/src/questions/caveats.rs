@@ -91,6 +91,7 @@ fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<St
     out.extend(evaluation.missing.iter().cloned());
     out.extend(unread(evaluation));
     out.extend(no_objects(evaluation));
+    out.extend(partial_lists(evaluation));
     out.extend(replaced(evaluation));
     out
 }
@@ -109,6 +110,13 @@ fn unread(evaluation: &Evaluation) -> Option<String> {
         [] => "the input has errors; objects that cannot be read allow nothing".to_owned(),
         _ => format!("the input has errors: {} may be a policy that denies what is allowed here", listed(&policies)),
     })
+}
+
+/// Lists of which the other pages are missing.
+fn partial_lists(evaluation: &Evaluation) -> Option<String> {
+    let places: Vec<String> = evaluation.snapshot.partial_lists.iter().map(ToString::to_string).collect();
+    let verb = if places.len() == 1 { "is one page of a list" } else { "are single pages of lists" };
+    (!places.is_empty()).then(|| format!("{} {verb}, and the objects of the other pages were not read", listed(&places)))
 }
 
 /// Documents that are not Kubernetes objects: an error message in a dump, or a policy in another wrapping, is among them.

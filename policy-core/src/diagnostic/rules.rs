@@ -29,6 +29,7 @@ use super::Rule;
 /// Every rule of this crate, in the order in which input meets them.
 pub static RULES: &[&Rule] = &[
     &files::UNREADABLE_FILE,
+    &files::EMPTY_FILE,
     &files::INVALID_ENCODING,
     &files::INVALID_SYNTAX,
     &files::UNRENDERED_TEMPLATE,
@@ -40,6 +41,9 @@ pub static RULES: &[&Rule] = &[
     &files::UNKNOWN_FIELD,
     &files::WRONG_TYPE,
     &objects::INVALID_LIST,
+    &objects::OBJECT_AS_TEXT,
+    &objects::PARTIAL_LIST,
+    &objects::DELETED_OBJECT,
     &objects::MISSING_API_VERSION_OR_KIND,
     &objects::UNKNOWN_KIND,
     &objects::UNSUPPORTED_API_VERSION,

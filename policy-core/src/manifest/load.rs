@@ -1,10 +1,12 @@
 //! Reads files: finds their documents, and reports those that cannot be read.
 //!
+//! - `items`: objects that stand in others, such as lists.
 //! - `reader`: one document, by apiVersion and kind.
 //! - `placeholders`: what another program replaces in a manifest.
 //! - `signs`: what shows that a document is no object: a template, a patch, several objects, a web page.
 //! - `validity`: what an API server refuses in pods and their templates.
 
+mod items;
 mod placeholders;
 mod reader;
 mod signs;
@@ -128,18 +130,26 @@ impl Loader {
     pub fn read(&mut self, file: &str, bytes: &[u8]) {
         let bytes = utf8(bytes);
         match std::str::from_utf8(&bytes) {
-            Ok(text) => self.read_text(file, text),
+            // INVARIANT: the reader of documents meets no NUL, which can end a text for it.
+            Ok(text) => match text.find('\0') {
+                None => self.read_text(file, text),
+                Some(at) => self.invalid_encoding(file, &bytes, at),
+            },
             Err(error) => self.invalid_encoding(file, &bytes, error.valid_up_to()),
         }
     }
 
     fn invalid_encoding(&mut self, file: &str, bytes: &[u8], valid: usize) {
         let at = position(bytes.get(..valid).unwrap_or_default());
-        let found = if is_utf16(bytes) { "UTF-16 text that is not valid" } else { "bytes that are not UTF-8 text" };
+        let found = match bytes.get(valid) {
+            Some(0) => "NUL bytes, as UTF-16 text without a byte order mark has",
+            _ if is_utf16(bytes) => "UTF-16 text that is not valid",
+            _ => "bytes that are not UTF-8 text",
+        };
         let diagnostic = Diagnostic::new(&files::INVALID_ENCODING, format!("found {found}"));
         self.say(diagnostic.in_file(file, Some(at)).help("save the file as UTF-8"));
-        let kind = kind_in(&String::from_utf8_lossy(bytes)).map(str::to_owned);
-        self.set_aside(Unread { file: file.to_owned(), line: 0, kind });
+        let text = String::from_utf8_lossy(bytes).replace('\0', "");
+        self.set_aside(Unread { file: file.to_owned(), line: 0, kind: kind_in(&text).map(str::to_owned) });
     }
 
     fn read_text(&mut self, file: &str, text: &str) {

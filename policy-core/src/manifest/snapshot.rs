@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub unread: Vec<Unread>,
     /// Documents that are no Kubernetes objects, and that something that was lost may be in.
     pub no_objects: Vec<Origin>,
+    /// Lists that are one page of several, so that objects of their kind are missing.
+    pub partial_lists: Vec<Origin>,
     /// Objects whose pods a controller makes in a way that is not known, in the order read.
     pub makers: Vec<PodMaker>,
     /// Whether the input holds pods as a cluster reports them, with their status.
@@ -200,6 +202,7 @@ pub(crate) struct Assembly {
     pub services: BTreeMap<ObjectKey, Service>,
     pub unread: Vec<Unread>,
     pub no_objects: Vec<Origin>,
+    pub partial_lists: Vec<Origin>,
     pub objects: usize,
     pub policies: BTreeMap<ObjectKey, Policy>,
     pub claims: Claims,
@@ -232,6 +235,7 @@ impl Assembly {
             replaced: self.claims.into_replaced(),
             unread: self.unread,
             no_objects: self.no_objects,
+            partial_lists: self.partial_lists,
             makers,
             has_reported_pods,
             objects: self.objects,

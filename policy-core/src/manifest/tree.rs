@@ -379,6 +379,19 @@ impl<'s> Tree<'s> {
         out
     }
 
+    /// Keys that occur more than once in this mapping, as (name, key node, node of the first such key).
+    pub(crate) fn repeated_keys(&self, id: NodeId) -> Vec<(String, NodeId, NodeId)> {
+        let mut seen = HashMap::new();
+        let mut out = Vec::new();
+        for (name, key, _) in self.written_entries(id).filter(|(_, key, _)| !self.is_merge(*key)) {
+            let first = *seen.entry(name.clone()).or_insert(key);
+            if first != key {
+                out.push((name.into_owned(), key, first));
+            }
+        }
+        out
+    }
+
     /// The node that a field path leads to, or the last one on the way that exists.
     pub(crate) fn locate(&self, from: NodeId, path: &str) -> NodeId {
         let mut at = from;

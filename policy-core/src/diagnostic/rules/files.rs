@@ -18,6 +18,22 @@ pub static UNREADABLE_FILE: Rule = Rule {
     },
 };
 
+/// A file without content.
+pub static EMPTY_FILE: Rule = Rule {
+    name: "empty-file",
+    severity: Severity::Warning,
+    kind: Kind::NoEffect,
+    section: "S1.7",
+    event_reason: None,
+    summary: "a file is empty, or says that there are no objects",
+    documentation: Documentation {
+        what: "A file without content, or with the message `No resources found` of `kubectl`.",
+        why: "A command that fails, or that reads the wrong namespace, leaves such a file. Policies that should be in it are missing from the answers.",
+        example: Some("No resources found in shop namespace.\n"),
+        fix: "Make the file again, or remove it.",
+    },
+};
+
 /// Bytes that are not UTF-8.
 pub static INVALID_ENCODING: Rule = Rule {
     name: "invalid-encoding",

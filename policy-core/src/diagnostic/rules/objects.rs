@@ -11,10 +11,63 @@ pub static INVALID_LIST: Rule = Rule {
     event_reason: None,
     summary: "the items of a list are not objects",
     documentation: Documentation {
-        what: "A `List` whose `items` is not a list of objects, or lists that are nested too deep.",
+        what: "A `List` or an OpenShift `Template` that holds something else than objects, or lists that are nested too deep.",
         why: "The items may be policies, and their content is unknown.",
         example: Some("apiVersion: v1\nkind: List\nitems: none\n"),
         fix: "Write a list of objects as `items`.",
+    },
+};
+
+/// The text of an object in place of the object.
+pub static OBJECT_AS_TEXT: Rule = Rule {
+    name: "object-as-text",
+    severity: Severity::Error,
+    kind: Kind::WrongType,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a text that describes an object stands in place of the object",
+    documentation: Documentation {
+        what: "A string with the YAML or JSON of an object, as a document or in a list of objects.",
+        why: "The API server refuses it. The object, which may be a policy, is not read.",
+        example: Some(
+            "apiVersion: v1\nkind: List\nitems:\n- '{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {\"name\": \"shop\"}}'\n",
+        ),
+        fix: "Write the object in place of its text, for example with `jq fromjson`.",
+    },
+};
+
+/// One page of a list.
+pub static PARTIAL_LIST: Rule = Rule {
+    name: "partial-list",
+    severity: Severity::Warning,
+    kind: Kind::NoEffect,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a list is one page of several",
+    documentation: Documentation {
+        what: "A list with `metadata.continue` or `metadata.remainingItemCount`, as API servers answer requests with a `limit`.",
+        why: "The objects of the other pages are missing from the answers. Policies may be among them.",
+        example: Some(
+            "apiVersion: v1\nkind: List\nmetadata: {continue: eyJ2IjoibWV0YS5rOHMu, remainingItemCount: 300}\nitems: []\n",
+        ),
+        fix: "List all objects, for example with `kubectl get`, which reads every page.",
+    },
+};
+
+/// An event of a watch that deletes an object.
+pub static DELETED_OBJECT: Rule = Rule {
+    name: "deleted-object",
+    severity: Severity::Error,
+    kind: Kind::Forbidden,
+    section: "S1.1",
+    event_reason: None,
+    summary: "an event of a watch deletes an object",
+    documentation: Documentation {
+        what: "An event of the type `DELETED`, as `kubectl get --watch --output-watch-events` prints it. Objects in events of the types `ADDED` and \
+               `MODIFIED` are read.",
+        why: "An earlier event may have added the object, which is not there any more.",
+        example: Some("type: DELETED\nobject:\n  apiVersion: v1\n  kind: Namespace\n  metadata: {name: shop}\n"),
+        fix: "Read a list of the objects in place of a watch.",
     },
 };
 
@@ -27,7 +80,8 @@ pub static MISSING_API_VERSION_OR_KIND: Rule = Rule {
     event_reason: None,
     summary: "a document has no apiVersion or no kind",
     documentation: Documentation {
-        what: "A document that looks like a Kubernetes object and has no `apiVersion` or no `kind`.",
+        what: "A document that looks like a Kubernetes object and has no `apiVersion` or no `kind`. It is a warning for a list whose items state theirs: \
+               they are read.",
         why: "The API server refuses it, and it may be a policy.",
         example: Some("kind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n"),
         fix: "Add the missing field.",
@@ -79,9 +133,9 @@ pub static ERROR_ANSWER: Rule = Rule {
     kind: Kind::NotSupported,
     section: "S1.1",
     event_reason: None,
-    summary: "a document is an answer of an API server about a failed request",
+    summary: "a document is an answer of an API server about a failed request, or the error of a command",
     documentation: Documentation {
-        what: "An object of the kind `Status`.",
+        what: "An object of the kind `Status`, or a line that `kubectl` prints when it fails, such as `Error from server (Forbidden): …`.",
         why: "The request for the objects has failed, and what was asked for is missing from the answers.",
         example: Some("apiVersion: v1\nkind: Status\nstatus: Failure\nmessage: Unauthorized\ncode: 401\n"),
         fix: "Correct the cause that the message names, and make the dump again.",

@@ -11,18 +11,20 @@ use super::super::fault::{Correction, Document, Fault};
 use super::super::foreign::{self, Reach};
 use super::super::kinds;
 use super::super::names::nearest;
+use super::super::scalar::Scalar;
 use super::super::served::{Standing, standing};
 use super::super::snapshot::{Assembly, Foreign};
 use super::super::tree::{NodeId, Tree, Value};
 use super::super::unread::Unread;
 use super::super::wire;
+use super::items::{DEEPEST_LIST, Within};
 use super::{Loader, Source, placeholders, signs};
 use crate::diagnostic::rules::{files, objects};
 use crate::diagnostic::{Diagnostic, ObjectRef, Place, Related, Severity};
 use crate::model::{ObjectKey, Origin};
 
-/// Lists inside lists end here.
-const DEEPEST_LIST: usize = 4;
+/// How documents are counted that are something else.
+pub(super) const NO_OBJECTS: &str = "documents that are no Kubernetes objects";
 
 /// The apiVersion and kind of an object.
 #[derive(Clone)]
@@ -32,7 +34,7 @@ pub(super) struct TypeMeta {
 }
 
 impl TypeMeta {
-    fn group(&self) -> &str {
+    pub(super) fn group(&self) -> &str {
         kinds::group_of(&self.api_version)
     }
 }
@@ -44,7 +46,7 @@ pub(in super::super) struct Reader<'l, 't, 's> {
     file: &'l str,
     text: &'s str,
     /// Whether the object being read is in a Template.
-    is_in_template: bool,
+    pub(super) is_in_template: bool,
     /// Whether the object being read is probably a patch.
     is_patch: bool,
 }
@@ -64,32 +66,47 @@ impl<'t> Reader<'_, 't, '_> {
             self.set_aside(root, kind);
             return;
         }
-        self.object(root, None, 0);
+        if let Some(fault) = signs::of_command(self.tree) {
+            self.fault(root, "", fault);
+            self.set_aside(root, None);
+            if self.tree.text(root, "kind").is_none() {
+                return;
+            }
+        }
+        self.object(root, Within::default());
     }
 
-    fn object(&mut self, node: NodeId, inherited: Option<&TypeMeta>, depth: usize) {
+    pub(super) fn object(&mut self, node: NodeId, within: Within<'_>) {
         let tree = self.tree;
-        if tree.is_null(node) {
-            return;
-        }
-        if let Value::Sequence(items) = tree.value(node)
-            && self.may_hold_object(node, 0)
-        {
-            if depth < DEEPEST_LIST {
-                items.iter().for_each(|item| self.object(*item, None, depth + 1));
-            } else {
-                self.too_deep(node, "", &ObjectRef::unnamed(""));
+        match tree.value(node) {
+            _ if tree.is_null(node) => return,
+            Value::Mapping(_) => {}
+            Value::Sequence(items) if self.may_hold_object(node, 0) => {
+                if within.depth < DEEPEST_LIST {
+                    let inside = Within { inherited: None, depth: within.depth + 1, path: None };
+                    items.iter().for_each(|item| self.object(*item, inside));
+                } else {
+                    self.too_deep(node, "", &ObjectRef::unnamed(""));
+                }
+                return;
             }
-            return;
+            _ => {
+                self.no_mapping(node, within);
+                return;
+            }
         }
         let text = |name| tree.text(node, name).map(str::to_owned).filter(|t| !t.is_empty());
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let is_complete = api_version.is_some() && kind.is_some();
+        let inherited = within.inherited;
         let meta = TypeMeta {
             api_version: api_version.or_else(|| inherited.map(|i| i.api_version.clone())).unwrap_or_default(),
             kind: kind.or_else(|| inherited.map(|i| i.kind.clone())).unwrap_or_default(),
         };
-        if !is_complete && inherited.is_none() && !self.says_what_it_is(node, &meta) {
+        if self.holds_objects(node, &meta, within.depth) {
+            return;
+        }
+        if !is_complete && inherited.is_none() && !self.says_what_it_is(node, &meta, within) {
             return;
         }
         if meta.kind == "Status" && meta.api_version == "v1" {
@@ -98,39 +115,7 @@ impl<'t> Reader<'_, 't, '_> {
             return;
         }
         self.loader.assembly.objects += 1;
-        if meta.kind.ends_with("List") && tree.field(node, "items").is_some() {
-            self.list(node, &meta, depth);
-            return;
-        }
-        if meta.kind == "Template"
-            && ["v1", "template.openshift.io/v1"].contains(&meta.api_version.as_str())
-            && tree.field(node, "objects").is_some()
-        {
-            let is_in_template = std::mem::replace(&mut self.is_in_template, true);
-            self.items(node, "objects", &meta, None, depth);
-            self.is_in_template = is_in_template;
-            return;
-        }
         self.dispatch(node, &meta);
-    }
-
-    /// Whether something is an object or a list of them, or should be.
-    fn may_hold_object(&self, node: NodeId, depth: usize) -> bool {
-        match self.tree.value(node) {
-            Value::Mapping(_) => ["kind", "apiVersion", "metadata"].iter().any(|field| self.tree.field(node, field).is_some()),
-            Value::Sequence(items) if depth <= DEEPEST_LIST => items.iter().any(|item| self.may_hold_object(*item, depth + 1)),
-            // An alias may lead back to the list. What is nested deeper counts as something, so that it is reported.
-            Value::Sequence(_) => true,
-            _ => false,
-        }
-    }
-
-    /// Reports what is no list of objects.
-    fn too_deep(&mut self, node: NodeId, field: &'static str, object: &ObjectRef) {
-        let message = "expected a list of objects, and no lists nested deeper than 4";
-        let fault = Fault::new(&objects::INVALID_LIST, &field, message).at(node);
-        self.report(Severity::Error, node, object, fault);
-        self.set_aside(node, None);
     }
 
     fn dispatch(&mut self, node: NodeId, meta: &TypeMeta) {
@@ -213,7 +198,7 @@ impl<'t> Reader<'_, 't, '_> {
     }
 
     /// Reports a document without apiVersion or kind, unless it is no Kubernetes object at all.
-    fn says_what_it_is(&mut self, node: NodeId, meta: &TypeMeta) -> bool {
+    fn says_what_it_is(&mut self, node: NodeId, meta: &TypeMeta, within: Within<'_>) -> bool {
         let has = |field: &str| self.tree.field(node, field).is_some();
         // Other files have a `kind` or an `apiVersion` too, such as the values and the Chart.yaml of Helm.
         let has_body = if meta.kind.is_empty() && meta.api_version.is_empty() {
@@ -221,15 +206,13 @@ impl<'t> Reader<'_, 't, '_> {
         } else {
             has("metadata") || has("spec")
         };
-        if !has_body {
-            self.count("documents that are no Kubernetes objects");
-            self.leave_out(node);
-            return false;
-        }
+        let is_item = within.path.is_some();
         let missing = if meta.kind.is_empty() { "kind" } else { "apiVersion" };
         let known = kinds::named(&meta.kind);
-        if missing == "apiVersion" && known.is_none() {
-            self.count(&meta.kind);
+        let written = self.tree.field(node, missing).filter(|value| !self.tree.is_null(*value));
+        let is_of_kubernetes = missing == "kind" || known.is_some() || written.is_some() || foreign::is_policy_name(&meta.kind);
+        if !is_item && !(has_body && is_of_kubernetes) {
+            self.count(if has_body { &meta.kind } else { NO_OBJECTS });
             self.leave_out(node);
             return false;
         }
@@ -237,9 +220,10 @@ impl<'t> Reader<'_, 't, '_> {
             "" => "add `apiVersion: v1`".to_owned(),
             group => format!("add `apiVersion: {group}/v1`"),
         });
-        let written = self.tree.field(node, missing).filter(|value| !self.tree.is_null(*value));
-        let message = match written {
+        let message = match written.map(|value| self.tree.scalar(value)) {
+            Some(Some(Scalar::Text(""))) => format!("`{missing}` is empty"),
             Some(_) => format!("`{missing}` is not a string"),
+            None if is_item => format!("the object has no `{missing}`"),
             None => format!("the document has no `{missing}`"),
         };
         let fault = Fault::new(&objects::MISSING_API_VERSION_OR_KIND, &missing, message).at(written.unwrap_or(node));
@@ -250,32 +234,6 @@ impl<'t> Reader<'_, 't, '_> {
             self.set_aside(node, Some(meta.kind.clone()).filter(|kind| !kind.is_empty()));
         }
         is_read
-    }
-
-    fn list(&mut self, node: NodeId, meta: &TypeMeta, depth: usize) {
-        let inherited = meta.kind.strip_suffix("List").filter(|kind| !kind.is_empty());
-        let inherited = inherited.map(|kind| TypeMeta { api_version: meta.api_version.clone(), kind: kind.to_owned() });
-        self.items(node, "items", meta, inherited.as_ref(), depth);
-    }
-
-    /// Reads the objects in a field of an object.
-    fn items(&mut self, node: NodeId, field: &'static str, meta: &TypeMeta, inherited: Option<&TypeMeta>, depth: usize) {
-        let tree = self.tree;
-        let Some(items) = tree.field(node, field) else { return };
-        match tree.value(items) {
-            Value::Sequence(items) if depth < DEEPEST_LIST => {
-                for (i, item) in items.iter().enumerate() {
-                    if tree.is_null(*item) {
-                        let message = "found nothing (`null`), expected an object";
-                        let fault = Fault::new(&files::NULL_ELEMENT, &format!("{field}[{i}]"), message);
-                        self.fault(*item, &meta.kind, fault.at(*item));
-                    }
-                    self.object(*item, inherited, depth + 1);
-                }
-            }
-            _ if tree.is_null(items) => {}
-            _ => self.too_deep(items, field, &ObjectRef::unnamed(&meta.kind)),
-        }
     }
 
     /// An object that is not read: another engine's policy, a mistyped kind, or something that does not matter.
@@ -293,7 +251,10 @@ impl<'t> Reader<'_, 't, '_> {
             self.set_aside(node, None);
             return;
         }
-        let near = nearest(kind, kinds::all().map(|kind| kind.name));
+        let near = match self.tree.field(node, "items") {
+            Some(items) if self.may_hold_object(items, 0) => Some("List"),
+            _ => nearest(kind, kinds::all().map(|kind| kind.name)),
+        };
         if let Some(near) = near
             && foreign::is_upstream(group)
             && near != kind
@@ -302,7 +263,7 @@ impl<'t> Reader<'_, 't, '_> {
             let message = format!("`{}` has no kind `{kind}`", meta.api_version);
             let fault = Fault::new(&objects::UNKNOWN_KIND, &"kind", message).did_you_mean(Some(near));
             self.fault(node, kind, Fault { node: self.tree.field(node, "kind"), ..fault });
-            self.set_aside(node, Some(near.to_owned()));
+            self.set_aside(node, Some(near.to_owned()).filter(|near| near != "List"));
             return;
         }
         if kinds::workload::read_other(self, node, &meta.api_version, kind) {
@@ -313,6 +274,7 @@ impl<'t> Reader<'_, 't, '_> {
     }
 
     fn foreign(&mut self, node: NodeId, meta: &TypeMeta, reach: Reach) {
+        self.repeated_keys(node, &meta.kind);
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
         let namespace = match reach {
@@ -334,17 +296,17 @@ impl<'t> Reader<'_, 't, '_> {
         self.loader.assembly.foreign.push(foreign);
     }
 
-    fn count(&mut self, what: &str) {
+    pub(super) fn count(&mut self, what: &str) {
         *self.loader.assembly.skipped.entry(what.to_owned()).or_default() += 1;
     }
 
     /// Remembers a document that is not read and not known to be an object.
-    fn leave_out(&mut self, node: NodeId) {
+    pub(super) fn leave_out(&mut self, node: NodeId) {
         let origin = self.origin(node);
         self.loader.assembly.no_objects.push(origin);
     }
 
-    fn set_aside(&mut self, node: NodeId, kind: Option<String>) {
+    pub(super) fn set_aside(&mut self, node: NodeId, kind: Option<String>) {
         let line = self.tree.position(node).line;
         self.loader.set_aside(Unread { file: self.file.to_owned(), line, kind });
     }
@@ -462,11 +424,11 @@ impl<'t> Reader<'_, 't, '_> {
     }
 
     /// Reports an error in an object of which no more than the kind is known.
-    fn fault(&mut self, node: NodeId, kind: &str, fault: Fault) {
+    pub(super) fn fault(&mut self, node: NodeId, kind: &str, fault: Fault) {
         self.report(Severity::Error, node, &ObjectRef::unnamed(kind), fault);
     }
 
-    fn report(&mut self, severity: Severity, node: NodeId, object: &ObjectRef, fault: Fault) {
+    pub(super) fn report(&mut self, severity: Severity, node: NodeId, object: &ObjectRef, fault: Fault) {
         let fault = signs::with_template_named(placeholders::with_advice(fault, self.is_in_template));
         let document = Document { file: self.file, text: self.text, tree: self.tree };
         self.loader.say(document.diagnostic(severity, node, object, fault));

@@ -2,11 +2,12 @@
 //! an answer of an API server, or a patch.
 
 use super::super::fault::{Correction, Fault};
+use super::super::scalar::Scalar;
 use super::super::tree::{NodeId, Tree, Value};
 use super::super::unread::{Unread, kind_in};
 use super::placeholders::{self, IN_TEMPLATES};
-use crate::diagnostic::Rule;
 use crate::diagnostic::rules::{files, objects};
+use crate::diagnostic::{Rule, Severity};
 
 /// Keys of strategic merge patches, the second two with the name of a list after them.
 ///
@@ -21,6 +22,9 @@ const BUILD: &str = "build it together with its base, for example with `kubectl 
 pub(super) fn of_invalid(document: &str, error: &str, kind: Option<&str>) -> (&'static Rule, String, Option<String>) {
     if is_html(document) {
         return (&files::HTML_PAGE, HTML.to_owned(), Some(DOWNLOAD.to_owned()));
+    }
+    if let Some(error) = error_in(document) {
+        return (&objects::ERROR_ANSWER, of_error(error), Some(REPEAT.to_owned()));
     }
     if ["{{", "{%"].iter().any(|braces| document.contains(braces)) {
         return (
@@ -42,6 +46,82 @@ pub(super) fn of_invalid(document: &str, error: &str, kind: Option<&str>) -> (&'
 
 const HTML: &str = "this is an HTML page, not a manifest";
 const DOWNLOAD: &str = "download the manifests again; the server may require a login";
+
+const REPEAT: &str = "correct the cause, and make the dump again";
+
+/// How lines begin with which kubectl and other commands fail.
+const COMMAND_ERRORS: [&str; 4] =
+    ["Error from server", "Unable to connect to the server", "The connection to the server", "error: the server doesn't have"];
+
+/// Whether a line is what kubectl prints when it fails, wherever the line is.
+fn is_command_error(line: &str) -> bool {
+    // `E0102 03:04:05.678901` begins a line of its log.
+    let is_logged = || {
+        let mut words = line.split(' ');
+        let day = words.next().and_then(|word| word.strip_prefix('E'));
+        let is_day = day.is_some_and(|day| day.len() == 4 && day.parse::<u16>().is_ok());
+        is_day && words.next().is_some_and(|time| time.matches(':').count() == 2)
+    };
+    COMMAND_ERRORS.iter().any(|start| line.starts_with(start)) || is_logged()
+}
+
+/// Whether a line is what a shell prints that does not find a program.
+fn is_shell_error(line: &str) -> bool {
+    let is_of_shell = || line.split(' ').next().is_some_and(|word| word.ends_with("sh:"));
+    line.ends_with(": command not found") || (is_of_shell() && line.contains("not found"))
+}
+
+/// Whether a line, with nothing else, is what a command prints when it fails.
+fn is_error_alone(line: &str) -> bool {
+    let message = ["error: ", "Error: "].iter().find_map(|start| line.strip_prefix(start));
+    message.is_some_and(|message| message.trim().contains(' ')) || is_command_error(line) || is_shell_error(line)
+}
+
+/// The line of a text that a command has printed when it failed.
+fn error_in(text: &str) -> Option<&str> {
+    let first = text.lines().find(|line| !line.trim().is_empty() && *line != "---").filter(|line| is_error_alone(line));
+    text.lines().find(|line| is_command_error(line)).or(first)
+}
+
+fn of_error(line: &str) -> String {
+    format!("this is the error of a command, not an object: {}", line.trim())
+}
+
+/// The fault of a mapping that YAML makes of the error of a command, alone or before objects.
+pub(super) fn of_command(tree: &Tree<'_>) -> Option<Fault> {
+    let mut entries = tree.written_entries(tree.root());
+    let (name, key, value) = entries.next()?;
+    let text = if let Some(Scalar::Text(text)) = tree.scalar(value) { text } else { "" };
+    let line = format!("{name}: {text}");
+    let is_alone = entries.next().is_none();
+    let is_error = is_command_error(&line) || (is_alone && is_error_alone(&line));
+    is_error.then(|| Fault::new(&objects::ERROR_ANSWER, &"", of_error(&line)).at(key).help(REPEAT))
+}
+
+/// The fault of text in place of an object; `path` is where it stands in a list. `None` for text that could be anything.
+pub(super) fn of_text(text: &str, path: Option<&str>) -> Option<(Severity, Fault)> {
+    if is_text_of_object(text) {
+        let kind = kind_in(text).unwrap_or_default();
+        let message = format!("found text that describes a {kind}, expected an object");
+        let fault = Fault::new(&objects::OBJECT_AS_TEXT, &path.unwrap_or_default(), message);
+        return Some((Severity::Error, fault.help("write the object itself in place of its text")));
+    }
+    if path.is_some() {
+        return None;
+    }
+    if let Some(line) = error_in(text) {
+        return Some((Severity::Error, Fault::new(&objects::ERROR_ANSWER, &"", of_error(line)).help(REPEAT)));
+    }
+    text.starts_with("No resources found").then(|| {
+        let fault = Fault::new(&files::EMPTY_FILE, &"", format!("a command found no objects: {text}"));
+        (Severity::Warning, fault.help("check that this is what was to be read"))
+    })
+}
+
+/// Whether a text describes an object, so that one was meant in its place.
+pub(super) fn is_text_of_object(text: &str) -> bool {
+    text.contains("apiVersion") && kind_in(text).is_some()
+}
 
 fn is_html(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -103,7 +183,7 @@ pub(super) fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
         (_, Some(said)) => format!("this is an error response of the API server: {said}"),
         (_, None) => "this is an error response of the API server".to_owned(),
     };
-    Fault::new(&objects::ERROR_ANSWER, &"", message).at(node).help("correct the cause, and make the dump again")
+    Fault::new(&objects::ERROR_ANSWER, &"", message).at(node).help(REPEAT)
 }
 
 /// The fault of an object with directives of a patch anywhere.
