@@ -147,7 +147,7 @@ fn the_exit_code_survives_a_closed_pipe() {
 
 #[test]
 fn findings_are_1_and_no_answer_is_2() {
-    let warning = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: undeclared}\n";
+    let warning = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: undeclared}\nspec: {containers: [{name: c}]}\n";
     let cases: [(&[&str], &str, i32); 9] = [
         (&["validate", "-f", "-"], SHOP, 0),
         (&["validate", "-f", "-"], TYPO, 1),

@@ -120,17 +120,17 @@ fn findings_about_the_whole_input_point_at_fields() {
 
 #[test]
 fn every_fault_of_every_document_is_found() {
-    let input = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, label: {}}\n---\nfoo: [1\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: W}\nspec:\n  podSelector: app=x\n  policyTypes: Ingress\n  egress:\n  - to: {podSelector: {}}\n    ports: [80]\n";
+    let input = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, label: {}}\nspec: {containers: [{name: c}]}\n---\nfoo: [1\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: W}\nspec:\n  podSelector: app=x\n  policyTypes: Ingress\n  egress:\n  - to: {podSelector: {}}\n    ports: [80]\n";
     assert_eq!(
         findings(input.as_bytes()),
         [
             finding(3, 21, "UnknownField", "metadata.label"),
-            finding(5, 6, "Syntax", ""),
-            finding(11, 16, "WrongType", "spec.podSelector"),
-            finding(12, 16, "WrongType", "spec.policyTypes"),
-            finding(14, 9, "WrongType", "spec.egress[0].to"),
-            finding(15, 13, "WrongType", "spec.egress[0].ports[0]"),
-            finding(9, 18, "Invalid", "metadata.name"),
+            finding(6, 6, "Syntax", ""),
+            finding(12, 16, "WrongType", "spec.podSelector"),
+            finding(13, 16, "WrongType", "spec.policyTypes"),
+            finding(15, 9, "WrongType", "spec.egress[0].to"),
+            finding(16, 13, "WrongType", "spec.egress[0].ports[0]"),
+            finding(10, 18, "Invalid", "metadata.name"),
         ]
     );
 }
@@ -143,7 +143,7 @@ fn duplicate_keys_are_errors() {
 
 #[test]
 fn yaml_1_1_booleans_are_not_strings() {
-    let input = b"apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: yes, v: 1, quoted: 'yes', on: fine}}\n";
+    let input = b"apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: yes, v: 1, quoted: 'yes', on: fine}}\nspec: {containers: [{name: c}]}\n";
     assert_eq!(
         findings(input),
         [finding(3, 35, "WrongType", "metadata.labels.app"), finding(3, 43, "WrongType", "metadata.labels.v")]
@@ -323,8 +323,8 @@ fn dumps_name_pods_by_their_workloads() {
     };
     let hash =
         owned("web-5d4-1", "ReplicaSet", "web-5d4", "10.0.0.1").replace("{app: web}", "{app: web, pod-template-hash: 5d4}");
-    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: x}\nspec: {replicas: 1, selector: {matchLabels: {app: other}}, template: {metadata: {labels: {app: other}}}}\n";
-    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: nightly-1, namespace: x, ownerReferences: [{kind: CronJob, name: nightly, controller: true}]}\nspec: {template: {}}\n";
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: x}\nspec: {replicas: 1, selector: {matchLabels: {app: other}}, template: {metadata: {labels: {app: other}}, spec: {containers: [{name: c}]}}}\n";
+    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: nightly-1, namespace: x, ownerReferences: [{kind: CronJob, name: nightly, controller: true}]}\nspec: {template: {spec: {containers: [{name: c}]}}}\n";
     let input = hash + deployment + job + &owned("nightly-1-z", "Job", "nightly-1", "10.0.0.2");
     let output = piped(&["list", "-f", "-", "-o", "json"], input.as_bytes());
     let rows = json(&output);
@@ -412,7 +412,7 @@ fn families_that_differ_are_a_partial_answer() {
 fn unknown_addresses_match_only_whole_families() {
     let workload = |name: &str| {
         format!(
-            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: x}}\nspec: {{selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}}}}}\n"
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: x}}\nspec: {{selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{name: c}}]}}}}}}\n"
         )
     };
     let policy = |cidr: &str| {
@@ -541,7 +541,7 @@ fn rules_that_messages_cite_exist() {
 fn replicas_of_a_workload_are_other_pods() {
     let set = |replicas: u8| {
         format!(
-            "{POLICY}spec: {{podSelector: {{}}}}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db, namespace: x}}\nspec: {{replicas: {replicas}, selector: {{matchLabels: {{app: db}}}}, template: {{metadata: {{labels: {{app: db}}}}}}}}\n"
+            "{POLICY}spec: {{podSelector: {{}}}}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db, namespace: x}}\nspec: {{replicas: {replicas}, selector: {{matchLabels: {{app: db}}}}, template: {{metadata: {{labels: {{app: db}}}}, spec: {{containers: [{{name: c}}]}}}}}}\n"
         )
     };
     let ask = |replicas: u8, from: &str, to: &str| {
@@ -568,7 +568,7 @@ fn verbose_names_the_policies_that_do_not_apply() {
 
 #[test]
 fn old_replica_sets_and_static_pods_are_no_workloads() {
-    let old = "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: web-1, namespace: x, ownerReferences: [{kind: Deployment, name: web, controller: true}]}\nspec: {replicas: 0, selector: {matchLabels: {app: web}}, template: {}}\n";
+    let old = "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: web-1, namespace: x, ownerReferences: [{kind: Deployment, name: web, controller: true}]}\nspec: {replicas: 0, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c}]}}}\n";
     let mirror = |name: &str, address: &str| {
         pod("x", name, "static", address)
             .replace("labels:", "ownerReferences: [{kind: Node, name: n1, controller: true}], labels:")

@@ -152,7 +152,7 @@ fn shapes(db: &str) -> Vec<Shape> {
             &[
                 (
                     "top/kustomization.yaml",
-                    "resources: [../base]\npatches:\n- path: patches/http.yaml\n- target: {kind: Deployment, name: web}\n  patch: |-\n    - {op: add, path: /spec/template/metadata/labels/app, value: other}\n",
+                    "resources: [../base]\npatches:\n- path: patches/http.yaml\n- target: {kind: Deployment, name: web}\n  patch: |-\n    - {op: add, path: /spec/template/metadata/labels/app, value: other}\n    - {op: add, path: /spec/selector/matchLabels/app, value: other}\n",
                 ),
                 (
                     "top/patches/http.yaml",

@@ -367,7 +367,7 @@ fn a_namespace_may_be_called_like_a_kind() {
 #[test]
 fn a_maker_whose_pods_are_there_is_its_pods() {
     let maker = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: main, namespace: a}\nspec: {replicas: 1}\n---\n";
-    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: prometheus-main, namespace: a, ownerReferences: [{kind: Prometheus, name: main, controller: true}]}\nspec: {selector: {matchLabels: {app: p}}, template: {metadata: {labels: {app: p}}}}\n---\n";
+    let set = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: prometheus-main, namespace: a, ownerReferences: [{kind: Prometheus, name: main, controller: true}]}\nspec: {selector: {matchLabels: {app: p}}, template: {metadata: {labels: {app: p}}, spec: {containers: [{name: c}]}}}\n---\n";
     let live = pod("prometheus-main-0", "StatefulSet/prometheus-main", "app: p", "phase: Running, podIP: 10.0.0.7");
     let db = pod("db", "", "app: db", "phase: Running, podIP: 10.0.0.2");
     let input = format!("{maker}{set}{live}{db}{}", ingress("app: db", "{from: [{podSelector: {matchLabels: {app: p}}}]}"));

@@ -93,6 +93,15 @@ fn patches_are_errors_and_never_replace_anything() {
     let base = deployment("b", 1);
     for (patch, rule) in [
         (object("apps/v1", "Deployment", "spec: {replicas: 3}"), "missing-selector"),
+        (object("apps/v1", "Deployment", "spec: {replicas: 3, selector: {matchLabels: {app: b}}}"), "missing-containers"),
+        (
+            object(
+                "apps/v1",
+                "Deployment",
+                "spec: {selector: {matchLabels: {app: b}}, template: {metadata: {labels: {app: c}}}}",
+            ),
+            "missing-containers",
+        ),
         (object("apps/v1", "Deployment", "spec: {template: {metadata: {labels: {app: c}}}}"), "missing-selector"),
         (object("apps/v1", "Deployment", "spec: {selector: {}, template: {spec: {hostNetwork: true}}}"), "missing-selector"),
         (object("apps/v1", "Deployment", "$patch: delete"), "patch-as-object"),

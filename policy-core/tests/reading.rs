@@ -352,6 +352,8 @@ fn what_an_api_server_has_accepted_is_no_error() {
         "{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {x: a b}}, spec: {nodeName: A_b, containers: [{ports: [{name: HTTP}]}]}}",
         "{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {'': x}}}",
         "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {template: {}}}",
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}}",
+        "{apiVersion: batch/v1, kind: Job, metadata: {name: a}, spec: {selector: {matchLabels: {a: b}}, template: {spec: {containers: [{name: c}]}}}}",
         "{apiVersion: apps/v7, kind: Deployment, metadata: {name: a}}",
     ] {
         let errors = |is_live: bool| {

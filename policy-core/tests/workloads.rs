@@ -135,7 +135,7 @@ fn a_rollout_in_the_middle_is_one_workload() {
         .map(|name| {
             format!(
                 "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {{name: {name}, namespace: x, ownerReferences: [{{kind: Deployment, name: \
-                 web, controller: true}}]}}\nspec: {{replicas: 1, selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: web, set: {name}}}}}}}}}\n---\n"
+                 web, controller: true}}]}}\nspec: {{replicas: 1, selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: web, set: {name}}}}}, spec: {{containers: [{{name: c}}]}}}}}}\n---\n"
             )
         })
         .collect();
@@ -168,7 +168,7 @@ fn pods_of_a_rollout_belong_to_it_by_their_label() {
 
 #[test]
 fn a_pod_of_a_job_that_is_not_there_belongs_to_the_cronjob_of_its_name() {
-    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: x}\nspec: {jobTemplate: {spec: {template: {metadata: {labels: {role: dump}}}}}}\n---\n";
+    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: x}\nspec: {jobTemplate: {spec: {template: {metadata: {labels: {role: dump}}, spec: {containers: [{name: c}]}}}}}\n---\n";
     let live = pod("nightly-29000000-x", "Job/nightly-29000000", "role: dump", RUNNING);
     let snapshot = expected(&format!("{cron}{live}"));
     assert_eq!(workload(&snapshot, "CronJob", "nightly").basis, Basis::Pods);
@@ -189,7 +189,7 @@ fn jobs_and_cronjobs_have_the_labels_of_their_controllers() {
     // Who takes the selector over gets no labels.
     let manual = expected(&templated("Job", "batch/v1", "once", "manualSelector: true"));
     assert_eq!(values(&manual, "Job", "once", "job-name"), BTreeSet::from([None]));
-    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: x}\nspec: {jobTemplate: {spec: {template: {spec: {containers: []}}}}}\n---\n";
+    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: x}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c}]}}}}}\n---\n";
     let snapshot = expected(cron);
     let found = values(&snapshot, "CronJob", "nightly", "job-name");
     assert!(found.len() == 1 && !found.contains(&None), "{found:?}");
@@ -211,7 +211,7 @@ fn a_named_value_that_is_not_known_has_a_pod_of_its_own() {
 
 #[test]
 fn the_name_of_another_job_is_no_name_of_a_cronjobs_job() {
-    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: x}\nspec: {jobTemplate: {spec: {template: {spec: {containers: []}}}}}\n---\n";
+    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly, namespace: x}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c}]}}}}}\n---\n";
     let job = templated("Job", "batch/v1", "once", "backoffLimit: 1");
     let policy = peer("matchLabels: {job-name: once}");
     assert_eq!(workload(&expected(&format!("{cron}{job}{policy}")), "CronJob", "nightly").pods.len(), 1);
@@ -315,7 +315,7 @@ fn makers_lead_to_their_workloads_through_others() {
              {above_name}, controller: true}}]}}\n---\n"
         )
     };
-    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello-1-deployment, namespace: x, ownerReferences: [{kind: Revision, name: hello-1, controller: true}]}\nspec: {replicas: 0, selector: {matchLabels: {app: hello-1}}, template: {metadata: {labels: {app: hello-1}}}}\n---\n";
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello-1-deployment, namespace: x, ownerReferences: [{kind: Revision, name: hello-1, controller: true}]}\nspec: {replicas: 0, selector: {matchLabels: {app: hello-1}}, template: {metadata: {labels: {app: hello-1}}, spec: {containers: [{name: c}]}}}\n---\n";
     let (configuration, revision) =
         (of("Configuration", "hello", "Service/hello"), of("Revision", "hello-1", "Configuration/hello"));
     let snapshot = expected(&format!("{service}{configuration}{revision}{deployment}"));
@@ -338,7 +338,7 @@ fn nested_templates_make_pods_that_are_not_known() {
 
 #[test]
 fn labels_of_the_workload_alone_are_kept() {
-    let text = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j, namespace: x, labels: {role: db, app: j}}\nspec: {template: {metadata: {labels: {app: k}}}}\n";
+    let text = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j, namespace: x, labels: {role: db, app: j}}\nspec: {template: {metadata: {labels: {app: k}}, spec: {containers: [{name: c}]}}}\n";
     let snapshot = expected(text);
     let own: Vec<&str> = workload(&snapshot, "Job", "j").own_labels.keys().map(String::as_str).collect();
     assert_eq!(own, ["role"]);

@@ -59,8 +59,7 @@ mod tests {
 
     use super::*;
 
-    const POD: &str =
-        "{apiVersion: v1, kind: Pod, metadata: {name: host, namespace: x}, spec: {nodeName: n1, hostNetwork: true}}";
+    const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: host, namespace: x}, spec: {nodeName: n1, hostNetwork: true, containers: [{name: c}]}}";
     const POLICY: &str =
         "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {podSelector: {}}}";
 

@@ -52,7 +52,7 @@ pub(super) enum Content {
 pub(super) fn content(bytes: &[u8]) -> Content {
     let text = bytes.trim_ascii_start();
     if let Some((_, program)) = ENCRYPTED.iter().find(|(start, _)| text.starts_with(start)) {
-        return Content::Encrypted(*program);
+        return Content::Encrypted(program);
     }
     if POINTERS.iter().any(|start| text.starts_with(start)) {
         return Content::Pointer;

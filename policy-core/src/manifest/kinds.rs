@@ -199,7 +199,7 @@ mod tests {
 ---
 {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: x}, spec: {podSelector: {}}}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: x}}
+{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: x}, spec: {containers: [{name: c}]}}
 ";
 
     fn snapshot(text: &str) -> Snapshot {

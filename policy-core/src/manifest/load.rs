@@ -1,11 +1,13 @@
 //! Reads files: finds their documents, and reports those that cannot be read.
 //!
+//! - `containers`: pods and templates without containers, and selectors that do not select the pods of their workload.
 //! - `items`: objects that stand in others, such as lists.
 //! - `reader`: one document, by apiVersion and kind.
 //! - `placeholders`: what another program replaces in a manifest.
 //! - `signs`: what shows that a document is no object: a template, a patch, several objects, a web page.
 //! - `validity`: what an API server refuses in pods and their templates.
 
+mod containers;
 mod items;
 mod placeholders;
 mod reader;

@@ -12,7 +12,7 @@ use std::fmt;
 
 pub(crate) use pod::{OwnerName, controller, lower_pod};
 pub(crate) use policy::{Stored, lower_policy, stored};
-pub(crate) use selector::label_faults;
+pub(crate) use selector::{label_faults, lower_selector};
 pub use workload::is_generated;
 pub(crate) use workload::{
     COMPLETION_INDEX, JOB_NAMES, Numbers, POD_INDEX, POD_NAME, Sort, Template, as_next_job, labels_of_object_alone,

@@ -16,7 +16,7 @@ pub static ONLY_HOST_NETWORK_PODS: Rule = Rule {
         why: "The traffic of these pods is the traffic of their node, to which policies do not apply. The policy has no effect.",
         example: Some(
             "apiVersion: v1\nkind: Pod\nmetadata: {name: exporter, namespace: shop, labels: {app: exporter}}\n\
-             spec: {hostNetwork: true}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+             spec: {hostNetwork: true, containers: [{name: exporter}]}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
              metadata: {name: exporter, namespace: shop}\nspec:\n  podSelector:\n    matchLabels: {app: exporter}\n",
         ),
         fix: "Restrict the traffic of nodes by other means, or run the pods without `hostNetwork`.",

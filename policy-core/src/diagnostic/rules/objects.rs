@@ -169,10 +169,31 @@ pub static MISSING_SELECTOR: Rule = Rule {
     event_reason: None,
     summary: "a workload has no selector",
     documentation: Documentation {
-        what: "A Deployment, ReplicaSet, StatefulSet or DaemonSet of `apps/v1` without `spec.selector`.",
+        what: "A Deployment, ReplicaSet, StatefulSet or DaemonSet of `apps/v1` without `spec.selector` or with an empty one, or a \
+               ReplicationController that has neither a selector nor labels in its template.",
         why: "The API server refuses it. It is probably a patch: then it does not replace the object that it changes.",
         example: Some("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {replicas: 3}\n"),
         fix: "Build a patch together with its base, for example with `kubectl kustomize`. Add `spec.selector` to a whole object.",
+    },
+};
+
+/// A template whose pods the selector of the workload does not select.
+pub static UNSELECTED_TEMPLATE: Rule = Rule {
+    name: "unselected-template",
+    severity: Severity::Error,
+    kind: Kind::Invalid,
+    section: "S1.1",
+    event_reason: None,
+    summary: "the selector of a workload does not match the labels of its template",
+    documentation: Documentation {
+        what: "A workload whose `spec.selector` does not match `spec.template.metadata.labels`.",
+        why: "The API server refuses it: the workload could not find its own pods. One of the two is wrong, and policies select pods by the labels of \
+              the template.",
+        example: Some(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: {matchLabels: {app: web}}\n  \
+             template:\n    metadata: {labels: {app: wbe}}\n    spec: {containers: [{name: web, image: nginx}]}\n",
+        ),
+        fix: "Write the labels of the selector in the template.",
     },
 };
 

@@ -68,6 +68,23 @@ pub static ADDRESS_WITHOUT_NODE: Rule = Rule {
     },
 };
 
+/// A pod or a template without containers.
+pub static MISSING_CONTAINERS: Rule = Rule {
+    name: "missing-containers",
+    severity: Severity::Error,
+    kind: Kind::Required,
+    section: "S1.1",
+    event_reason: None,
+    summary: "a pod or the template of a workload has no containers",
+    documentation: Documentation {
+        what: "A Pod without `spec.containers`, or a workload without containers in its template. Pods with a status are not checked: an API server has \
+               accepted them.",
+        why: "The API server refuses it. A workload without them is probably a patch: then it does not replace the object that it changes.",
+        example: Some("apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\n"),
+        fix: "Add the containers. Build a patch together with its base, for example with `kubectl kustomize`.",
+    },
+};
+
 /// A container port that the API server refuses.
 pub static INVALID_CONTAINER_PORT: Rule = Rule {
     name: "invalid-container-port",

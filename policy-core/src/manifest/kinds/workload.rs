@@ -117,6 +117,7 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &'static Kind) {
 fn read_as(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str) {
     let (wire, mut unread) = reader.decode::<Workload>(node);
     reader.check_workload(node, &wire, &mut unread);
+    reader.check_selector(node, kind, &wire, &mut unread);
     let key = check(reader, node, kind, &wire.metadata, unread);
     let (template, replicas) = lower::lower_workload(kind, &wire, &key);
     let counts = (wire.spec.replicas, wire.spec.parallelism);

@@ -48,7 +48,7 @@ pub(in super::super) struct Reader<'l, 't, 's> {
     /// Whether the object being read is in a Template.
     pub(super) is_in_template: bool,
     /// Whether the object being read is probably a patch.
-    is_patch: bool,
+    pub(super) is_patch: bool,
 }
 
 impl<'l, 't, 's> Reader<'l, 't, 's> {
@@ -133,10 +133,11 @@ impl<'t> Reader<'_, 't, '_> {
         if is_from_file && self.is_patch_with_directives(node, meta, reading) {
             return;
         }
-        self.is_patch = is_from_file && self.lacks_selector(node, meta);
+        let lacks_selector = is_from_file && self.lacks_selector(node, meta);
+        self.is_patch = lacks_selector || (is_from_file && reading.is_some() && self.lacks_containers(node, meta));
         match reading {
             // Without a template there is nothing to read.
-            Some(_) if self.is_patch && !self.tree.has_field(node, &["spec", "template"]) => {}
+            Some(_) if lacks_selector && !self.tree.has_field(node, &["spec", "template"]) => {}
             Some(kind) => (kind.read)(self, node, kind),
             None => self.other(node, meta),
         }
@@ -333,7 +334,7 @@ impl<'t> Reader<'_, 't, '_> {
     }
 
     /// The name of an object that has not been decoded.
-    fn object_ref(&self, node: NodeId, meta: &TypeMeta) -> ObjectRef {
+    pub(super) fn object_ref(&self, node: NodeId, meta: &TypeMeta) -> ObjectRef {
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|metadata| self.tree.text(metadata, name));
         match text("name") {

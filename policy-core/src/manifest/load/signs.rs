@@ -16,7 +16,7 @@ const DIRECTIVES: [&str; 2] = ["$patch", "$retainKeys"];
 const DIRECTIVES_FOR_LISTS: [&str; 2] = ["$setElementOrder/", "$deleteFromPrimitiveList/"];
 
 const RENDER: &str = "render it first, for example with `helm template`";
-const BUILD: &str = "build it together with its base, for example with `kubectl kustomize`";
+pub(super) const BUILD: &str = "build it together with its base, for example with `kubectl kustomize`";
 
 /// The rule, the message and the help of a document that is not valid YAML. `kind` is the kind that its text names.
 pub(super) fn of_invalid(document: &str, error: &str, kind: Option<&str>) -> (&'static Rule, String, Option<String>) {
