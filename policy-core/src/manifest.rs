@@ -9,6 +9,7 @@
 //! - `served`: the apiVersions of these kinds that API servers have.
 //! - `foreign`: kinds that are not read.
 //! - `claims`, `apply`: which of several objects of one name counts.
+//! - `digest`: whether two objects say the same.
 //! - [`Unread`]: what could not be read, and may be a policy.
 //! - [`Places`]: where the parts of objects are written, for findings that come later.
 //! - `makers`: objects whose pods are not known.
@@ -22,6 +23,7 @@ mod apply;
 mod cidr;
 mod claims;
 mod decode;
+mod digest;
 mod documents;
 mod encoding;
 mod fault;

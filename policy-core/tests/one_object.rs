@@ -254,3 +254,56 @@ fn files_that_disagree_stay_an_error_beside_a_cluster() {
     assert!(found.is_error() && found.rule.name == "duplicate-object", "{found:?}");
     assert_eq!(found.related[0].place.as_ref().unwrap().file, "1.yaml");
 }
+
+#[test]
+fn objects_of_which_little_is_read_are_objects_too() {
+    let deny = |spec: &str| object("cilium.io/v2", "CiliumNetworkPolicy", spec);
+    let kafka = |spec: &str| object("kafka.strimzi.io/v1beta2", "Kafka", spec);
+    for (first, same, other) in [
+        (deny("spec: {a: [b], c: d}"), deny("spec: {c: d, a: [b]}\nstatus: {a: b}"), deny("spec: {a: [c]}")),
+        (kafka("spec: {replicas: 3}"), kafka("status: {a: b}\nspec: {replicas: 3}"), kafka("spec: {replicas: 4}")),
+    ] {
+        let read = |texts: &[&str]| {
+            let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+            for (number, text) in texts.iter().enumerate() {
+                loader.read(&format!("{number}.yaml"), text.as_bytes());
+            }
+            loader.finish()
+        };
+        let lines = |snapshot: &Snapshot| -> Vec<String> {
+            let makers = snapshot.makers.iter().map(|maker| maker.origin.file.clone());
+            snapshot.foreign.iter().map(|foreign| foreign.origin.file.clone()).chain(makers).collect()
+        };
+        let twice = read(&[&first, &same]);
+        let shown: Vec<_> = found(&twice).iter().map(|found| (found.is_error(), found.rule.name)).collect();
+        assert_eq!((shown, lines(&twice)), (vec![(false, "duplicate-object")], vec!["0.yaml".to_owned()]), "{first}");
+        let both = read(&[&first, &other]);
+        let shown: Vec<_> = found(&both).iter().map(|found| (found.is_error(), found.rule.name)).collect();
+        assert_eq!((shown, lines(&both)), (vec![(true, "duplicate-object")], vec!["1.yaml".to_owned()]), "{first}");
+        let elsewhere = first.replace("namespace: x", "namespace: y");
+        let named = object("networking.k8s.io/v1", "NetworkPolicy", "spec: {podSelector: {}}");
+        let many = read(&[&first, &elsewhere, &named, &first.replace("name: a,", "generateName: a-,")]);
+        assert_eq!((found(&many), lines(&many).len()), (vec![], 3), "{first}");
+    }
+    // A file is applied to the cluster.
+    for (file, names) in [(deny("spec: {a: c}"), &["CiliumNetworkPolicy.cilium.io x/a"][..]), (deny("spec: {a: b}"), &[])] {
+        for is_live_first in [true, false] {
+            let mut loader = Loader::new(Syntax::Strict);
+            let live = |loader: &mut Loader| loader.read_live(Syntax::Legacy, "live", deny("spec: {a: b}").as_bytes());
+            if is_live_first {
+                live(&mut loader);
+            }
+            loader.read("new.yaml", file.as_bytes());
+            if !is_live_first {
+                live(&mut loader);
+            }
+            let snapshot = loader.finish();
+            assert_eq!(
+                (replaced(&snapshot).as_slice(), snapshot.foreign.len()),
+                (&names.iter().map(ToString::to_string).collect::<Vec<_>>()[..], 1)
+            );
+        }
+    }
+    let twice = files(&[&deny("spec: {a: b}\nspec: {a: c}")]);
+    assert_eq!(found(&twice).iter().map(|found| found.rule.name).collect::<Vec<_>>(), ["duplicate-key"]);
+}

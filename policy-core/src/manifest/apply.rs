@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use super::kinds::group_of;
 use super::snapshot::{Assembly, WorkloadObject};
 use super::workloads::Owners;
 use crate::diagnostic::ObjectRef;
@@ -15,6 +16,14 @@ impl Assembly {
         if self.claims.has_superseded() {
             keep_last(&mut self.pods, |(pod, ..)| pod.key.clone());
             keep_last(&mut self.workloads, |workload| (workload.kind.clone(), workload.key.clone()));
+            keep_last(&mut self.makers, |(maker, _)| {
+                (group_of(&maker.api_version).to_owned(), maker.kind.clone(), maker.namespace.clone(), maker.name.clone())
+            });
+            keep_last(&mut self.foreign, |foreign| {
+                let place = foreign.name.is_empty().then(|| foreign.origin.to_string());
+                let group = group_of(&foreign.api_version).to_owned();
+                (group, foreign.kind.clone(), foreign.namespace.clone(), foreign.name.clone(), place)
+            });
         }
         if self.claims.has_live() {
             self.replace_pods();

@@ -164,6 +164,10 @@ fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, 
     let ObjectKey { namespace, name } = reader.key(&wire.metadata, node);
     // Many of these kinds are in no namespace.
     let namespace = if makes == Makes::Objects { wire.metadata.namespace.clone() } else { namespace };
+    let own = (!namespace.is_empty()).then_some(namespace.as_str());
+    if !reader.counts_by_text(node, api_version, kind, own, &name) {
+        return;
+    }
     let maker = PodMaker {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),

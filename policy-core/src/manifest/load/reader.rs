@@ -278,6 +278,11 @@ impl<'t> Reader<'_, 't, '_> {
         self.repeated_keys(node, &meta.kind);
         let metadata = self.tree.field(node, "metadata");
         let text = |name| metadata.and_then(|m| self.tree.text(m, name)).map(str::to_owned);
+        let own = text("namespace").unwrap_or_else(|| self.loader.namespace.clone());
+        let own = Some(own).filter(|_| reach != Reach::Cluster);
+        if !self.counts_by_text(node, &meta.api_version, &meta.kind, own.as_deref(), &text("name").unwrap_or_default()) {
+            return;
+        }
         let namespace = match reach {
             // Where nothing names the namespace, the policy may be meant for any.
             Reach::Namespace => text("namespace").or_else(|| self.loader.given_namespace()),
@@ -397,6 +402,29 @@ impl<'t> Reader<'_, 't, '_> {
         };
         self.loader.say(diagnostic);
         severity == Severity::Error
+    }
+
+    /// As [`Self::counts`], for objects that are read for little more than their names: they are compared by their text. An object without
+    /// a name is like no other.
+    pub(in super::super) fn counts_by_text(
+        &mut self,
+        node: NodeId,
+        api_version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> bool {
+        if name.is_empty() {
+            return true;
+        }
+        // Groups have kinds of the same name.
+        let kind = format!("{kind}.{}", kinds::group_of(api_version));
+        let object = match namespace {
+            Some(namespace) => ObjectRef::namespaced(&kind, namespace, name),
+            None => ObjectRef::global(&kind, name),
+        };
+        let content = self.tree.digest_without(node, &["apiVersion", "kind", "metadata", "status"]);
+        self.counts(&object, node, &content)
     }
 
     /// Reports the faults of an object: what could not be decoded, then what lowering found.
