@@ -145,3 +145,28 @@ fn text_in_utf16_without_a_mark_is_an_error() {
         assert!(text.contains("deny.yaml may be a policy that denies what is allowed here"), "{text}");
     }
 }
+
+#[test]
+fn the_answer_names_the_one_of_several_objects_that_counts() {
+    let folder = folder("contradictions");
+    let allow = DENY.replace("[\"Ingress\"]", "[\"Ingress\"], \"ingress\": [{}]");
+    write(&folder, &[("pods.yaml", PODS), ("deny.yaml", DENY), ("allow.yaml", &allow)]);
+    for (files, answer, counts) in [
+        ("-f pods.yaml -f deny.yaml -f allow.yaml", "allowed", "NetworkPolicy a/deny of allow.yaml:1, not of deny.yaml:1"),
+        ("-f pods.yaml -f allow.yaml -f deny.yaml", "denied", "NetworkPolicy a/deny of deny.yaml:1, not of allow.yaml:1"),
+    ] {
+        assert_eq!(netpol(&folder, &format!("can {files} a/web a/db")).0, Some(2));
+        let (_, text) = netpol(&folder, &format!("can {files} a/web a/db --keep-going"));
+        assert!(text.contains(answer) && text.contains(counts) && !text.contains("cannot be read"), "{text}");
+    }
+    // An error of another kind has its own sentence.
+    write(
+        &folder,
+        &[(
+            "broken.yaml",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: x, namespace: a, labels: {a: [b]}}\nspec: {containers: [{name: c}]}\n",
+        )],
+    );
+    let (_, text) = netpol(&folder, "can -f pods.yaml -f deny.yaml -f allow.yaml -f broken.yaml a/web a/db --keep-going");
+    assert!(text.contains("not of deny.yaml:1") && text.contains("objects that cannot be read allow nothing"), "{text}");
+}

@@ -90,6 +90,7 @@ fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<St
     let mut out: Vec<String> = foreign_caveats(evaluation, namespaces).into_iter().chain(not_read).collect();
     out.extend(evaluation.missing.iter().cloned());
     out.extend(unread(evaluation));
+    out.extend(contradictions(evaluation));
     out.extend(no_objects(evaluation));
     out.extend(partial_lists(evaluation));
     out.extend(replaced(evaluation));
@@ -98,7 +99,8 @@ fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<St
 
 /// What could not be read: a policy among it may deny what is allowed here.
 fn unread(evaluation: &Evaluation) -> Option<String> {
-    if !evaluation.has_errors {
+    let only_contradictions = evaluation.snapshot.unread.is_empty() && evaluation.errors == evaluation.contradictions.len();
+    if !evaluation.has_errors || only_contradictions {
         return None;
     }
     let place = |unread: &Unread| match unread.line {
@@ -110,6 +112,13 @@ fn unread(evaluation: &Evaluation) -> Option<String> {
         [] => "the input has errors; objects that cannot be read allow nothing".to_owned(),
         _ => format!("the input has errors: {} may be a policy that denies what is allowed here", listed(&policies)),
     })
+}
+
+/// Objects that files define more than once, each time with another content.
+fn contradictions(evaluation: &Evaluation) -> Option<String> {
+    let names: Vec<String> = evaluation.contradictions.iter().map(ToString::to_string).collect();
+    (!names.is_empty())
+        .then(|| format!("the input has errors: of several objects of one name, only the last one counts: {}", listed(&names)))
 }
 
 /// Lists of which the other pages are missing.

@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
-use policy_core::diagnostic::Diagnostic;
-use policy_core::diagnostic::rules::objects::UNDECLARED_NAMESPACE;
+use policy_core::diagnostic::rules::objects::{DUPLICATE_OBJECT, DUPLICATE_POLICY, UNDECLARED_NAMESPACE};
+use policy_core::diagnostic::{Diagnostic, Place};
 use policy_core::graph::{AllowGraph, Endpoint, OwnNodeEgress};
 use policy_core::manifest::{Extent, Replicas, Snapshot, Workload};
-use policy_core::model::{Change, ObjectKey, Pod, Policy, WorkloadKey};
+use policy_core::model::{Change, ObjectKey, Origin, Pod, Policy, WorkloadKey};
 use policy_core::verdict::WorkloadPods;
 
 use super::ends::End;
@@ -31,6 +32,10 @@ pub(crate) struct Evaluation {
     compiler: RefCell<Option<Compiler>>,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
+    /// How many errors the input has.
+    pub errors: usize,
+    /// The errors among them that are about objects of which another one of their name counts.
+    pub contradictions: Vec<Contradiction>,
     /// What was not read, and could change answers.
     pub left_out: Vec<LeftOut>,
     /// What could not be read of a live cluster, in sentences.
@@ -39,6 +44,23 @@ pub(crate) struct Evaluation {
     pub undeclared: BTreeSet<String>,
     /// Whether the live cluster is part of the input.
     pub is_live: bool,
+}
+
+/// An object that files define twice, each time with another content.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Contradiction {
+    object: String,
+    /// Where the one that counts is.
+    counts: String,
+    /// Where the other one is.
+    other: String,
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { object, counts, other } = self;
+        write!(f, "{object} of {counts}, not of {other}")
+    }
 }
 
 /// The reading of S2.13 that the arguments ask for.
@@ -97,21 +119,23 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
         return Ok(Loaded { value: None, report });
     };
     report.notes.extend(left_out::excluded(&left_out));
-    let has_errors = report.objects.iter().any(Diagnostic::is_error);
+    let errors = report.objects.iter().filter(|found| found.is_error()).count();
     let namespace = args.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let own_node_egress = own_node_egress(args);
     let graph = compiled(&snapshot, own_node_egress).into_graph();
     report.graph = policy_lint::check_graph(&graph, &snapshot);
     places.apply_to(&mut report.graph);
     report.excerpts.complete(&report.graph);
-    let undeclared = undeclared(&report.objects);
+    let (undeclared, contradictions) = (undeclared(&report.objects), contradictions(&report.objects));
     let evaluation = Evaluation {
         snapshot,
         graph,
         namespace,
         own_node_egress,
         compiler: RefCell::default(),
-        has_errors,
+        has_errors: errors > 0,
+        errors,
+        contradictions,
         left_out,
         missing,
         undeclared,
@@ -130,6 +154,23 @@ fn compiled(snapshot: &Snapshot, own_node_egress: OwnNodeEgress) -> Compiler {
 fn undeclared(findings: &[Diagnostic]) -> BTreeSet<String> {
     let found = findings.iter().filter(|found| found.rule.name == UNDECLARED_NAMESPACE.name);
     found.filter_map(|found| found.object.as_ref()?.name.clone()).collect()
+}
+
+fn contradictions(findings: &[Diagnostic]) -> Vec<Contradiction> {
+    let is_one =
+        |found: &&Diagnostic| [DUPLICATE_OBJECT.name, DUPLICATE_POLICY.name].contains(&found.rule.name) && found.is_error();
+    let shown = |place: &Place| {
+        let line = place.position.as_ref().map_or(0, |at| at.line);
+        Origin { file: place.file.clone(), line }.to_string()
+    };
+    let contradiction = |found: &Diagnostic| {
+        Some(Contradiction {
+            object: found.object.as_ref()?.to_string(),
+            counts: shown(found.place.as_ref()?),
+            other: shown(found.related.first()?.place.as_ref()?),
+        })
+    };
+    findings.iter().filter(is_one).filter_map(contradiction).collect()
 }
 
 impl Evaluation {
