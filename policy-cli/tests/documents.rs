@@ -170,3 +170,34 @@ fn the_answer_names_the_one_of_several_objects_that_counts() {
     let (_, text) = netpol(&folder, "can -f pods.yaml -f deny.yaml -f allow.yaml -f broken.yaml a/web a/db --keep-going");
     assert!(text.contains("not of deny.yaml:1") && text.contains("objects that cannot be read allow nothing"), "{text}");
 }
+
+#[test]
+fn pods_with_generated_names_are_asked_by_what_is_written() {
+    let folder = folder("generated");
+    let one = |kind: &str, version: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: {version}\nkind: {kind}\nmetadata: {{generateName: {name}, namespace: a, labels: {{app: x}}}}\nspec: {spec}\n"
+        )
+    };
+    let containers = "{containers: [{name: c, image: x}]}";
+    let job = format!("{{template: {{spec: {containers}}}}}");
+    let objects = [
+        one("Pod", "v1", "x-", containers),
+        one("Pod", "v1", "y-", containers),
+        one("Pod", "v1", "y-", containers),
+        one("Job", "batch/v1", "migrate-", &job),
+    ];
+    write(&folder, &[("in.yaml", &format!("{PODS}{}", objects.concat()))]);
+    std::fs::create_dir_all(folder.join("sub")).expect("a folder");
+    write(&folder, &[("sub/in.yaml", &objects[0].replace("x-", "z-"))]);
+    for end in ["a/x-", "a/pod/x-", "a/migrate-", "a/job/migrate-", "a/x-*", "a/x-(in.yaml:15)", "a/z-(sub/in.yaml:2)", "a/z-"] {
+        let (code, text) = netpol(&folder, &format!("can -f in.yaml -f sub/in.yaml {end} a/db"));
+        assert_eq!(code, Some(0), "{end}: {text}");
+    }
+    assert_eq!(netpol(&folder, "can -n a -f in.yaml x- db").0, Some(0));
+    let (code, text) = netpol(&folder, "can -f in.yaml a/y- a/db");
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("`a/y-` is the generateName of several objects; specify one of `a/y-(in.yaml:"), "{text}");
+    let (_, text) = netpol(&folder, "can -f in.yaml a/job/x- a/db");
+    assert!(text.contains("there is no Job `x-`"), "{text}");
+}

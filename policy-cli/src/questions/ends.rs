@@ -158,6 +158,9 @@ fn one(text: &str, evaluation: &Evaluation) -> Result<End> {
     if let Ok(block) = text.parse::<IpNet>() {
         return Ok(End::Block(block.trunc()));
     }
+    if let Some(end) = names::as_listed(evaluation, text) {
+        return Ok(end);
+    }
     if let Some(hint) = hints::never_a_name(text, evaluation) {
         return Err(hint);
     }

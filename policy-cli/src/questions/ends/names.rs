@@ -25,6 +25,13 @@ pub(super) fn find(evaluation: &Evaluation, text: &str, namespace: &str, kind: O
         found.push(End::Pod(key));
     }
     if found.is_empty() {
+        found = generated(evaluation, namespace, kind, name);
+        if let [_, _, ..] = found.as_slice() {
+            let names: Vec<String> = found.iter().map(|end| format!("`{}`", end.name())).collect();
+            bail!("`{namespace}/{name}` is the generateName of several objects; specify one of {}", names.join(", "));
+        }
+    }
+    if found.is_empty() {
         found = made_by(evaluation, namespace, kind, name)?;
     }
     match found.as_slice() {
@@ -41,6 +48,28 @@ pub(super) fn find(evaluation: &Evaluation, text: &str, namespace: &str, kind: O
             bail!("`{namespace}/{name}` is ambiguous; specify one of {}", kinds.join(", "))
         }
     }
+}
+
+/// The workloads whose names an API server makes of this `generateName`. Their names are not known, and they are listed with their places.
+fn generated(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Vec<End> {
+    let start = format!("{name}(");
+    let is_one = |(ns, owner): &&(String, WorkloadKey)| {
+        ns == namespace && owner.name.starts_with(&start) && kind.is_none_or(|kind| kind == owner.kind)
+    };
+    let found = evaluation.snapshot.workloads.keys().filter(is_one);
+    found.map(|(namespace, owner)| End::Workload { namespace: namespace.clone(), owner: owner.clone() }).collect()
+}
+
+/// The workload with a generated name that is written as it is listed: `shop/migrate-(jobs.yaml:3)`.
+pub(super) fn as_listed(evaluation: &Evaluation, text: &str) -> Option<End> {
+    let is_one = |(namespace, owner): &&(String, WorkloadKey)| {
+        let rest = text.strip_suffix(owner.name.as_str());
+        rest.is_some_and(|rest| {
+            rest.strip_suffix('/') == Some(namespace) || (rest.is_empty() && *namespace == evaluation.namespace)
+        })
+    };
+    let (namespace, owner) = evaluation.snapshot.workloads.keys().filter(|_| text.ends_with(')')).find(is_one)?;
+    Some(End::Workload { namespace: namespace.clone(), owner: owner.clone() })
 }
 
 /// The workloads that the controller of an object has made; none when there is no such object.
