@@ -1,7 +1,5 @@
 //! Pods and workloads that an API server refuses: no containers, and selectors that do not select the pods of their template.
 
-#![expect(clippy::indexing_slicing, reason = "a failing check panics")]
-
 use policy_core::diagnostic::Kind;
 use policy_core::manifest::{Loader, Syntax};
 

@@ -212,7 +212,7 @@ impl<'t> Reader<'_, 't, '_> {
         let known = kinds::named(&meta.kind);
         let written = self.tree.field(node, missing).filter(|value| !self.tree.is_null(*value));
         let is_of_kubernetes = missing == "kind" || known.is_some() || written.is_some() || foreign::is_policy_name(&meta.kind);
-        if !is_item && !(has_body && is_of_kubernetes) {
+        if !(is_item || (has_body && is_of_kubernetes)) {
             self.count(if has_body { &meta.kind } else { NO_OBJECTS });
             self.leave_out(node);
             return false;
