@@ -1,6 +1,6 @@
 //! How documents become objects, as answers and findings show it: what is read, and what is named as not read.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a failing check panics")]
+#![expect(clippy::expect_used, reason = "a failing check panics")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
