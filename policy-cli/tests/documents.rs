@@ -104,12 +104,23 @@ fn failed_commands_leave_no_objects() {
     let forbidden =
         "Error from server (Forbidden): networkpolicies.networking.k8s.io is forbidden: User \"x\" cannot list resource\n";
     let dump = format!("Error from server (NotFound): the server could not find it\n{PODS}");
+    // Standard error follows the objects where it is not buffered.
+    let after = format!("{PODS}Error from server (NotFound): the server could not find it\n");
+    let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: b}}\nError from server (NotFound): x\n";
     write(
         &folder,
-        &[("pods.yaml", PODS), ("forbidden.yaml", forbidden), ("both.yaml", &dump), ("empty.yaml", ""), ("blank.yaml", " \n\n")],
+        &[
+            ("pods.yaml", PODS),
+            ("forbidden.yaml", forbidden),
+            ("both.yaml", &dump),
+            ("after.yaml", &after),
+            ("list.yaml", list),
+            ("empty.yaml", ""),
+            ("blank.yaml", " \n\n"),
+        ],
     );
     write(&folder, &[("none.yaml", "No resources found in a namespace.\n"), ("comment.yaml", "# later\n")]);
-    for name in ["-f pods.yaml -f forbidden.yaml", "-f both.yaml"] {
+    for name in ["-f pods.yaml -f forbidden.yaml", "-f both.yaml", "-f after.yaml", "-f pods.yaml -f list.yaml"] {
         let (code, text) = netpol(&folder, &format!("can {name} a/web a/db"));
         assert!(
             code == Some(2) && text.contains("error[error-answer]") && text.contains("Error from server ("),

@@ -17,9 +17,12 @@ impl Tree<'_> {
     ///
     /// Cost: linear in the object, up to a limit.
     pub(crate) fn digest_without(&self, id: NodeId, fields: &[&str]) -> u64 {
-        let mut visits = 0;
+        self.digest_counted(id, fields, &mut 0)
+    }
+
+    fn digest_counted(&self, id: NodeId, fields: &[&str], visits: &mut usize) -> u64 {
         let entries = self.entries(id).into_iter().filter(|(name, ..)| !fields.contains(&name.as_ref()));
-        entries.map(|(name, _, value)| self.entry(&name, value, 0, &mut visits)).fold(0, u64::wrapping_add)
+        entries.map(|(name, _, value)| self.entry(&name, value, 0, visits)).fold(0, u64::wrapping_add)
     }
 
     fn entry(&self, name: &str, value: NodeId, depth: usize, visits: &mut usize) -> u64 {
@@ -34,8 +37,13 @@ impl Tree<'_> {
         }
         match self.value(id) {
             Value::Mapping(_) => {
-                let entries = self.entries(id).into_iter();
-                let sum = entries.map(|(name, _, value)| self.entry(&name, value, depth + 1, visits)).fold(0, u64::wrapping_add);
+                let entries = self.entries(id);
+                // Entries that are null are not visited.
+                *visits += entries.len();
+                let sum = entries
+                    .into_iter()
+                    .map(|(name, _, value)| self.entry(&name, value, depth + 1, visits))
+                    .fold(0, u64::wrapping_add);
                 hash(&("mapping", sum))
             }
             Value::Sequence(items) => {
@@ -62,6 +70,7 @@ fn hash(value: &(impl Hash + ?Sized)) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::documents::Documents;
+    use super::*;
 
     fn digest(text: &str) -> u64 {
         let tree = Documents::new(text).next().unwrap().unwrap();
@@ -94,6 +103,17 @@ mod tests {
         let bomb = "spec: {a: &a [x, x], b: &b [*a, *a], c: &c [*b, *b], d: &d [*c, *c], e: &e [*d, *d], f: &f [*e, *e], g: &g [*f, *f], \
                     h: &h [*g, *g], i: &i [*h, *h], j: &j [*i, *i], k: &k [*j, *j], l: &l [*k, *k], m: &m [*l, *l], n: &n [*m, *m], \
                     o: &o [*n, *n], p: &p [*o, *o], q: &q [*p, *p], r: &r [*q, *q], s: &s [*r, *r], t: [*s, *s, *s, *s, *s, *s, *s]}\n";
-        assert_eq!(digest(bomb), digest(bomb));
+        // Each of the lists has the one before twice; and a mapping of nulls is in a list many times.
+        let nulls = format!(
+            "spec: {{a: &a {{{}}}, b: [{}]}}\n",
+            (0..5_000).map(|n| format!("k{n}: , ")).collect::<String>(),
+            "*a, ".repeat(5_000)
+        );
+        for text in [bomb, &nulls] {
+            let tree = Documents::new(text).next().unwrap().unwrap();
+            let mut visits = 0;
+            tree.digest_counted(tree.root(), &[], &mut visits);
+            assert!(visits > MOST_VISITS && visits < 2 * MOST_VISITS, "{visits}");
+        }
     }
 }

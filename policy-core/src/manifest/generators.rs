@@ -110,11 +110,12 @@ pub(super) fn generates(tree: &Tree<'_>, object: NodeId, api_version: &str, kind
         When::Always => true,
         When::Mentions(field, word) => {
             let field = spec.and_then(|spec| tree.field(spec, field));
-            field.is_some_and(|field| mentions(tree, field, word))
+            field.is_some_and(|field| mentions(tree, [field], word))
         }
         When::Kyverno => {
-            let rules = spec.and_then(|spec| tree.field(spec, "rules"));
-            rules.is_some_and(|rules| items(tree, rules).iter().any(|rule| is_generating_rule(tree, *rule)))
+            let rules = spec.and_then(|spec| tree.field(spec, "rules")).map(|rules| items(tree, rules)).unwrap_or_default();
+            let mutations = rules.iter().filter_map(|rule| tree.field(*rule, "mutate"));
+            mentions(tree, mutations, "labels") || rules.iter().any(|rule| is_generating_rule(tree, *rule))
         }
     })
 }
@@ -126,11 +127,8 @@ fn items<'t>(tree: &'t Tree<'_>, node: NodeId) -> &'t [NodeId] {
     }
 }
 
-/// Whether a rule of Kyverno generates an object that may decide, or sets labels.
+/// Whether a rule of Kyverno generates an object that may decide.
 fn is_generating_rule(tree: &Tree<'_>, rule: NodeId) -> bool {
-    if tree.field(rule, "mutate").is_some_and(|mutate| mentions(tree, mutate, "labels")) {
-        return true;
-    }
     let Some(generate) = tree.field(rule, "generate") else { return false };
     let each = tree.field(generate, "foreach").map(|each| items(tree, each)).unwrap_or_default();
     let mut kinds: Vec<String> =
@@ -143,29 +141,10 @@ fn is_generating_rule(tree: &Tree<'_>, rule: NodeId) -> bool {
     kinds.is_empty() || kinds.iter().any(|kind| !HARMLESS.contains(&kind.as_str()))
 }
 
-/// Nodes that are looked at in one object.
-const MOST_VISITS: usize = 20_000;
-
-/// Whether a key or a value below a node contains a word, in whatever case. An object that is too large to be searched counts as if it did.
-fn mentions(tree: &Tree<'_>, node: NodeId, word: &str) -> bool {
+/// Whether a key or a value below some nodes contains a word, in whatever case.
+fn mentions(tree: &Tree<'_>, nodes: impl IntoIterator<Item = NodeId>, word: &str) -> bool {
     let has = |node: NodeId| tree.key(node).is_some_and(|text| text.to_lowercase().contains(word));
-    let (mut todo, mut visits) = (vec![node], 0);
-    while let Some(node) = todo.pop() {
-        visits += 1;
-        if visits > MOST_VISITS || has(node) {
-            return true;
-        }
-        match tree.value(node) {
-            Value::Mapping(entries) => {
-                for (key, value) in entries {
-                    todo.extend([*key, *value]);
-                }
-            }
-            Value::Sequence(items) => todo.extend(items),
-            _ => {}
-        }
-    }
-    word.is_empty()
+    word.is_empty() || tree.descendants(nodes).any(has)
 }
 
 #[cfg(test)]
@@ -200,6 +179,15 @@ mod tests {
         assert!(!rule("generate: {cloneList: {namespace: x, kinds: [v1/Secret]}}"));
         assert!(!rule("mutate: {patchStrategicMerge: {spec: {hostUsers: false}}}"));
         assert!(!rule("validate: {message: labels, pattern: {metadata: {labels: {team: '?*'}}}}"));
+    }
+
+    #[test]
+    fn aliases_are_followed_once() {
+        // Followed each time, these would be 20,000 × 20,000 nodes.
+        let list = format!("&a [{}*a]", "x, ".repeat(20_000));
+        assert!(!is_generating("kyverno.io/v1", "ClusterPolicy", &format!("{{rules: [{{mutate: {list}}}]}}")));
+        let lists = format!("{{rules: [{{mutate: {list}}}, {}]}}", "{mutate: [*a]}, ".repeat(20_000));
+        assert!(!is_generating("kyverno.io/v1", "ClusterPolicy", &lists));
     }
 
     #[test]

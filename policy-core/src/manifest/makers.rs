@@ -300,9 +300,6 @@ pub(super) enum Templates {
     None,
 }
 
-/// Nodes that are looked at in one object.
-const MOST_VISITS: usize = 20_000;
-
 /// The pod templates in an object of this group.
 pub(super) fn templates(tree: &Tree<'_>, object: NodeId, group: &str) -> Templates {
     if NEVER.iter().any(|never| is_in_group(group, never)) {
@@ -312,29 +309,15 @@ pub(super) fn templates(tree: &Tree<'_>, object: NodeId, group: &str) -> Templat
     if tree.field(spec, "template").is_some_and(|template| is_template(tree, template)) {
         return Templates::Own;
     }
-    let (mut todo, mut visits) = (vec![spec], 0);
-    while let Some(node) = todo.pop() {
-        visits += 1;
-        if visits > MOST_VISITS {
-            return Templates::None;
-        }
-        match tree.value(node) {
-            Value::Mapping(entries) => {
-                for (key, value) in entries {
-                    let name = tree.key(*key).unwrap_or_default().to_lowercase();
-                    if (name.ends_with("template") && is_template(tree, *value))
-                        || (name.ends_with("podspec") && has_containers(tree, *value))
-                    {
-                        return Templates::Nested;
-                    }
-                    todo.push(*value);
-                }
-            }
-            Value::Sequence(items) => todo.extend(items),
-            _ => {}
-        }
-    }
-    Templates::None
+    let is_nested = |(key, value): &(NodeId, NodeId)| {
+        let name = tree.key(*key).unwrap_or_default().to_lowercase();
+        (name.ends_with("template") && is_template(tree, *value)) || (name.ends_with("podspec") && has_containers(tree, *value))
+    };
+    let has_nested = |node: NodeId| match tree.value(node) {
+        Value::Mapping(entries) => entries.iter().any(is_nested),
+        _ => false,
+    };
+    if tree.descendants([spec]).any(has_nested) { Templates::Nested } else { Templates::None }
 }
 
 fn is_template(tree: &Tree<'_>, node: NodeId) -> bool {

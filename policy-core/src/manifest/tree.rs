@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use granit_parser::{Event, ScalarStyle, Span};
+use rustc_hash::FxHashSet;
 
 use super::scalar::{self, Scalar};
 use crate::diagnostic::Position;
@@ -231,6 +232,28 @@ impl<'s> Tree<'s> {
     /// Whether the node is an alias.
     pub(crate) fn is_alias(&self, id: NodeId) -> bool {
         matches!(self.node(id).value, Value::Alias(_))
+    }
+
+    /// Nodes and those below them, each once, however many aliases lead to it. The order is not specified.
+    ///
+    /// Cost: linear in the document.
+    pub(crate) fn descendants(&self, start: impl IntoIterator<Item = NodeId>) -> impl Iterator<Item = NodeId> {
+        let (mut todo, mut seen) = (start.into_iter().collect::<Vec<_>>(), FxHashSet::default());
+        std::iter::from_fn(move || {
+            loop {
+                let node = todo.pop()?;
+                let target = if let Value::Alias(target) = &self.node(node).value { *target } else { node };
+                if !seen.insert(target) {
+                    continue;
+                }
+                match self.value(target) {
+                    Value::Mapping(entries) => todo.extend(entries.iter().flat_map(|(key, value)| [*key, *value])),
+                    Value::Sequence(items) => todo.extend(items),
+                    Value::Scalar { .. } | Value::Alias(_) => {}
+                }
+                return Some(target);
+            }
+        })
     }
 
     /// Where the node stands.

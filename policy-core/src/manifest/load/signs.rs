@@ -87,15 +87,15 @@ fn of_error(line: &str) -> String {
     format!("this is the error of a command, not an object: {}", line.trim())
 }
 
-/// The fault of a mapping that YAML makes of the error of a command, alone or before objects.
+/// The fault of a mapping that YAML makes of the error of a command, alone, or before or after the fields of an object.
 pub(super) fn of_command(tree: &Tree<'_>) -> Option<Fault> {
-    let mut entries = tree.written_entries(tree.root());
-    let (name, key, value) = entries.next()?;
-    let text = if let Some(Scalar::Text(text)) = tree.scalar(value) { text } else { "" };
-    let line = format!("{name}: {text}");
-    let is_alone = entries.next().is_none();
-    let is_error = is_command_error(&line) || (is_alone && is_error_alone(&line));
-    is_error.then(|| Fault::new(&objects::ERROR_ANSWER, &"", of_error(&line)).at(key).help(REPEAT))
+    let is_alone = tree.written_entries(tree.root()).nth(1).is_none();
+    tree.written_entries(tree.root()).find_map(|(name, key, value)| {
+        let text = if let Some(Scalar::Text(text)) = tree.scalar(value) { text } else { "" };
+        let line = format!("{name}: {text}");
+        let is_error = is_command_error(&line) || (is_alone && is_error_alone(&line));
+        is_error.then(|| Fault::new(&objects::ERROR_ANSWER, &"", of_error(&line)).at(key).help(REPEAT))
+    })
 }
 
 /// The fault of text in place of an object; `path` is where it stands in a list. `None` for text that could be anything.
