@@ -431,3 +431,36 @@ fn workloads_that_are_alike_are_listed_as_they_are_answered() {
     let text = shown(&["who", "x/s"], &input);
     assert!(text.contains("← x/a, x/b (Pod)") && !text.contains("x/c"), "{text}");
 }
+
+/// S0.5: what a pod or a node has is not external, also where a block of a policy contains it.
+#[test]
+fn addresses_of_pods_and_nodes_are_not_external() {
+    let pod = |name: &str, address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: x, labels: {{app: {name}}}}}\nspec: {{nodeName: n1}}\nstatus: {{phase: Running, podIP: {address}}}\n"
+        )
+    };
+    let pods = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n"
+        .to_owned()
+        + &pod("web", "10.0.0.6") + &pod("db", "10.0.0.9");
+    let from = |block: &str| {
+        let rules =
+            format!("{{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{{ipBlock: {{cidr: {block}}}}}]}}]}}");
+        let closed = "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress]}";
+        pods.clone() + &policy("x", "db", &rules) + &policy("x", "web", closed)
+    };
+    let verdict = |block: &str| {
+        let output = netpol(&["can", "-f", "-", "external", "x/db", "-p", "80", "-o", "json"], &from(block));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+        answer["verdict"].as_str().expect("a verdict").to_owned()
+    };
+    for block in ["10.0.0.6/32", "192.0.2.1/32"] {
+        let who = json(&["who", "x/db", "-o", "json"], &from(block));
+        assert_eq!(who["connections"], serde_json::json!([]), "{block}");
+        assert_eq!(verdict(block), "denied", "{block}");
+    }
+    // A block with other addresses is shown as it is written.
+    let who = json(&["who", "x/db", "-o", "json"], &from("10.0.0.0/24"));
+    assert_eq!(who["connections"][0]["src"]["cidrs"], serde_json::json!(["10.0.0.0/24"]));
+    assert_eq!(verdict("10.0.0.0/24"), "partial");
+}

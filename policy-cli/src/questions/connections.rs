@@ -140,8 +140,8 @@ fn with_outside(evaluation: &Evaluation, endpoint: &Endpoint, outside: &AddressS
             continue;
         }
         for (addresses, _) in evaluation.graph.outside(&endpoint, direction, family) {
-            let addresses = addresses.intersection(outside);
-            let Some(first) = addresses.first() else { continue };
+            let Some(addresses) = evaluation.external(addresses.intersection(outside)) else { continue };
+            let Some(first) = evaluation.external_one(&addresses) else { continue };
             let other = Endpoint::outside(first);
             let (source, destination) = match direction {
                 Direction::Egress => (endpoint.clone(), other),

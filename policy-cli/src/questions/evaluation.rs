@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
@@ -11,6 +12,7 @@ use policy_core::diagnostic::{Diagnostic, Place};
 use policy_core::graph::{AllowGraph, Endpoint, OwnNodeEgress};
 use policy_core::manifest::{Extent, Replicas, Snapshot, Workload};
 use policy_core::model::{Change, ObjectKey, Origin, Pod, Policy, WorkloadKey};
+use policy_core::sets::{AddressSet, Family};
 use policy_core::verdict::WorkloadPods;
 
 use super::ends::End;
@@ -30,6 +32,8 @@ pub(crate) struct Evaluation {
     pub own_node_egress: OwnNodeEgress,
     /// A compiler for edits that are tried.
     compiler: RefCell<Option<Compiler>>,
+    /// The addresses of pods and nodes.
+    known: AddressSet,
     /// Whether answers are given although the input has errors.
     pub has_errors: bool,
     /// How many errors the input has.
@@ -127,9 +131,11 @@ pub(crate) fn load(args: &InputArgs) -> Result<Loaded<Evaluation>> {
     places.apply_to(&mut report.graph);
     report.excerpts.complete(&report.graph);
     let (undeclared, contradictions) = (undeclared(&report.objects), contradictions(&report.objects));
+    let known = graph.known_addresses(&AddressSet::all());
     let evaluation = Evaluation {
         snapshot,
         graph,
+        known: AddressSet::union_of(known.into_iter().map(AddressSet::single)),
         namespace,
         own_node_egress,
         compiler: RefCell::default(),
@@ -188,6 +194,19 @@ impl Evaluation {
         }
         self.snapshot.policies.insert(policy.key.clone(), policy);
         self.graph = compiled(&self.snapshot, self.own_node_egress).into_graph();
+    }
+
+    /// The part of some addresses that belongs to no pod and no node, as far as it has a place in an answer: none if there is no such address,
+    /// and otherwise the addresses as they are, because pods would take them apart into too many blocks.
+    pub(crate) fn external(&self, addresses: AddressSet) -> Option<AddressSet> {
+        let is_whole = [Family::V4, Family::V6].into_iter().any(|family| addresses.covers(family));
+        let has_external = is_whole || !addresses.difference(&self.known).is_empty();
+        has_external.then_some(addresses)
+    }
+
+    /// An address among these that belongs to no pod and no node, or the first one.
+    pub(crate) fn external_one(&self, addresses: &AddressSet) -> Option<IpAddr> {
+        addresses.difference(&self.known).first().or_else(|| addresses.first())
     }
 
     /// The outcome of a command that lists: bad input if the input has errors.

@@ -222,16 +222,14 @@ fn pair(
         }
         (Candidate::WorkloadPods(unit), Candidate::Outside(set)) => {
             for part in survey.external(*unit, Direction::Egress) {
-                let addresses = part.addresses.intersection(set);
-                if !addresses.is_empty() {
+                if let Some(addresses) = outside_part(evaluation, &part.addresses, set) {
                     out.extend(Row::new(peer(*unit), Peer::outside(&addresses), part.all, &part.some));
                 }
             }
         }
         (Candidate::Outside(set), Candidate::WorkloadPods(unit)) => {
             for part in survey.external(*unit, Direction::Ingress) {
-                let addresses = part.addresses.intersection(set);
-                if !addresses.is_empty() {
+                if let Some(addresses) = outside_part(evaluation, &part.addresses, set) {
                     out.extend(Row::new(Peer::outside(&addresses), peer(*unit), part.all, &part.some));
                 }
             }
@@ -247,6 +245,14 @@ fn pair(
         // No pod has a say between nodes and the outside (S3.4).
         (Candidate::Outside(_) | Candidate::Node(_), Candidate::Outside(_) | Candidate::Node(_)) => {}
     }
+}
+
+/// The addresses of a part that are asked about. Of the whole outside, what pods and nodes have is no part.
+fn outside_part(evaluation: &Evaluation, part: &AddressSet, asked: &AddressSet) -> Option<AddressSet> {
+    if *asked == AddressSet::all() {
+        return evaluation.external(part.clone());
+    }
+    Some(part.intersection(asked)).filter(|addresses| !addresses.is_empty())
 }
 
 fn with_node(
