@@ -278,3 +278,16 @@ fn pods_of_jobs_without_labels_are_selected_by_the_name_of_their_job() {
     let (selector, opens) = peer(&(namespaces() + &cron + &job + &db), "x/nightly");
     assert_eq!((selector, opens), (exists, json!([{"from": "x/once", "to": "x/db", "ports": ports}])));
 }
+
+/// Each edit is evaluated anew, so their number is bounded; what is left out is stated.
+#[test]
+fn patches_that_do_not_allow_all_say_so() {
+    let mut input = namespaces() + &pod("x", "web", "app: web", "10.0.0.1");
+    for number in 0..70 {
+        input += &pod("x", &format!("db-{number}"), &format!("app: db, n: '{number}'"), &format!("10.0.1.{number}"));
+        input += &policy(&format!("p{number}"), &format!("podSelector: {{matchLabels: {{n: '{number}'}}}}"));
+    }
+    let patch = |to: &str| netpol(&["can", "-f", "-", "x/web", to, "-p", "80", "-o", "patch"], &input).1;
+    assert!(patch("x/db-*").contains("# caveat: these edits do not allow all of it"), "70 policies need an edit each");
+    assert!(!patch("x/db-1").contains("do not allow all of it"));
+}

@@ -10,7 +10,7 @@ use crate::args::{CanArgs, CanFormat};
 use crate::output::answer::{Detail, change_texts, headline, text};
 use crate::output::{is_quiet, json, json_lines, print_wrapped, raw, yaml};
 use crate::questions::answer::{Answer, Fixes, Verdict, answer};
-use crate::questions::edits::{Edited, edits};
+use crate::questions::edits::{Edits, edits};
 use crate::questions::ends::{self, End, Ends};
 use crate::questions::evaluation::Evaluation;
 use crate::questions::ports::ports;
@@ -79,9 +79,9 @@ fn answers(
 }
 
 /// The suggested fixes, for each policy a YAML document with the command that applies it.
-fn patches(answers: &[Answer], edits: &[Edited]) -> Result<String> {
+fn patches(answers: &[Answer], edits: &Edits) -> Result<String> {
     let mut documents: Vec<String> = Vec::new();
-    for edited in edits {
+    for edited in &edits.made {
         let (namespace, name) = edited.policy.split_once('/').unwrap_or_default();
         let (command, patch) = match &edited.object {
             Some(object) => ("kubectl apply -f FILE".to_owned(), yaml::text(object)?),
@@ -104,6 +104,11 @@ fn patches(answers: &[Answer], edits: &[Edited]) -> Result<String> {
         answers.iter().flat_map(|answer| &answer.caveats).map(|caveat| format!("# caveat: {caveat}\n")).collect();
     caveats.sort();
     caveats.dedup();
+    if edits.is_cut {
+        caveats.push(
+            "# caveat: these edits do not allow all of it; apply them, and run the command again for the rest\n".to_owned(),
+        );
+    }
     if documents.is_empty() {
         documents.push("# nothing to edit: what was asked is allowed, or no edit to a policy allows it\n".to_owned());
     }

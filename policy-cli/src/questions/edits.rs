@@ -11,8 +11,8 @@ use super::ends::End;
 use super::evaluation::Evaluation;
 use super::suggestion::SuggestedFix;
 
-/// Edits for one pair of ends. A workload whose pods differ can need several.
-const MOST: usize = 32;
+/// Edits that are made. A workload whose pods differ can need several, and each is evaluated anew.
+const MOST: usize = 64;
 
 /// The edits to one policy, in the order in which they are made.
 pub(crate) struct Edited {
@@ -25,22 +25,32 @@ pub(crate) struct Edited {
     pub fixes: Vec<SuggestedFix>,
 }
 
+/// Edits, and whether there are more that would be needed.
+pub(crate) struct Edits {
+    pub made: Vec<Edited>,
+    pub is_cut: bool,
+}
+
 /// The edits after which every pair is allowed, as far as edits of policies can do it; by policy, in the order of the pairs.
 pub(crate) fn edits<'e>(
     evaluation: &mut Evaluation,
     pairs: impl Iterator<Item = (&'e End, &'e End)>,
     ports: Option<&PortSet>,
-) -> Result<Vec<Edited>> {
-    let mut out: Vec<Edited> = Vec::new();
+) -> Result<Edits> {
+    let (mut made, mut count) = (Vec::new(), 0);
     for (from, to) in pairs {
-        for _ in 0..MOST {
+        loop {
             let answer = answer(evaluation, from, to, ports, Fixes::Suggested)?;
             let Some(fix) = [answer.egress, answer.ingress].into_iter().find_map(|side| side.nearest_miss) else { break };
+            if count == MOST {
+                return Ok(Edits { made, is_cut: true });
+            }
+            count += 1;
             evaluation.edit(fix.suggestion.after.clone());
-            add(&mut out, fix);
+            add(&mut made, fix);
         }
     }
-    Ok(out)
+    Ok(Edits { made, is_cut: false })
 }
 
 fn add(out: &mut Vec<Edited>, fix: SuggestedFix) {
@@ -51,6 +61,13 @@ fn add(out: &mut Vec<Edited>, fix: SuggestedFix) {
     // A new policy is applied before it is edited.
     match out.iter_mut().find(|edited| edited.policy == fix.suggestion.policy && edited.object.is_none()) {
         Some(edited) if object.is_none() => {
+            // A field that is replaced twice in a row is replaced once.
+            let is_idle = |last: &Operation| {
+                operations.first().is_some_and(|next| (next.op, last.op) == ("replace", "replace") && next.path == last.path)
+            };
+            if edited.operations.last().is_some_and(is_idle) {
+                edited.operations.pop();
+            }
             edited.operations.extend(operations);
             edited.fixes.push(fix);
         }
