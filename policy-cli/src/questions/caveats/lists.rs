@@ -1,10 +1,11 @@
 //! The caveats of a list: those of its answers, each kind once, with the first names and their number.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
+use policy_core::graph::GroupId;
 use policy_core::model::{
-    Addresses, Direction, IpBlock, Peer, Peers, Placement, Pod, Policy, Rule, Service, TargetPort, WorkloadKey,
+    Addresses, Direction, IpBlock, ObjectKey, Peer, Peers, Placement, Pod, Policy, Ports, Rule, Service, TargetPort, WorkloadKey,
 };
 use policy_core::sets::{AddressSet, PortSet};
 
@@ -186,6 +187,7 @@ impl BlockRules {
         asked: &PortSet,
     ) {
         let mut held: HashMap<&'e IpBlock, Held> = HashMap::new();
+        let (unknown, mut denials) = (unlike(others), Denials::default());
         let targets = |policy: &Policy| -> Vec<&Pod> {
             let own = subjects.get(policy.key.namespace.as_str()).into_iter().flatten().copied();
             own.filter(|pod| pod.is_endpoint() && policy.target.matches(&pod.labels)).collect()
@@ -197,6 +199,7 @@ impl BlockRules {
             }
             let targets = targets(policy);
             let Some(subject) = targets.first() else { continue };
+            let closed = denials.closed(evaluation, direction, &targets);
             for (index, rule) in rules.iter().enumerate() {
                 let name = || format!("{} {direction}[{index}]", policy.key);
                 let (mut has_pods, mut is_partial, mut services) = (false, false, BTreeSet::new());
@@ -216,18 +219,67 @@ impl BlockRules {
                     let services: Vec<String> = services.into_iter().collect();
                     self.of_services.push(format!("{} (Service {})", name(), listed(&services)));
                 }
-                let is_uncertain = |pod: &Pod| {
-                    pod.addresses == Addresses::Unknown
-                        && by_block_alone(&pod)
-                        && !matched(rule, pod)
-                        && targets.iter().any(|target| is_denied(evaluation, direction, [target, pod], asked))
+                let mut is_uncertain = |(place, pod): (usize, &&Pod)| {
+                    !matched(rule, pod)
+                        && by_block_alone(pod)
+                        && closed.iter().any(|target| denials.denies(evaluation, direction, target, (place, pod), asked))
                 };
-                if is_partial && others.iter().any(|pod| is_uncertain(pod)) {
+                if is_partial && unknown.iter().enumerate().any(&mut is_uncertain) {
                     self.of_unknown.push(name());
                 }
             }
         }
     }
+}
+
+/// Of the pods whose addresses are not known, one of each that no policy can tell from the others.
+fn unlike<'p>(pods: &[&'p Pod]) -> Vec<&'p Pod> {
+    let mut seen = HashSet::new();
+    let unknown = pods.iter().filter(|pod| pod.addresses == Addresses::Unknown);
+    unknown.filter(|pod| seen.insert((&pod.key.namespace, &pod.labels, &pod.ports))).copied().collect()
+}
+
+/// What policies deny, each question once. Pods that policies treat alike are one.
+#[derive(Default)]
+struct Denials {
+    /// By the group of the pod that policies apply to, and the place of the other one.
+    known: HashMap<(GroupId, usize), bool>,
+    /// Whether a group admits everyone on every port.
+    open: HashMap<GroupId, bool>,
+}
+
+impl Denials {
+    /// Of pods that policies apply to, one of each group that does not admit everyone on every port.
+    fn closed<'p>(&mut self, evaluation: &Evaluation, direction: Direction, pods: &[&'p Pod]) -> Vec<(GroupId, &'p Pod)> {
+        let graph = &evaluation.graph;
+        let group = |pod: &Pod| graph.pod(&pod.key.namespace, &pod.key.name).and_then(|pod| graph.group_of(pod));
+        let groups: BTreeMap<GroupId, &Pod> = pods.iter().filter_map(|pod| Some((group(pod)?, *pod))).collect();
+        let is_closed =
+            |(group, _): &(GroupId, &Pod)| !*self.open.entry(*group).or_insert_with(|| is_open(evaluation, *group, direction));
+        groups.into_iter().filter(is_closed).collect()
+    }
+
+    fn denies(
+        &mut self,
+        evaluation: &Evaluation,
+        direction: Direction,
+        (group, subject): &(GroupId, &Pod),
+        (place, other): (usize, &Pod),
+        asked: &PortSet,
+    ) -> bool {
+        let ask = || is_denied(evaluation, direction, [subject, other], asked);
+        *self.known.entry((*group, place)).or_insert_with(ask)
+    }
+}
+
+/// Whether a rule of a group admits everyone on every port.
+fn is_open(evaluation: &Evaluation, group: GroupId, direction: Direction) -> bool {
+    evaluation.graph.isolating(group, direction).into_iter().any(|policy| {
+        let (namespace, name) = evaluation.graph.policy_name(policy);
+        let policy = evaluation.snapshot.policies.get(&ObjectKey::new(namespace, name));
+        let mut rules = policy.and_then(|policy| policy.rules(direction)).unwrap_or_default().iter();
+        rules.any(|rule| rule.peers == Peers::Everyone && rule.ports == Ports::All)
+    })
 }
 
 /// Whether the policies of a pod deny a part of what is asked between it and another pod, or a replica of its own.
