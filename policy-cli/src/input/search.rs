@@ -2,6 +2,7 @@
 //!
 //! - Manifests are read.
 //! - Archives and files with other endings are searched for the words of objects.
+//! - Pointers and encrypted files may hold anything.
 //! - Folders are searched up to a limit; beyond it they may hold anything.
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use policy_core::manifest::{Loader, Syntax};
 use policy_input::files::{beginning, is_manifest, regular_content};
 use policy_input::sources::other::{Other, other};
 
+use super::left_out::Kind;
 use super::unreadable::{Content, content, holds_no_object};
 
 /// Bytes of a file that is no manifest that are searched.
@@ -64,11 +66,27 @@ pub(super) fn is_chart_archive(path: &Path) -> bool {
     other(path) == Some(Other::Archive) && regular_content(path, SEARCHED).is_ok_and(|bytes| contains(&bytes, b"/Chart.yaml"))
 }
 
+/// What a file is whose content cannot be seen in it, whatever its name is: a pointer, or encrypted.
+pub(super) fn stand_in(path: &Path) -> Option<Kind> {
+    let kind = |limit: u64| match content(&beginning(path, limit).unwrap_or_default()) {
+        Content::Pointer => Ok(Kind::Pointer),
+        Content::Encrypted(_) => Ok(Kind::Encrypted),
+        other => Err(other),
+    };
+    match kind(HEAD) {
+        Ok(kind) => Some(kind),
+        // What SOPS adds is at the end.
+        Err(Content::Text) => kind(SEARCHED).ok(),
+        Err(_) => None,
+    }
+}
+
 /// Whether a file may hold or make an object that decides.
 fn may_decide(path: &Path, limit: u64) -> bool {
     match other(path) {
         None => false,
         Some(Other::Helmfile | Other::Encrypted) => true,
+        Some(_) if stand_in(path).is_some() => true,
         Some(_) if is_manifest(path) => could_decide(path, limit),
         Some(Other::Archive) => archive_decides(path),
         Some(Other::Template) => could_decide(path, limit) || includes(path),

@@ -15,7 +15,7 @@ use policy_input::sources::{Limits, built_by, is_chart_file, is_kustomization};
 
 use super::config::Config;
 use super::left_out::{self, Kind, LeftOut};
-use super::search::{Search, is_chart_archive};
+use super::search::{Search, is_chart_archive, stand_in};
 use super::{pipes, shown};
 use crate::args::InputArgs;
 
@@ -272,9 +272,9 @@ fn limits(args: &InputArgs) -> Limits {
 
 /// What a file with another ending is for itself.
 fn special(path: &Path) -> Option<Kind> {
-    match other(path) {
+    stand_in(path).or_else(|| match other(path) {
         Some(Other::Helmfile) => Some(Kind::Helmfile),
         Some(Other::Archive) => is_chart_archive(path).then_some(Kind::Chart),
         _ => None,
-    }
+    })
 }
