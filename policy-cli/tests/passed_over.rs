@@ -114,7 +114,9 @@ fn unread_forms() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
     }
     rows.extend([
         ("np.yaml.tpl", text("{{ include \"policy\" . }}\n"), "other", "np.yaml.tpl"),
-        ("np.yaml.enc", vec![0, 159, 146, 150], "other", "np.yaml.enc"),
+        ("np.yaml.enc", vec![0, 159, 146, 150], "encrypted", "np.yaml.enc"),
+        ("netpol.yaml.gpg", vec![0x85, 1, 0x0c, 3], "encrypted", "netpol.yaml.gpg"),
+        ("np.json.sops", text(sops), "encrypted", "np.json.sops"),
         ("np.txt.gz", gzip(DENY.as_bytes()), "other", "np.txt.gz"),
         ("np.tar", archive("np.yaml", DENY), "other", "np.tar"),
         ("np.tar.gz", gzip(&archive("np.yaml", DENY)), "other", "np.tar.gz"),

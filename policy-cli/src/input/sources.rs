@@ -274,6 +274,7 @@ fn limits(args: &InputArgs) -> Limits {
 fn special(path: &Path) -> Option<Kind> {
     stand_in(path).or_else(|| match other(path) {
         Some(Other::Helmfile) => Some(Kind::Helmfile),
+        Some(Other::Encrypted) => Some(Kind::Encrypted),
         Some(Other::Archive) => is_chart_archive(path).then_some(Kind::Chart),
         _ => None,
     })
