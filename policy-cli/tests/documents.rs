@@ -201,9 +201,22 @@ fn pods_with_generated_names_are_asked_by_what_is_written() {
     write(&folder, &[("in.yaml", &format!("{PODS}{}", objects.concat()))]);
     std::fs::create_dir_all(folder.join("sub")).expect("a folder");
     write(&folder, &[("sub/in.yaml", &objects[0].replace("x-", "z-"))]);
-    for end in ["a/x-", "a/pod/x-", "a/migrate-", "a/job/migrate-", "a/x-*", "a/x-(in.yaml:15)", "a/z-(sub/in.yaml:2)", "a/z-"] {
-        let (code, text) = netpol(&folder, &format!("can -f in.yaml -f sub/in.yaml {end} a/db"));
+    write(&folder, &[("sub/job.yaml", &objects[3].replace("migrate-", "seed-"))]);
+    let named = ["a/x-", "a/pod/x-", "a/migrate-", "a/job/migrate-", "a/x-*", "a/z-"];
+    let listed = ["a/x-(in.yaml:15)", "a/pod/x-(in.yaml:15)", "a/z-(sub/in.yaml:2)", "a/pod/z-(sub/in.yaml:2)"];
+    let of_job = ["a/seed-(sub/job.yaml:2)", "a/job/seed-(sub/job.yaml:2)", "a/jobs.batch/seed-(sub/job.yaml:2)"];
+    let in_namespace = ["-n a seed-(sub/job.yaml:2)", "-n a job/seed-(sub/job.yaml:2)"];
+    for end in named.iter().chain(&listed).chain(&of_job).chain(&in_namespace) {
+        let (code, text) = netpol(&folder, &format!("can -f in.yaml -f sub/in.yaml -f sub/job.yaml {end} a/db"));
         assert_eq!(code, Some(0), "{end}: {text}");
+    }
+    for (end, part) in [
+        ("a/pod/seed-(sub/job.yaml:2)", "there is no Pod `seed-(sub/job.yaml:2)`"),
+        ("a/sed-(sub/job.yaml:2)", "did you mean `a/seed-(sub/job.yaml:2)`?"),
+        ("b/seed-(sub/job.yaml:2)", "did you mean `a/seed-(sub/job.yaml:2)`?"),
+    ] {
+        let (code, text) = netpol(&folder, &format!("can -f in.yaml -f sub/job.yaml {end} a/db"));
+        assert!(code == Some(2) && text.contains(part), "{end}: {text}");
     }
     assert_eq!(netpol(&folder, "can -n a -f in.yaml x- db").0, Some(0));
     let (code, text) = netpol(&folder, "can -f in.yaml a/y- a/db");

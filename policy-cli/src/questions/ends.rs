@@ -158,13 +158,14 @@ fn one(text: &str, evaluation: &Evaluation) -> Result<End> {
     if let Ok(block) = text.parse::<IpNet>() {
         return Ok(End::Block(block.trunc()));
     }
-    if let Some(end) = names::as_listed(evaluation, text) {
-        return Ok(end);
-    }
-    if let Some(hint) = hints::never_a_name(text, evaluation) {
+    // A generated name is listed with its place, and the path of that is no part of the end: `shop/migrate-(sub/jobs.yaml:3)`.
+    let (before, place) = text.split_once('(').unwrap_or((text, ""));
+    if !place.ends_with(')')
+        && let Some(hint) = hints::never_a_name(text, evaluation)
+    {
         return Err(hint);
     }
-    let parts: Vec<&str> = text.split('/').collect();
+    let parts: Vec<&str> = text.splitn(before.matches('/').count() + 1, '/').collect();
     match parts.as_slice() {
         [name] => names::find(evaluation, text, &evaluation.namespace, None, name),
         ["node" | "no" | "nodes", name] => node(evaluation, name),

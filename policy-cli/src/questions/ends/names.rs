@@ -60,18 +60,6 @@ fn generated(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name:
     found.map(|(namespace, owner)| End::Workload { namespace: namespace.clone(), owner: owner.clone() }).collect()
 }
 
-/// The workload with a generated name that is written as it is listed: `shop/migrate-(jobs.yaml:3)`.
-pub(super) fn as_listed(evaluation: &Evaluation, text: &str) -> Option<End> {
-    let is_one = |(namespace, owner): &&(String, WorkloadKey)| {
-        let rest = text.strip_suffix(owner.name.as_str());
-        rest.is_some_and(|rest| {
-            rest.strip_suffix('/') == Some(namespace) || (rest.is_empty() && *namespace == evaluation.namespace)
-        })
-    };
-    let (namespace, owner) = evaluation.snapshot.workloads.keys().filter(|_| text.ends_with(')')).find(is_one)?;
-    Some(End::Workload { namespace: namespace.clone(), owner: owner.clone() })
-}
-
 /// The workloads that the controller of an object has made; none when there is no such object.
 ///
 /// # Errors
