@@ -208,7 +208,7 @@ fn input_without_an_object_is_no_answer() {
     let (_folder, comments) = file("comments.yaml", "# nothing\n---\n# but comments\n");
     let folder = |folder: &tempfile::TempDir| folder.path().display().to_string();
     let inputs: [(String, &str, &str); 6] = [
-        ("-".to_owned(), "", "no document"),
+        ("-".to_owned(), "", "standard input: it is empty"),
         ("-".to_owned(), "login: please\n", "one document, which is not a Kubernetes object"),
         ("/etc/passwd".to_owned(), "", "not a Kubernetes object"),
         (folder(&empty), "", "no file"),

@@ -344,3 +344,21 @@ fn a_deployment_that_cannot_be_rendered_is_named_with_what_to_do() {
     write(tree.path(), "a.yaml", DENY);
     ends_with(&run(tree.path(), &["validate"]), 0, &["2 of 2 deployments valid\n"]);
 }
+
+#[test]
+fn empty_input_is_named_once() {
+    let tree = tree(&[("empty.yaml", ""), ("spaces.yaml", "\n"), ("comment.yaml", "# nothing\n"), ("sub/empty.yaml", "")]);
+    let expected = "; expected manifests";
+    for (arguments, said) in [
+        (&["-f", "-"][..], "no Kubernetes object in standard input: it is empty"),
+        (&["-f", "empty.yaml"], "no Kubernetes object in `empty.yaml`: it is empty"),
+        (&["-f", "./empty.yaml", "-f", "spaces.yaml"], "no Kubernetes object in `./empty.yaml`, `spaces.yaml`: they are empty"),
+        (&["-f", "comment.yaml"], "no Kubernetes object in `comment.yaml`: it holds no document"),
+        (&["-f", "sub"], "no Kubernetes object in `sub`: it holds no document; left out 1 empty file: sub/empty.yaml"),
+    ] {
+        for command in ["validate", "list"] {
+            let output = run(tree.path(), &[&[command][..], arguments].concat());
+            ends_with(&output, 2, &[&format!("{said}{expected}")]);
+        }
+    }
+}
