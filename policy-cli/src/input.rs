@@ -204,7 +204,7 @@ impl<'a> Reading<'a> {
             && snapshot.policies.is_empty()
             && snapshot.foreign.is_empty()
             && snapshot.makers.is_empty();
-        if let Some(refusal) = found.refusal().filter(|_| is_empty && !snapshot.has_errors()) {
+        if let Some(refusal) = found.refusal(args).filter(|_| is_empty && !snapshot.has_errors()) {
             bail!("{refusal}");
         }
         // Of files alone that cannot be read, nothing is known.

@@ -70,7 +70,9 @@ fn a_patch_never_stands_for_its_base() {
         (
             "list -f kustomize-namespace",
             NONE,
-            &["left out 2 kustomizations; ask for one with -k: kustomize-namespace/overlays/prod"],
+            &[
+                "left out 2 kustomizations, of which 1 is not part of another; build it with -k: kustomize-namespace/overlays/prod",
+            ],
         ),
     ]);
 }

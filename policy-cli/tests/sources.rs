@@ -222,7 +222,7 @@ fn a_folder_with_a_kustomization_is_its_build() {
         assert!(said.contains(&format!("note: `{top}` has a kustomization, and is built as with -k")), "{name}: {said}");
         // From above there is nothing plain, or what is plain is answered with a caveat.
         if top != "." {
-            ends_with(&real(&folders, tree.path(), &["list", "-f", "."]), 2, &["ask for one with -k: top"]);
+            ends_with(&real(&folders, tree.path(), &["list", "-f", "."]), 2, &["build it with -k: top"]);
         } else {
             assert!(said.contains("left out 1 file that the kustomization or chart does not use"), "{said}");
             assert!(said.contains("left.yaml"), "{said}");
@@ -246,7 +246,8 @@ fn two_roots_and_their_base_are_no_soup() {
     ]);
     let none = fakes(&[]);
     let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
-    let sentence = "left out 3 kustomizations; ask for one with -k: overlays/dev, overlays/prod";
+    let sentence =
+        "left out 3 kustomizations, of which 2 are not part of another; build one with -k: overlays/dev, overlays/prod";
     // The policy that denies is a patch, so nothing isolates the database.
     ends_with(&run(&["can", "-f", ".", "external", "default/db", "-p", "80"]), 0, &["caveat", sentence]);
     let answer = json(&run(&["can", "-f", ".", "external", "default/db", "-p", "80", "-o", "json"]));
@@ -268,7 +269,7 @@ fn two_roots_and_their_base_are_no_soup() {
     // What is asked for is not left out.
     let build = fakes(&[("kubectl", "echo '{apiVersion: v1, kind: Namespace, metadata: {name: prod}}'")]);
     let asked = with(build.path(), tree.path(), &["list", "-f", ".", "-k", "overlays/prod"]);
-    ends_with(&asked, 0, &["left out 1 kustomization; ask for one with -k: overlays/dev\n"]);
+    ends_with(&asked, 0, &["left out 1 kustomization; build it with -k: overlays/dev\n"]);
     // Without the plain manifest there is nothing to answer from.
     std::fs::remove_dir_all(tree.path().join("plain")).expect("removed");
     for command in [&["list"][..], &["can", "external", "default/web"], &["validate"]] {
@@ -285,10 +286,10 @@ fn the_kustomization_of_the_field_is_its_build() {
     for option in ["-k", "-f"] {
         ends_with(&ask(option, "overlays/prod"), 1, &["denied", "prod/deny"]);
     }
-    ends_with(&ask("-f", "."), 2, &["ask for one with -k: overlays/prod"]);
+    ends_with(&ask("-f", "."), 2, &["of which 1 is not part of another; build it with -k: overlays/prod"]);
     // The overlay has the objects of its base already, under other names.
     let both = real(&folders, &field, &["list", "-f", "base", "-k", "overlays/prod"]);
-    ends_with(&both, 2, &["the kustomization `overlays/prod` contains `base`; ask for one of them"]);
+    ends_with(&both, 2, &["the kustomization `overlays/prod` contains `base`; build one of them"]);
 }
 
 #[test]
@@ -411,8 +412,8 @@ fn a_failure_is_reported_with_what_the_program_says() {
     ends_with(&run(&["list", "--chart", "empty"]), 2, &["`empty`: it has no `Chart.yaml`"]);
     ends_with(&run(&["list", "-k", "none"]), 2, &["`none` is not a directory"]);
     ends_with(&run(&["list", "--chart", "chart", "--values", "none.yaml"]), 2, &["the values file `none.yaml` does not exist"]);
-    ends_with(&run(&["list", "-f", "k/kustomization.yaml"]), 2, &["left out 1 kustomization; ask for one with -k: k\n"]);
-    ends_with(&run(&["list", "-f", "chart/Chart.yaml"]), 2, &["left out 1 Helm chart; ask for one with --chart: chart\n"]);
+    ends_with(&run(&["list", "-f", "k/kustomization.yaml"]), 2, &["left out 1 kustomization; build it with -k: k\n"]);
+    ends_with(&run(&["list", "-f", "chart/Chart.yaml"]), 2, &["left out 1 Helm chart; render it with --chart: chart\n"]);
     ends_with(&run(&["list", "--set", "a=b"]), 2, &["--chart"]);
 }
 
@@ -451,7 +452,7 @@ fn the_archive_of_a_chart_is_the_chart() {
     let (found, expected) = (list("mail.tgz", tree.path()), list("mail", &root));
     assert!(found.status.success() && found.stdout == expected.stdout && found.stdout.len() > 10, "{}", text(&found));
     // By itself it is no manifest.
-    ends_with(&real(&folders, tree.path(), &["list", "-f", "mail.tgz"]), 2, &["ask for one with --chart: mail.tgz"]);
+    ends_with(&real(&folders, tree.path(), &["list", "-f", "mail.tgz"]), 2, &["render it with --chart: mail.tgz"]);
 }
 
 #[test]
@@ -466,7 +467,7 @@ fn charts_of_a_folder_are_named_once() {
     ]);
     let none = fakes(&[]);
     let output = with(none.path(), tree.path(), &["list", "-f", "."]);
-    ends_with(&output, 0, &["left out 2 Helm charts; ask for one with --chart: charts/shop\n"]);
+    ends_with(&output, 0, &["left out 2 Helm charts, of which 1 is not a library; render it with --chart: charts/shop\n"]);
     assert_eq!(stderr(&output).matches("left out").count(), 1, "{}", text(&output));
 }
 
@@ -650,8 +651,15 @@ fn the_example_is_initialised_and_valid() {
     ends_with(
         &real(&folders, root, &["list", "-f", "examples/gitops"]),
         2,
-        &["overlays/dev, examples/gitops/overlays/prod", "--chart: examples/gitops/charts/mail"],
+        &[
+            "left out 3 kustomizations, of which 2 are not part of another; build one with -k: \
+             examples/gitops/overlays/dev, examples/gitops/overlays/prod",
+            "left out 1 Helm chart; render it with --chart: examples/gitops/charts/mail",
+            "; or run the command in `examples/gitops` with -d: dev, mail, prod\n",
+        ],
     );
+    let within = real(&folders, &example, &["list", "-f", "."]);
+    ends_with(&within, 2, &["; or select a deployment with -d: dev, mail, prod\n"]);
     // What it would write is what is there.
     let copy = tempfile::tempdir().expect("a folder");
     let copied = Command::new("cp").arg("-r").arg(&example).arg(copy.path()).status().expect("cp runs");

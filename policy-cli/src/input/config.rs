@@ -218,6 +218,17 @@ pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
     Ok(config.deployments.iter().map(named).collect())
 }
 
+/// How to read the deployments that the file in a directory names, if it has one.
+pub(crate) fn advice(folder: &Path) -> Option<String> {
+    let path = folder.join(NAME);
+    let config = path.is_file().then(|| Config::read(path).ok()).flatten().filter(|config| !config.deployments.is_empty())?;
+    let current = std::env::current_dir().and_then(|current| current.canonicalize());
+    let is_current = matches!((current, folder.canonicalize()), (Ok(current), Ok(folder)) if current == folder);
+    let how =
+        if is_current { "select a deployment".to_owned() } else { format!("run the command in `{}`", super::shown(folder)) };
+    Some(format!("or {how} with -d: {}", config.names()))
+}
+
 /// The findings that fail a check.
 pub(crate) fn fail_on() -> Result<FailOn> {
     Ok(Config::find()?.map(|config| config.fail_on).unwrap_or_default())

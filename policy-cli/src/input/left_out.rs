@@ -110,25 +110,41 @@ pub(crate) fn excluded(left_out: &[LeftOut]) -> Option<String> {
 
 fn sentence(kind: Kind, left_out: &[LeftOut]) -> Option<String> {
     let of_kind: Vec<&LeftOut> = left_out.iter().filter(|entry| entry.kind == kind).collect();
-    let is_asked = |entry: &&&LeftOut| entry.ask.is_some();
+    let asked: Vec<&LeftOut> = of_kind.iter().copied().filter(|entry| entry.ask.is_some()).collect();
+    let is_choice = matches!(kind, Kind::Kustomization | Kind::Chart);
     let [one, many, help] = match kind {
-        Kind::Chart if !of_kind.iter().any(|entry| is_asked(&entry)) => ["library chart", "library charts", ""],
+        Kind::Chart if asked.is_empty() => ["library chart", "library charts", ""],
+        Kind::Kustomization if asked.is_empty() => ["kustomization", "kustomizations", ""],
         _ => words(kind),
     };
-    let (noun, them) = if of_kind.len() == 1 { (one, "it") } else { (many, "them") };
-    let help = help.replace("THEM", them);
-    let names = match kind {
-        Kind::Kustomization | Kind::Chart if !help.is_empty() => names(of_kind.iter().filter(is_asked)),
-        _ => names(of_kind.iter()),
+    let noun = if of_kind.len() == 1 { one } else { many };
+    let named = if is_choice && !asked.is_empty() { &asked } else { &of_kind };
+    let which = if named.len() == of_kind.len() { String::new() } else { some(kind, named.len()) };
+    let them = match named.len() {
+        1 => "it",
+        _ if is_choice => "one",
+        _ => "them",
     };
-    (!of_kind.is_empty()).then(|| format!("left out {} {noun}{help}: {names}", of_kind.len()))
+    let help = help.replace("THEM", them);
+    (!of_kind.is_empty()).then(|| format!("left out {} {noun}{which}{help}: {}", of_kind.len(), names(named)))
+}
+
+/// Which kustomizations or charts are named, where others are counted too.
+fn some(kind: Kind, count: usize) -> String {
+    let which = match (kind, count) {
+        (Kind::Chart, 1) => "is not a library",
+        (Kind::Chart, _) => "are not libraries",
+        (_, 1) => "is not part of another",
+        _ => "are not part of another",
+    };
+    format!(", of which {count} {which}")
 }
 
 /// The nouns of a kind for one and for several, and what to do.
 fn words(kind: Kind) -> [&'static str; 3] {
     match kind {
-        Kind::Kustomization => ["kustomization", "kustomizations", "; ask for one with -k"],
-        Kind::Chart => ["Helm chart", "Helm charts", "; ask for one with --chart"],
+        Kind::Kustomization => ["kustomization", "kustomizations", "; build THEM with -k"],
+        Kind::Chart => ["Helm chart", "Helm charts", "; render THEM with --chart"],
         Kind::Helmfile => ["helmfile", "helmfiles", "; pipe what `helmfile template` prints"],
         Kind::File => [
             "file that the kustomization or chart does not use",
@@ -166,7 +182,7 @@ fn words(kind: Kind) -> [&'static str; 3] {
     }
 }
 
-fn names<'e>(entries: impl Iterator<Item = &'e &'e LeftOut>) -> String {
-    let all: Vec<&str> = entries.map(|entry| entry.path.as_str()).collect();
+fn names(entries: &[&LeftOut]) -> String {
+    let all: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     first(&all, MOST_NAMES)
 }

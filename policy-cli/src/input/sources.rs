@@ -13,7 +13,7 @@ use policy_input::sources::other::{Other, other};
 use policy_input::sources::rendered::Rendered;
 use policy_input::sources::{Limits, built_by, is_chart_file, is_kustomization};
 
-use super::config::Config;
+use super::config::{self, Config};
 use super::left_out::{self, Kind, LeftOut};
 use super::search::{Search, is_chart_archive, stand_in};
 use super::{pipes, shown};
@@ -127,7 +127,7 @@ impl Sources {
                 self.chart(path, args)?;
             }
             Top::Both => {
-                bail!("`{name}` is a Helm chart and has a kustomization; ask for one with --chart {name} or -k {name}")
+                bail!("`{name}` is a Helm chart and has a kustomization; read one of them with --chart {name} or -k {name}")
             }
         }
         self.left_out.extend(LeftOut::of(&contents));
@@ -192,7 +192,7 @@ impl Sources {
         for (other, of_other) in self.built.iter().filter(|(other, _)| *other != at) {
             let (outer, inner) = if parts.contains(other) { (folder, other.as_path()) } else { (other.as_path(), folder) };
             if parts.contains(other) || of_other.contains(&at) {
-                bail!("the kustomization `{}` contains `{}`; ask for one of them", relative(outer), relative(inner));
+                bail!("the kustomization `{}` contains `{}`; build one of them", relative(outer), relative(inner));
             }
         }
         self.unused(folder, &parts, args)?;
@@ -259,8 +259,9 @@ impl Sources {
     }
 
     /// Why nothing can be answered although there is input: all of it belongs to kustomizations and charts.
-    pub(super) fn refusal(&self) -> Option<String> {
-        let sentences = left_out::sentences(&self.left_out);
+    pub(super) fn refusal(&self, args: &InputArgs) -> Option<String> {
+        let mut sentences = left_out::sentences(&self.left_out);
+        sentences.extend(args.paths.iter().filter_map(|path| config::advice(path)));
         let is_asked = self.left_out.iter().any(|entry| matches!(entry.kind, Kind::Kustomization | Kind::Chart | Kind::Helmfile));
         is_asked.then(|| format!("no plain manifest has a workload or a policy; {}", sentences.join("; ")))
     }
