@@ -8,10 +8,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The demo needs neither the API client nor the command line, and no optimised code.
 DEMO := --locked --package conformance --package policy-agent --no-default-features --bin demo --bin policy-agent
 
-.PHONY: help build install demo demo-cluster image krew manifests docs reference test check bench fuzz-more
+.PHONY: help build install demo demo-cluster e2e image krew manifests docs reference test check bench fuzz-more
 
 help: ##         | Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## | [|] ' '{printf "  make %-13s%7s  %s\n", $$1, $$2, $$3}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## | [|] ' '{printf "  make %-13s%7s  %s\n", $$1, $$2, $$3}'
 	@echo "Times are those of the first run on two cores. Later runs build only what changed."
 
 build: ##  ~8 min | Build `netpol`, `policy-agent` and `netpol-cni` (target/release)
@@ -33,6 +33,12 @@ demo-cluster: ## ~20 min | A real API server and three nodes: a policy applied w
 	@[ -x $(TARGET)/debug/demo-cluster ] || echo "Building all programs: about 6 minutes on two cores, then kube-apiserver, etcd and kubectl: about 12 minutes, only the first time."
 	$(CARGO) build --locked --workspace --bins --all-features
 	@$(if $(WAIT),WAIT=1) $(TARGET)/debug/demo-cluster
+
+e2e: image ## ~30 min | The suite of Kubernetes about NetworkPolicy, in a cluster of real parts (root); E2E_PROXY, E2E_FOCUS, CONTROL=1, WAIT=1
+	@.ci/install cc libc-dev ip nft iptables conntrack openssl setpriv hostname containerd runc cni-plugins
+	@[ -x $(TARGET)/demo/e2e ] || echo "Building the cluster: about 15 minutes on two cores, only the first time."
+	$(CARGO) build --profile demo --locked --package conformance --no-default-features --bin e2e
+	@E2E_FOLDER=$(abspath $(TARGET)/e2e) E2E_IMAGE=$(abspath target/image/netpol.tar) $(if $(WAIT),WAIT=1) $(if $(CONTROL),CONTROL=1) $(if $(SUITE),SUITE=$(SUITE)) $(TARGET)/demo/e2e
 
 image: ##  ~8 min | Build the container image without a daemon (target/image/netpol.tar)
 	@.ci/install cc buildah

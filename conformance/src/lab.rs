@@ -42,7 +42,7 @@ pub use announcements::Announcements;
 #[cfg(feature = "cluster")]
 pub use api::{Api, Refusal};
 pub use clients::{Clients, Manner, Tally};
-pub use control_plane::{ADDRESS, ControlPlane, VERSIONS, tool};
+pub use control_plane::{ADDRESS, ControlPlane, User, VERSIONS, tool};
 pub use fake_api::FakeApi;
 pub use namespace::Namespace;
 pub use network::{Fabric, Network, Place, link_name};

@@ -15,18 +15,33 @@ pub const VERSIONS: [&str; 2] = ["1.37", "1.35"];
 /// Where it listens: the address of a network's outside, or that of a host.
 pub const ADDRESS: &str = "198.18.0.2";
 const PORT: u16 = 6443;
-const ADMIN: &str = "the-admin-of-the-tests";
-const AGENT: &str = "the-agent-of-the-tests";
-const REPORTER: &str = "the-reporter-of-the-tests";
-const NOBODY: &str = "nobody-of-the-tests";
+/// The users of the tests. Their groups are those that the deployment binds.
+const USERS: [User<'static>; 4] = [
+    User { file: "admin", name: "admin", group: "system:masters" },
+    User { file: "agent", name: "system:serviceaccount:netpol:netpol", group: "" },
+    User { file: "reporter", name: "system:serviceaccount:netpol:netpol-reporter", group: "" },
+    User { file: "nobody", name: "nobody", group: "" },
+];
+
+/// Somebody who speaks to the API server, with a token.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// The name of the kubeconfig, without its ending.
+    pub file: &'a str,
+    /// The name for the API server.
+    pub name: &'a str,
+    /// The group, or an empty text.
+    pub group: &'a str,
+}
 
 /// A control plane in a network namespace. It is killed when this goes, and its data with it.
 pub struct ControlPlane {
     programs: PathBuf,
     folder: tempfile::TempDir,
-    extra: Vec<String>,
+    arguments: Vec<String>,
     etcd: Option<Child>,
     apiserver: Option<Child>,
+    others: Vec<Child>,
 }
 
 /// The folder of what `conformance/tools/build` builds for a module.
@@ -54,20 +69,29 @@ impl ControlPlane {
     /// When they do not start.
     #[must_use]
     pub fn start(version: &str, namespace: &Namespace, extra: &[&str]) -> Self {
+        // Nobody makes service accounts and their tokens here.
+        let arguments = ["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition"];
+        let arguments: Vec<&str> = arguments.iter().chain(extra).copied().collect();
+        Self::with(programs(version), &USERS, &arguments, namespace)
+    }
+
+    /// Starts etcd and an API server of these programs for these users, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[must_use]
+    pub fn with(programs: PathBuf, users: &[User<'_>], arguments: &[&str], namespace: &Namespace) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        let tokens = format!(
-            "{ADMIN},admin,admin,system:masters\n{AGENT},system:serviceaccount:netpol:netpol,agent,\n\
-             {REPORTER},system:serviceaccount:netpol:netpol-reporter,reporter,\n{NOBODY},nobody,nobody,\n"
-        );
-        std::fs::write(path("tokens.csv"), tokens).expect("writable");
+        let token = |user: &User<'_>| format!("the-token-of-{}", user.file);
+        let row = |user: &User<'_>| format!("{},{},{},{}\n", token(user), user.name, user.file, user.group);
+        std::fs::write(path("tokens.csv"), users.iter().map(row).collect::<String>()).expect("writable");
         let made = Command::new("openssl").args(["genrsa", "-out"]).arg(path("sa.key")).stderr(Stdio::null()).status();
         assert!(made.is_ok_and(|status| status.success()), "openssl makes no key");
-        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut plane = Self { programs: programs(version), folder, extra, etcd: None, apiserver: None };
-        for (name, token) in [("admin.conf", ADMIN), ("agent.conf", AGENT), ("reporter.conf", REPORTER), ("nobody.conf", NOBODY)]
-        {
-            std::fs::write(plane.path(name), plane.kubeconfig_text(token)).expect("writable");
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut plane = Self { programs, folder, arguments, etcd: None, apiserver: None, others: Vec::new() };
+        for user in users {
+            std::fs::write(plane.kubeconfig(user.file), plane.kubeconfig_text(&token(user))).expect("writable");
         }
         plane.start_etcd(namespace);
         plane.start_apiserver(namespace);
@@ -80,7 +104,7 @@ impl ControlPlane {
             "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
              clusters:\n- {{name: lab, cluster: {{server: 'https://{ADDRESS}:{PORT}', certificate-authority: '{}'}}}}\n\
              users:\n- {{name: me, user: {{token: {token}}}}}\ncontexts:\n- {{name: lab, context: {{cluster: lab, user: me}}}}\n",
-            self.path("certs/apiserver.crt").display()
+            self.certificate().display()
         )
     }
 
@@ -88,28 +112,52 @@ impl ControlPlane {
         self.folder.path().join(name)
     }
 
+    /// The kubeconfig of a user.
+    #[must_use]
+    pub fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.path(&format!("{user}.conf"))
+    }
+
+    /// The key that signs the tokens of service accounts.
+    #[must_use]
+    pub fn signing_key(&self) -> PathBuf {
+        self.path("sa.key")
+    }
+
+    /// The certificate of the API server, which signs itself.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.path("certs/apiserver.crt")
+    }
+
+    /// The folder with the logs of the control plane.
+    #[must_use]
+    pub fn logs(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The kubeconfig of somebody who may do everything.
     #[must_use]
     pub fn admin(&self) -> PathBuf {
-        self.path("admin.conf")
+        self.kubeconfig("admin")
     }
 
     /// The kubeconfig of an agent, who may do what the deployment says.
     #[must_use]
     pub fn agent(&self) -> PathBuf {
-        self.path("agent.conf")
+        self.kubeconfig("agent")
     }
 
     /// The kubeconfig of the reporter, who may do what the deployment says.
     #[must_use]
     pub fn reporter(&self) -> PathBuf {
-        self.path("reporter.conf")
+        self.kubeconfig("reporter")
     }
 
     /// The kubeconfig of somebody who may do nothing.
     #[must_use]
     pub fn nobody(&self) -> PathBuf {
-        self.path("nobody.conf")
+        self.kubeconfig("nobody")
     }
 
     /// The folder of `kubectl`.
@@ -132,6 +180,17 @@ impl ControlPlane {
         namespace.run(move || command.spawn().expect("the program starts"))
     }
 
+    /// Starts another program of the control plane, which is killed when this goes.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_program(&mut self, namespace: &Namespace, name: &str, arguments: &[String]) {
+        let mut command = self.program(name);
+        command.args(arguments).current_dir(self.folder.path());
+        let child = self.spawn(namespace, command, &format!("{name}.log"));
+        self.others.push(child);
+    }
+
     /// Starts etcd, on the data that is there.
     pub fn start_etcd(&mut self, namespace: &Namespace) {
         let mut command = self.program("etcd");
@@ -151,16 +210,16 @@ impl ControlPlane {
     /// Starts the API server.
     pub fn start_apiserver(&mut self, namespace: &Namespace) {
         let mut command = self.program("kube-apiserver");
-        command.args(["--etcd-servers=http://127.0.0.1:2379", "--service-cluster-ip-range=10.96.0.0/16"]);
+        command.arg("--etcd-servers=http://127.0.0.1:2379");
+        if !self.arguments.iter().any(|argument| argument.starts_with("--service-cluster-ip-range")) {
+            command.arg("--service-cluster-ip-range=10.96.0.0/16");
+        }
         command.args([format!("--bind-address={ADDRESS}"), format!("--secure-port={PORT}")]);
         command.args([format!("--advertise-address={ADDRESS}")]);
         command.arg("--cert-dir").arg(self.path("certs")).arg("--token-auth-file").arg(self.path("tokens.csv"));
-        command.arg("--service-account-key-file").arg(self.path("sa.key"));
-        command.arg("--service-account-signing-key-file").arg(self.path("sa.key"));
-        command.args(["--service-account-issuer=https://lab", "--authorization-mode=RBAC"]);
-        // Nobody makes service accounts and their tokens here.
-        command.args(["--disable-admission-plugins=ServiceAccount,TaintNodesByCondition", "--allow-privileged=true"]);
-        command.args(&self.extra);
+        command.arg("--service-account-key-file").arg(self.signing_key());
+        command.arg("--service-account-signing-key-file").arg(self.signing_key());
+        command.args(["--service-account-issuer=https://lab", "--allow-privileged=true"]).args(&self.arguments);
         self.apiserver = Some(self.spawn(namespace, command, "apiserver.log"));
     }
 
@@ -248,6 +307,9 @@ fn end(child: &mut Option<Child>) {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
+        for child in self.others.drain(..) {
+            end(&mut Some(child));
+        }
         end(&mut self.apiserver);
         end(&mut self.etcd);
     }
