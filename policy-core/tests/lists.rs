@@ -185,11 +185,40 @@ fn events_of_a_watch_hold_objects() {
         (event("ADDED", &as_text(POLICY)), "object-as-text", "object"),
         (event("ADDED", "{\"name\": \"p\"}"), "missing-api-version-or-kind", "kind"),
     ]);
-    let twice =
-        read(&format!("{}{}", event("ADDED", POLICY), event("MODIFIED", &POLICY.replace("{}}", "{}, \"ingress\": [{}]}"))));
-    assert_eq!(found(&twice), [(true, "duplicate-policy", "metadata.name")]);
     let other = read("{type: Opaque, object: {a: b}}");
     assert_eq!((found(&other).as_slice(), other.no_objects.len()), (&[][..], 1));
+}
+
+#[test]
+fn a_later_event_of_a_watch_is_the_newer_state() {
+    let event = |kind: &str, object: &str| format!("{{\"type\": \"{kind}\", \"object\": {object}}}\n");
+    let namespace = |team: &str| {
+        format!(
+            "{{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {{\"name\": \"x\", \"labels\": {{\"team\": \"{team}\"}}}}}}"
+        )
+    };
+    let (old, same, new) = (namespace("a"), namespace("a"), namespace("b"));
+    for states in [vec![&old, &new], vec![&old, &same, &new], vec![&new, &old, &new]] {
+        let text: String =
+            states.iter().enumerate().map(|(i, state)| event(if i == 0 { "ADDED" } else { "MODIFIED" }, state)).collect();
+        let snapshot = read(&text);
+        assert_eq!(found(&snapshot), [], "{text}");
+        assert_eq!(snapshot.namespaces["x"].labels.get("team").map(String::as_str), Some("b"), "{text}");
+    }
+    let open = POLICY.replace("{}}", "{}, \"ingress\": [{}]}");
+    let policies = read(&format!("{}{}", event("ADDED", POLICY), event("MODIFIED", &open)));
+    let alone = read(&open);
+    assert_eq!(found(&policies), []);
+    let rules =
+        |snapshot: &Snapshot| snapshot.policies.values().map(|policy| policy.ingress.as_ref().map(Vec::len)).collect::<Vec<_>>();
+    assert_eq!(rules(&policies), rules(&alone));
+    // An object is added once, and two files have no order.
+    let added = read(&format!("{}{}", event("ADDED", &old), event("ADDED", &new)));
+    assert_eq!(found(&added), [(true, "duplicate-object", "metadata.name")]);
+    let mut loader = Loader::new(Syntax::Strict);
+    loader.read("1.json", event("ADDED", &old).as_bytes());
+    loader.read("2.json", event("MODIFIED", &new).as_bytes());
+    assert_eq!(found(&loader.finish()), [(true, "duplicate-object", "metadata.name")]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub static DELETED_OBJECT: Rule = Rule {
     summary: "an event of a watch deletes an object",
     documentation: Documentation {
         what: "An event of the type `DELETED`, as `kubectl get --watch --output-watch-events` prints it. Objects in events of the types `ADDED` and \
-               `MODIFIED` are read.",
+               `MODIFIED` are read, and one in an event of the type `MODIFIED` replaces an object of its name that stands before it in the file.",
         why: "An earlier event may have added the object, which is not there any more.",
         example: Some("type: DELETED\nobject:\n  apiVersion: v1\n  kind: Namespace\n  metadata: {name: shop}\n"),
         fix: "Read a list of the objects in place of a watch.",

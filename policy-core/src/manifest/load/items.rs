@@ -194,7 +194,9 @@ impl Reader<'_, '_, '_> {
                 self.set_aside(object, self.tree.text(object, "kind").map(str::to_owned));
             }
             _ if depth < DEEPEST_LIST => {
+                let is_update = std::mem::replace(&mut self.is_update, event == "MODIFIED");
                 self.object(object, Within { inherited: None, depth: depth + 1, path: Some("object") });
+                self.is_update = is_update;
             }
             _ => self.too_deep(object, "object", &ObjectRef::unnamed("")),
         }

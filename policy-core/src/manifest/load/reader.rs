@@ -49,11 +49,13 @@ pub(in super::super) struct Reader<'l, 't, 's> {
     pub(super) is_in_template: bool,
     /// Whether the object being read is probably a patch.
     pub(super) is_patch: bool,
+    /// Whether the object being read is the new state of one that may stand before it in the file.
+    pub(super) is_update: bool,
 }
 
 impl<'l, 't, 's> Reader<'l, 't, 's> {
     pub(super) fn new(loader: &'l mut Loader, tree: &'t Tree<'s>, file: &'l str, text: &'s str) -> Self {
-        Self { loader, tree, file, text, is_in_template: false, is_patch: false }
+        Self { loader, tree, file, text, is_in_template: false, is_patch: false, is_update: false }
     }
 }
 
@@ -385,6 +387,9 @@ impl<'t> Reader<'_, 't, '_> {
         let (severity, first) = match self.loader.assembly.claims.take(object, rank, content, written, &place) {
             Outcome::Counts => return true,
             Outcome::Yields => return false,
+            // The order of the events of a watch is that of the changes. Two files have no order.
+            Outcome::Repeats(first) if self.is_update && first.file == self.file => return false,
+            Outcome::Contradicts(first) if self.is_update && first.file == self.file => return true,
             Outcome::Repeats(first) => (Severity::Warning, first),
             Outcome::Contradicts(first) => (Severity::Error, first),
         };
