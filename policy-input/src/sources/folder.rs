@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::chart::{self, Chart, is_chart_file};
 use super::ignores::Ignores;
 use super::kustomization::is_kustomization_file;
+use super::other::{Other, other};
 use super::references::References;
 use crate::files::{is_manifest, regular_content, scan_selected};
 
@@ -29,7 +30,7 @@ pub struct Contents {
     pub roots: Vec<PathBuf>,
     /// Charts below the folder that are no part of another one, sorted.
     pub charts: Vec<Chart>,
-    /// Links that lead nowhere, and by their names can have led to manifests or folders.
+    /// Links that lead nowhere, and by their names can have led to manifests, archives or folders.
     pub broken_links: Vec<PathBuf>,
     /// Files that are no manifests, and may hold or make objects by their names, sorted. This and the following lists leave out what belongs to
     /// kustomizations and charts.
@@ -82,7 +83,11 @@ pub fn beside(folder: &Path, built: &Path, ignores: &mut Ignores) -> Result<Cont
     if let Some((_, error)) = scan.troubles.into_iter().next() {
         return Err(error);
     }
-    let could_be_manifest = |path: &PathBuf| path.extension().is_none() || is_manifest(path);
+    // git-annex has a link in place of each file, and what is not fetched leads nowhere.
+    let could_be_manifest = |path: &PathBuf| {
+        let is_packed = || matches!(other(path), Some(Other::Archive | Other::Encrypted | Other::Template));
+        path.extension().is_none() || is_manifest(path) || is_packed()
+    };
     let sorter = Sorter::new(folder, built, &scan.files);
     let top = sorter.top();
     let mut found = Contents {
@@ -365,12 +370,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_nowhere_is_named_if_it_can_have_been_a_manifest() {
+    fn a_link_that_leads_nowhere_is_named_if_it_can_have_led_to_manifests() {
         let tree = tree(&[("a.yaml", "")]);
-        for name in ["team", "notes.txt"] {
+        for name in ["team", "notes.txt", "logo.png", "app.tgz", "np.yaml.gpg", "np.yaml.j2"] {
             std::os::unix::fs::symlink(tree.path().join("none"), tree.path().join(name)).unwrap();
         }
         let (found, shown) = look(tree.path(), "");
-        assert_eq!(shown(&found.broken_links), ["team"]);
+        let mut links = shown(&found.broken_links);
+        links.sort();
+        assert_eq!(links, ["app.tgz", "np.yaml.gpg", "np.yaml.j2", "team"]);
     }
 }
