@@ -187,6 +187,18 @@ fn what_stands_in_place_of_objects_is_named() {
         ("{kind: Status, apiVersion: v1, status: Failure, message: Unauthorized}", "error-answer", "Unauthorized"),
         ("{kind: Status, apiVersion: v1, status: Failure, reason: Forbidden, code: 403}", "error-answer", "Forbidden"),
         ("{kind: Status, apiVersion: v1, metadata: {}}", "error-answer", "error response of the API server"),
+        ("{kind: Table, apiVersion: meta.k8s.io/v1, rows: [{cells: [deny]}]}", "error-answer", "this is a Table"),
+        ("{kind: Table, apiVersion: meta.k8s.io/v1beta1}", "error-answer", "this is a Table"),
+        (
+            "{kind: PartialObjectMetadata, apiVersion: meta.k8s.io/v1, metadata: {name: deny, namespace: shop}}",
+            "error-answer",
+            "this is a PartialObjectMetadata",
+        ),
+        (
+            "{kind: PartialObjectMetadataList, apiVersion: meta.k8s.io/v1, items: [{metadata: {name: deny}}, {metadata: {name: b}}]}",
+            "error-answer",
+            "this is a PartialObjectMetadataList",
+        ),
         ("<html>login</html>", "html-page", "HTML page"),
         ("<!DOCTYPE html>\n<html>\n<title>Sign in: please</title>\n", "html-page", "HTML page"),
         ("\u{feff}\n<html>a: b</html>", "html-page", "HTML page"),

@@ -133,12 +133,13 @@ pub static ERROR_ANSWER: Rule = Rule {
     kind: Kind::NotSupported,
     section: "S1.1",
     event_reason: None,
-    summary: "a document is an answer of an API server about a failed request, or the error of a command",
+    summary: "a document is an answer of an API server without the objects, or the error of a command",
     documentation: Documentation {
-        what: "An object of the kind `Status`, or a line that `kubectl` prints when it fails, such as `Error from server (Forbidden): …`.",
-        why: "The request for the objects has failed, and what was asked for is missing from the answers.",
+        what: "An object of the kind `Status`, or a line that `kubectl` prints when it fails, such as `Error from server (Forbidden): …`. Also a `Table`, \
+               a `PartialObjectMetadata` or a list of them, which have columns or metadata of objects and not the objects.",
+        why: "What was asked for is missing from the answers.",
         example: Some("apiVersion: v1\nkind: Status\nstatus: Failure\nmessage: Unauthorized\ncode: 401\n"),
-        fix: "Correct the cause that the message names, and make the dump again.",
+        fix: "Correct the cause that the message names, or ask for the objects with `kubectl get -o yaml`, and make the dump again.",
     },
 };
 

@@ -105,15 +105,15 @@ impl<'t> Reader<'_, 't, '_> {
             api_version: api_version.or_else(|| inherited.map(|i| i.api_version.clone())).unwrap_or_default(),
             kind: kind.or_else(|| inherited.map(|i| i.kind.clone())).unwrap_or_default(),
         };
+        if let Some(fault) = signs::of_answer(tree, node, &meta.api_version, &meta.kind) {
+            self.fault(node, &meta.kind, fault);
+            self.set_aside(node, None);
+            return;
+        }
         if self.holds_objects(node, &meta, within.depth) {
             return;
         }
         if !is_complete && inherited.is_none() && !self.says_what_it_is(node, &meta, within) {
-            return;
-        }
-        if meta.kind == "Status" && meta.api_version == "v1" {
-            self.fault(node, &meta.kind, signs::of_status(tree, node));
-            self.set_aside(node, None);
             return;
         }
         self.loader.assembly.objects += 1;

@@ -49,6 +49,12 @@ const DOWNLOAD: &str = "download the manifests again; the server may require a l
 
 const REPEAT: &str = "correct the cause, and make the dump again";
 
+/// Kinds with columns or metadata of objects.
+///
+/// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables>.
+const IN_PART: [&str; 3] = ["Table", "PartialObjectMetadata", "PartialObjectMetadataList"];
+const WHOLE: &str = "ask for the objects themselves, for example with `kubectl get -o yaml`";
+
 /// How lines begin with which kubectl and other commands fail.
 const COMMAND_ERRORS: [&str; 4] =
     ["Error from server", "Unable to connect to the server", "The connection to the server", "error: the server doesn't have"];
@@ -174,8 +180,18 @@ fn second_object(tree: &Tree<'_>, root: NodeId) -> Option<(NodeId, NodeId)> {
     keys.first().map(|(_, first)| (*second, *first))
 }
 
+/// The fault of what API servers answer without the objects.
+pub(super) fn of_answer(tree: &Tree<'_>, node: NodeId, api_version: &str, kind: &str) -> Option<Fault> {
+    if (api_version, kind) == ("v1", "Status") {
+        return Some(of_status(tree, node));
+    }
+    let is_in_part = super::super::kinds::group_of(api_version) == "meta.k8s.io" && IN_PART.contains(&kind);
+    let message = format!("this is a {kind}, which API servers answer in place of the whole objects");
+    is_in_part.then(|| Fault::new(&objects::ERROR_ANSWER, &"", message).at(node).help(WHOLE))
+}
+
 /// The fault of a `Status`.
-pub(super) fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
+fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
     let said =
         ["message", "reason", "status"].into_iter().find_map(|field| tree.text(node, field).filter(|text| !text.is_empty()));
     let message = match (tree.text(node, "status"), said) {
