@@ -452,6 +452,24 @@ fn policies_that_are_not_evaluated_are_found_wherever_they_are() {
 }
 
 #[test]
+fn subnets_of_kube_ovn_are_policies_if_they_filter() {
+    let found = |spec: &str| {
+        let text = format!(
+            "{{apiVersion: kubeovn.io/v1, kind: Subnet, metadata: {{name: a}}, spec: {{cidrBlock: 10.0.0.0/16, {spec}}}}}"
+        );
+        let snapshot = read(text.as_bytes());
+        assert!(!snapshot.has_errors(), "{text}");
+        snapshot.foreign.iter().map(|foreign| foreign.namespace.clone()).collect::<Vec<_>>()
+    };
+    for spec in ["private: true", "allowSubnets: [10.1.0.0/16]", "acls: [{action: drop, direction: to-lport, match: ip}]"] {
+        assert_eq!(found(spec), [None], "{spec}");
+    }
+    for spec in ["", "private: false", "private: null, acls: []", "allowSubnets: []"] {
+        assert_eq!(found(spec), [], "{spec}");
+    }
+}
+
+#[test]
 fn what_may_be_a_policy_is_named_where_it_cannot_be_read() {
     let pod = format!("---\n{POD}\n");
     for (text, kind, line) in [

@@ -1,6 +1,9 @@
 //! Kinds that are not read, and which of them matter all the same: answers must say that policies of other engines were not
 //! evaluated.
 
+use super::scalar::Scalar;
+use super::tree::{NodeId, Tree, Value};
+
 /// Other kinds of the groups that are read, so that they are not taken for mistyped ones.
 pub(super) const NEIGHBOURS: [&str; 16] = [
     "Ingress",
@@ -37,7 +40,7 @@ pub(super) enum Reach {
 /// Policies of other engines and of tiers that are not evaluated: the group's suffix, the kinds, and how far they reach. Listed is what
 /// refuses connections or requests; what only redirects, measures or observes them is not. Kinds of any group whose names end in
 /// [`ENDINGS`] need no row unless their reach is known.
-const FOREIGN: [(&str, &[&str], Reach); 28] = [
+const FOREIGN: [(&str, &[&str], Reach); 29] = [
     ("projectcalico.org", &["NetworkPolicy"], Reach::Namespace),
     ("projectcalico.org", &["GlobalNetworkPolicy", "HostEndpoint"], Reach::Cluster),
     ("cilium.io", &["CiliumNetworkPolicy"], Reach::Namespace),
@@ -67,6 +70,7 @@ const FOREIGN: [(&str, &[&str], Reach); 28] = [
     ("neuvector.com", &["NvSecurityRule"], Reach::Namespace),
     ("neuvector.com", &["NvClusterSecurityRule"], Reach::Cluster),
     ("kubeovn.io", &["SecurityGroup"], Reach::Cluster),
+    ("kubeovn.io", &["Subnet"], Reach::Cluster),
 ];
 
 /// How names of kinds end whose objects are policies in every group.
@@ -102,6 +106,21 @@ pub(super) fn reach(group: &str, kind: &str) -> Option<Reach> {
 
 fn ends_as_policy(kind: &str) -> bool {
     ENDINGS.iter().any(|ending| kind.ends_with(ending)) && !kind.starts_with(STAGED)
+}
+
+/// Whether an object of a kind that [`reach`] knows refuses traffic: subnets of Kube-OVN do with some fields only.
+///
+/// Source: <https://kubeovn.github.io/docs/stable/en/guide/subnet/>.
+pub(super) fn filters(tree: &Tree<'_>, object: NodeId, group: &str, kind: &str) -> bool {
+    if group != "kubeovn.io" || kind != "Subnet" {
+        return true;
+    }
+    let says_nothing = |value: NodeId| match tree.value(value) {
+        Value::Sequence(items) => items.is_empty(),
+        _ => matches!(tree.scalar(value), Some(Scalar::Null | Scalar::Bool(false))),
+    };
+    let field = |name| tree.field(object, "spec").and_then(|spec| tree.field(spec, name));
+    ["private", "allowSubnets", "acls"].into_iter().filter_map(field).any(|value| !says_nothing(value))
 }
 
 /// Whether a kind of this name holds policies in some group.

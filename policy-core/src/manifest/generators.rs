@@ -52,7 +52,7 @@ static GENERATORS: &[Generator] = &[
     always("configsync.gke.io", &["RepoSync", "RootSync"], "Config Sync"),
     always("pulumi.com", &["Stack"], "Pulumi"),
     // Operators that are installed by name.
-    always("operators.coreos.com", &["Subscription"], "Operator Lifecycle Manager"),
+    always("operators.coreos.com", &["ClusterServiceVersion", "Subscription"], "Operator Lifecycle Manager"),
     always("olm.operatorframework.io", &["ClusterExtension"], "Operator Lifecycle Manager"),
     // Objects in objects, mostly of several clusters.
     always("work.open-cluster-management.io", &["ManifestWork", "ManifestWorkReplicaSet"], "Open Cluster Management"),
@@ -62,12 +62,15 @@ static GENERATORS: &[Generator] = &[
     always("config.projectsveltos.io", &["ClusterProfile", "Profile"], "Sveltos"),
     always("addons.cluster.x-k8s.io", &["ClusterResourceSet", "HelmChartProxy", "HelmReleaseProxy"], "Cluster API"),
     always("crossplane.io", &["Composition", "Object", "Release"], "Crossplane"),
+    always("pkg.crossplane.io", &["Configuration", "Function", "Provider"], "Crossplane"),
     always("kro.run", &["ResourceGraphDefinition"], "kro"),
     // Policies and namespaces of tenants.
     always("capsule.clastix.io", &["GlobalTenantResource", "TenantResource"], "Capsule"),
     with_word("capsule.clastix.io", &["Tenant"], "Capsule", ("networkPolicies", "")),
     always("hnc.x-k8s.io", &["SubnamespaceAnchor"], "Hierarchical Namespace Controller"),
     with_word("hnc.x-k8s.io", &["HNCConfiguration"], "Hierarchical Namespace Controller", ("resources", "networkpolicies")),
+    always("redhatcop.redhat.io", &["GroupConfig", "NamespaceConfig", "UserConfig"], "Namespace Configuration Operator"),
+    always("k8s.otterize.com", &["ClientIntents"], "Otterize"),
     // Policy engines.
     Generator { group: "kyverno.io", kinds: &["ClusterPolicy", "Policy"], project: "Kyverno", when: When::Kyverno },
     always("policies.kyverno.io", &["GeneratingPolicy", "NamespacedGeneratingPolicy"], "Kyverno"),
@@ -164,6 +167,11 @@ mod tests {
         assert!(is_generating("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "{}"));
         assert!(!is_generating("kustomize.config.k8s.io/v1beta1", "Kustomization", "{}"));
         assert!(!is_generating("argoproj.io/v1alpha1", "AppProject", "{}"));
+        assert!(is_generating("redhatcop.redhat.io/v1alpha1", "NamespaceConfig", "{templates: []}"));
+        assert!(is_generating("k8s.otterize.com/v2beta1", "ClientIntents", "{workload: {name: web}}"));
+        assert!(is_generating("operators.coreos.com/v1alpha1", "ClusterServiceVersion", "{}"));
+        assert!(is_generating("pkg.crossplane.io/v1", "Provider", "{}"));
+        assert!(!is_generating("notification.toolkit.fluxcd.io/v1", "Provider", "{}"));
         assert_eq!(project("helm.toolkit.fluxcd.io/v2", "HelmRelease"), Some("Flux"));
     }
 

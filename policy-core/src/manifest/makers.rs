@@ -86,6 +86,7 @@ static FAMILIES: &[Family] = &[
         project: "Knative",
         ..family_of("sources.knative.dev", &["ApiServerSource", "ContainerSource", "KafkaSource", "PingSource", "SinkBinding"])
     },
+    Family { label: "gateway.networking.k8s.io/gateway-name", ..family_of("gateway.networking.k8s.io", &["Gateway"]) },
     family_of("serving.kserve.io", &["InferenceService", "InferenceGraph", "LLMInferenceService"]),
     family_of("machinelearning.seldon.io", &["SeldonDeployment"]),
     family_of("camel.apache.org", &["Build", "Integration", "KameletBinding", "Pipe"]),
@@ -356,6 +357,7 @@ mod tests {
         assert!(is_known("kafka.strimzi.io/v1beta2", "Kafka") && is_known("core.strimzi.io/v1beta2", "StrimziPodSet"));
         assert!(is_known("serving.knative.dev/v1", "Service") && !is_known("v1", "Service"));
         assert!(!is_known("notstrimzi.io/v1", "Kafka"));
+        assert!(is_known("gateway.networking.k8s.io/v1", "Gateway") && !is_known("networking.istio.io/v1", "Gateway"));
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl<'t> Reader<'_, 't, '_> {
     /// An object that is not read: another engine's policy, a mistyped kind, or something that does not matter.
     fn other(&mut self, node: NodeId, meta: &TypeMeta) {
         let (group, kind) = (meta.group(), meta.kind.as_str());
-        let reach = foreign::reach(group, kind);
+        let reach = foreign::reach(group, kind).filter(|_| foreign::filters(self.tree, node, group, kind));
         let is_policy = kinds::named(kind).is_some_and(kinds::Kind::is_policy);
         if reach.is_some() || (is_policy && !foreign::is_upstream(group)) {
             self.foreign(node, meta, reach.unwrap_or(Reach::Namespace));
