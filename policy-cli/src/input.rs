@@ -52,7 +52,7 @@ pub(crate) struct Input {
     pub notes: Vec<String>,
     /// What was not read, and could change answers.
     pub left_out: Vec<LeftOut>,
-    /// What could not be read of a live cluster, in sentences.
+    /// What could not be read of a live cluster, and what charts ask one, in sentences.
     pub missing: Vec<String>,
     pub files: usize,
     /// The namespace of the deployment, or of a live cluster's context.
@@ -98,7 +98,7 @@ struct Reading<'a> {
     found: Sources,
     excerpts: Excerpts,
     places: Places,
-    /// What could not be read of a live cluster.
+    /// What could not be read of a live cluster, and what charts ask one.
     missing: Vec<String>,
     namespace: Option<String>,
     /// Files without an object, whatever else is wrong with them.
@@ -106,7 +106,8 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(args: &'a InputArgs, counted: Counted, found: Sources) -> Self {
+    fn new(args: &'a InputArgs, counted: Counted, mut found: Sources) -> Self {
+        let missing = std::mem::take(&mut found.missing);
         let mut loader = Loader::new(syntax(args)).with_places();
         if let Some(namespace) = &args.namespace {
             loader = loader.with_namespace(namespace);
@@ -118,7 +119,7 @@ impl<'a> Reading<'a> {
             found,
             excerpts: Excerpts::default(),
             places: Places::default(),
-            missing: Vec::new(),
+            missing,
             namespace: args.namespace.clone(),
             without_objects: BTreeSet::new(),
         }

@@ -375,8 +375,9 @@ fn paths_are_arguments_and_nothing_else() {
     let values = ["--values", "web.yaml", "--set", "a=$(touch y)", "--release", "r", "-n", "z"];
     let (output, arguments) = run(&[&["list", "--chart=--post-renderer"][..], &values].concat());
     ends_with(&output, 0, &["web"]);
-    let expected = "template\n--namespace=z\n--values=web.yaml\n--set=a=$(touch y)\n--\nr\n./--post-renderer\n";
-    assert_eq!(arguments, expected);
+    let (served, other): (Vec<&str>, Vec<&str>) = arguments.lines().partition(|line| line.starts_with("--api-versions="));
+    let expected = ["template", "--namespace=z", "--values=web.yaml", "--set=a=$(touch y)", "--", "r", "./--post-renderer"];
+    assert_eq!((served.len(), other.as_slice()), (1, expected.as_slice()));
     // `kustomize` comes before `kubectl`.
     let both = fakes(&[("kustomize", &script), ("kubectl", "exit 9")]);
     ends_with(&with(both.path(), tree.path(), &["list", "--kustomize=-x;touch y"]), 0, &["default/web"]);
@@ -439,6 +440,45 @@ fn a_chart_is_what_helm_renders() {
         "{}",
         text(&found)
     );
+}
+
+/// What `helm install` takes from the cluster is what every cluster serves, and the rest is a caveat.
+#[test]
+fn a_chart_that_asks_the_cluster_has_what_every_cluster_serves() {
+    let Some(folders) = programs::folders() else { return };
+    let helper = "{{- define \"v\" -}}\n{{- if .Capabilities.APIVersions.Has \"networking.k8s.io/v1/NetworkPolicy\" -}}\nnetworking.k8s.io/v1\n{{- else -}}\nextensions/v1beta1\n{{- end }}\n{{- end }}\n";
+    let deny = DENY.replace("networking.k8s.io/v1", "{{ include \"v\" . }}");
+    let if_served = |what: &str| format!("{{{{ if .Capabilities.APIVersions.Has \"{what}\" }}}}\n{deny}{{{{ end }}}}\n");
+    let (common, cilium) = (if_served("networking.k8s.io/v1/NetworkPolicy"), if_served("cilium.io/v2"));
+    let sub = "{{ if lookup \"v1\" \"ConfigMap\" \"a\" \"b\" }}\nkind: {{ .Values.kind }}\n{{ end }}";
+    let tree = tree(&[
+        ("common/Chart.yaml", "apiVersion: v2\nname: a\nversion: 1.0.0\n"),
+        ("common/templates/_v.tpl", helper),
+        ("common/templates/web.yaml", WEB),
+        ("common/templates/deny.yaml", &common),
+        ("asks/Chart.yaml", "apiVersion: v2\nname: asks\nversion: 1.0.0\n"),
+        ("asks/templates/_v.tpl", helper),
+        ("asks/templates/web.yaml", WEB),
+        ("asks/templates/deny.yaml", &cilium),
+        ("asks/charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 1.0.0\n"),
+        ("asks/charts/sub/templates/a.yaml", sub),
+    ]);
+    let asked = ["can", "external", "web", "-p", "80", "--chart"];
+    let ask = |more: &[&str]| real(&folders, tree.path(), &[&asked[..], more].concat());
+    let output = ask(&["common"]);
+    ends_with(&output, 1, &["(common/templates/deny.yaml)"]);
+    assert!(!text(&output).contains("without a cluster"), "{}", text(&output));
+    let caveat = |chart: &str| format!("the chart `{chart}` was rendered without a cluster, and what it makes depends on one");
+    let packed = Command::new("tar").args(["-czf", "asks.tgz", "asks"]).current_dir(tree.path()).status();
+    assert!(packed.expect("tar runs").success());
+    for chart in ["asks", "asks.tgz"] {
+        let files =
+            "--api-versions states what it serves: charts/sub/templates/a.yaml (`lookup`), templates/deny.yaml (cilium.io/v2)";
+        ends_with(&ask(&[chart]), 0, &[&caveat(chart), files]);
+        ends_with(&real(&folders, tree.path(), &["list", "--chart", chart]), 0, &[&caveat(chart)]);
+        let output = ask(&[chart, "--api-versions", "cilium.io/v2"]);
+        ends_with(&output, 1, &[&format!("{}: charts/sub/templates/a.yaml (`lookup`)\n", caveat(chart))]);
+    }
 }
 
 #[test]
@@ -691,7 +731,7 @@ fn every_key_is_documented() {
         page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(key, _)| key)).collect();
     let mut known = keys("zzzzzzzz = 1\n");
     known.extend(keys("[deployments.a]\nzzzzzzzz = 1\n"));
-    assert_eq!(known.len(), 10, "{known:?}");
+    assert_eq!(known.len(), 11, "{known:?}");
     for key in &known {
         assert!(rows.contains(&key.as_str()), "{key} is not in the page");
     }

@@ -28,6 +28,9 @@ pub(crate) struct InputArgs {
     /// A value of the chart. Repeatable
     #[arg(long, value_name = "KEY=VALUE", requires = "chart", help_heading = SOURCES)]
     pub set: Vec<String>,
+    /// What the cluster serves besides the API of Kubernetes, for a chart that asks for it. Repeatable
+    #[arg(long, value_name = "GROUP/VERSION[/KIND]", requires = "chart", help_heading = SOURCES)]
+    pub api_versions: Vec<String>,
     /// The name of the release [default: that of `helm template`]
     #[arg(long, value_name = "NAME", requires = "chart", help_heading = SOURCES)]
     pub release: Option<String>,

@@ -31,6 +31,7 @@ pub(crate) struct Deployment {
     pub chart: Option<PathBuf>,
     pub values: Vec<PathBuf>,
     pub set: Vec<String>,
+    pub api_versions: Vec<String>,
     pub release: Option<String>,
     pub files: Vec<PathBuf>,
     pub namespace: Option<String>,
@@ -115,6 +116,7 @@ impl Config {
             chart: deployment.chart.as_ref().map(at),
             values: deployment.values.iter().map(at).collect(),
             set: deployment.set.clone(),
+            api_versions: deployment.api_versions.clone(),
             release: deployment.release.clone(),
             deployment: None,
             is_default: false,
@@ -149,7 +151,12 @@ impl Deployment {
             0 => return Err("it has none of `kustomize`, `chart` and `files`".to_owned()),
             _ => return Err("it has more than one of `kustomize`, `chart` and `files`".to_owned()),
         }
-        let of_chart = [("values", !self.values.is_empty()), ("set", !self.set.is_empty()), ("release", self.release.is_some())];
+        let of_chart = [
+            ("values", !self.values.is_empty()),
+            ("set", !self.set.is_empty()),
+            ("api-versions", !self.api_versions.is_empty()),
+            ("release", self.release.is_some()),
+        ];
         match of_chart.into_iter().find(|(_, is_set)| *is_set && self.chart.is_none()) {
             Some((key, _)) => Err(format!("`{key}` requires `chart`")),
             None => Ok(()),

@@ -1,9 +1,16 @@
 //! What to install or to pipe where a source cannot be rendered here.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter};
 
 use policy_input::sources::Failure;
 use policy_input::sources::helm::Release;
+use policy_input::sources::helm::cluster::asked;
+
+use crate::output::names::first;
+
+/// Files that are listed; the others are counted.
+const MOST_FILES: usize = 10;
 
 /// A kustomization or a chart that was not rendered.
 #[derive(Debug)]
@@ -62,6 +69,22 @@ pub(super) fn of_chart(name: &str, release: &Release, failure: &Failure) -> NotR
     NotRendered { what: format!("render the Helm chart `{name}`"), why: failure.to_string(), help }
 }
 
+/// What a chart asks a cluster, in a sentence.
+pub(super) fn without_cluster(name: &str, release: &Release, size: u64) -> Option<String> {
+    let asked = asked(&release.chart, &release.values, &release.api_versions, size);
+    let is_version = |question: &String| !question.starts_with('`');
+    let help = if asked.values().flatten().any(is_version) { "; --api-versions states what it serves" } else { "" };
+    let question = |(file, questions): (&String, &BTreeSet<String>)| {
+        format!("{file} ({})", questions.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+    };
+    let files: Vec<String> = asked.iter().map(question).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    (!files.is_empty()).then(|| {
+        let files = first(&files, MOST_FILES);
+        format!("the chart `{name}` was rendered without a cluster, and what it makes depends on one{help}: {files}")
+    })
+}
+
 /// The line that renders a chart as it is asked for.
 fn helm(name: &str, release: &Release) -> String {
     let mut words = vec!["helm template".to_owned()];
@@ -70,6 +93,7 @@ fn helm(name: &str, release: &Release) -> String {
     words.extend(release.namespace.iter().map(|namespace| format!("-n {}", word(namespace))));
     words.extend(release.values.iter().map(|values| format!("--values {}", path(&super::shown(values)))));
     words.extend(release.set.iter().map(|set| format!("--set {}", word(set))));
+    words.extend(release.api_versions.iter().map(|version| format!("--api-versions {}", word(version))));
     words.join(" ")
 }
 
@@ -103,12 +127,12 @@ mod tests {
             chart: "a chart".into(),
             values: vec!["v.yaml".into(), "-w.yaml".into()],
             set: vec!["a=it's".to_owned()],
+            api_versions: vec!["cilium.io/v2".to_owned()],
             name: Some("mail".to_owned()),
             namespace: Some("shop".to_owned()),
         };
         let shown = of_chart("a chart", &release, &Failure::Missing(vec!["helm"])).to_string();
-        let line =
-            "helm template mail 'a chart' -n shop --values v.yaml --values ./-w.yaml --set 'a=it'\\''s' | netpol … -n shop -f -";
+        let line = "helm template mail 'a chart' -n shop --values v.yaml --values ./-w.yaml --set 'a=it'\\''s' --api-versions cilium.io/v2 | netpol … -n shop -f -";
         assert!(
             shown.ends_with(&format!("`helm` is not installed; install it, or render the chart elsewhere, and pipe it: {line}")),
             "{shown}"

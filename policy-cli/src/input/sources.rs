@@ -51,6 +51,8 @@ pub(super) struct Sources {
     pub pieces: Vec<Piece>,
     pub left_out: Vec<LeftOut>,
     pub notes: Vec<String>,
+    /// What charts ask a cluster, in sentences.
+    pub missing: Vec<String>,
     /// The kustomizations that were built, by their canonical folders, and those that each of them contains.
     built: Vec<(PathBuf, BTreeSet<PathBuf>)>,
     /// The globs of `netpol.toml`, once they are read.
@@ -222,10 +224,12 @@ impl Sources {
             chart: chart.to_owned(),
             values: args.values.clone(),
             set: args.set.clone(),
+            api_versions: args.api_versions.clone(),
             name: args.release.clone(),
             namespace: args.namespace.clone(),
         };
         let rendered = template(&release, limits(args)).map_err(|failure| pipes::of_chart(&name, &release, &failure))?;
+        self.missing.extend(pipes::without_cluster(&name, &release, limits(args).size));
         self.pieces.push(Piece::Rendered(format!("{name} (helm template)"), rendered));
         Ok(())
     }

@@ -1,4 +1,12 @@
 //! What `helm template` prints for a chart.
+//!
+//! - `archive`: the files of the archive of a chart.
+//! - [`cluster`]: what templates ask a cluster.
+//! - `served`: what every API server serves.
+
+mod archive;
+pub mod cluster;
+mod served;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,6 +23,8 @@ pub struct Release {
     pub values: Vec<PathBuf>,
     /// Values, as `key=value`.
     pub set: Vec<String>,
+    /// What the cluster serves besides the API of Kubernetes, as `group/version` or `group/version/Kind`.
+    pub api_versions: Vec<String>,
     /// The name of the release; that of helm if there is none.
     pub name: Option<String>,
     /// The namespace of the release.
@@ -43,6 +53,8 @@ fn arguments(release: &Release) -> Vec<OsString> {
     arguments.extend(release.namespace.iter().map(|name| format!("--namespace={name}").into()));
     arguments.extend(release.values.iter().map(|path| values(path)));
     arguments.extend(release.set.iter().map(|set| format!("--set={set}").into()));
+    let api_versions: Vec<String> = served::api_versions().chain(release.api_versions.iter().cloned()).collect();
+    arguments.push(format!("--api-versions={}", api_versions.join(",")).into());
     arguments.push("--".into());
     arguments.extend(release.name.iter().map(Into::into));
     // A path that begins with a name could be one of a repository.
@@ -70,9 +82,14 @@ mod tests {
             chart: "-chart".into(),
             values: vec!["-v.yaml".into(), "a,b.yaml".into()],
             set: vec!["a=b c".to_owned()],
+            api_versions: vec!["cilium.io/v2".to_owned()],
             name: Some("-name".to_owned()),
             namespace: Some("shop".to_owned()),
         };
+        let mut found = arguments(&release);
+        let api_versions = found.remove(5).into_string().unwrap();
+        assert!(api_versions.starts_with("--api-versions=v1,v1/Binding,") && api_versions.ends_with(",cilium.io/v2"));
+        assert!(api_versions.contains(",networking.k8s.io/v1/NetworkPolicy,"));
         let expected = [
             "template",
             "--namespace=shop",
@@ -83,7 +100,7 @@ mod tests {
             "-name",
             "./-chart",
         ];
-        assert_eq!(arguments(&release), expected.map(OsString::from));
+        assert_eq!(found, expected.map(OsString::from));
     }
 
     #[test]
