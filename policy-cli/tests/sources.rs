@@ -237,10 +237,10 @@ fn two_roots_and_their_base_are_no_soup() {
         ("plain/db.yaml", &db),
         ("base/kustomization.yaml", "resources: [web.yaml]\n"),
         ("base/web.yaml", WEB),
-        ("shared/patch.yaml", DENY),
+        ("snippets/patch.yaml", DENY),
         (
             "overlays/prod/kustomization.yaml",
-            "namespace: prod\nresources: [../../base]\npatches: [{path: ../../shared/patch.yaml}]\n",
+            "namespace: prod\nresources: [../../base]\npatches: [{path: ../../snippets/patch.yaml}]\n",
         ),
         ("overlays/dev/kustomization.yaml", "namespace: dev\nresources: [../../base]\n"),
     ]);

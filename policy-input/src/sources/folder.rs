@@ -256,8 +256,8 @@ mod tests {
     fn files_of_kustomizations_are_no_manifests() {
         let tree = tree(&[
             ("plain/a.yaml", ""),
-            ("shared/patch.yaml", ""),
-            ("shared/deny.yaml", ""),
+            ("snippets/patch.yaml", ""),
+            ("snippets/deny.yaml", ""),
             ("files/app.json", ""),
             (
                 "base/kustomization.yaml",
@@ -265,13 +265,13 @@ mod tests {
             ),
             ("base/sub/web.yaml", ""),
             ("base/sub/other.yaml", ""),
-            ("overlays/prod/kustomization.yaml", "resources: [../../base]\npatches: [{path: ../../shared/patch.yaml}]\n"),
+            ("overlays/prod/kustomization.yaml", "resources: [../../base]\npatches: [{path: ../../snippets/patch.yaml}]\n"),
             ("overlays/dev/Kustomization", "bases: [../../base]\ncomponents: [../../parts/tls]\n"),
             ("parts/tls/kustomization.yml", "kind: Component\n"),
             ("flux/kustomization.yaml", "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n"),
         ]);
         let (found, shown) = look(tree.path(), "");
-        assert_eq!(shown(&found.files), ["flux/kustomization.yaml", "plain/a.yaml", "shared/deny.yaml"]);
+        assert_eq!(shown(&found.files), ["flux/kustomization.yaml", "plain/a.yaml", "snippets/deny.yaml"]);
         assert_eq!((found.top, found.kustomizations.len()), (Top::Plain, 4));
         assert_eq!(shown(&found.roots), ["overlays/dev", "overlays/prod"]);
     }

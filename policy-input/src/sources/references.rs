@@ -105,8 +105,8 @@ mod tests {
         };
         write("base/kustomization.yaml", "resources: [a.yaml, https://example.com/x.yaml]\n");
         write("base/a.yaml", "");
-        write("shared/p.yaml", "");
-        write("parts/c/kustomization.yml", "kind: Component\npatches: [{path: ../../shared/p.yaml}]\n");
+        write("snippets/p.yaml", "");
+        write("parts/c/kustomization.yml", "kind: Component\npatches: [{path: ../../snippets/p.yaml}]\n");
         write("overlays/prod/Kustomization", "resources: [../../base]\ncomponents: [../../parts/c]\n");
         write("overlays/broken/kustomization.yaml", "resources: [\n");
         std::os::unix::fs::symlink(top.join("overlays/prod"), top.join("link")).unwrap();
@@ -116,7 +116,7 @@ mod tests {
         }
         assert!(!references.follow(&top.join("shared")));
         assert_eq!(references.roots(), [top.join("overlays/broken"), top.join("overlays/prod")]);
-        assert_eq!(references.files, BTreeSet::from([top.join("base/a.yaml"), top.join("shared/p.yaml")]));
+        assert_eq!(references.files, BTreeSet::from([top.join("base/a.yaml"), top.join("snippets/p.yaml")]));
         let remote = (top.join("base/kustomization.yaml"), "https://example.com/x.yaml".to_owned());
         assert_eq!(references.remote, [remote]);
         assert_eq!(built_by(&top.join("link")), ["base", "overlays/prod", "parts/c"].map(|name| top.join(name)).into());
