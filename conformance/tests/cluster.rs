@@ -655,3 +655,29 @@ fn one_event_for_each_policy_that_cannot_be_enforced_as_written() {
     later.retain(|[name, ..]| name != "later");
     assert_eq!(later, said);
 }
+
+#[test]
+fn an_event_for_each_policy_that_is_too_large_for_a_node() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let mut cluster = Cluster::start(VERSIONS[0]);
+    // Rules whose ranges are nested make as many pairs as the square of their number. Either policy alone is compiled.
+    let nested = |name: &str, first: u32| {
+        let block = |n: u32| format!("11.{first}.{}.{}/32", n / 100, 2 * (n % 100));
+        let rule = |n: u32| json!({"from": [{"ipBlock": {"cidr": block(n)}}], "ports": [{"port": 1, "endPort": n + 1}]});
+        let rules: Vec<Value> = (0..450).map(rule).collect();
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "z"},
+            "spec": {"podSelector": {"matchLabels": {"pod": "a"}}, "policyTypes": ["Ingress"], "ingress": rules}})
+    };
+    cluster.hold(&[fixture_objects(), vec![nested("one", 1), nested("two", 2)]].concat());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while reported(&cluster).len() < 2 {
+        assert!(Instant::now() < deadline, "{:?}", reported(&cluster));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let said = reported(&cluster);
+    let reasons: Vec<[&str; 2]> = said.iter().map(|[name, reason, _]| [name.as_str(), reason.as_str()]).collect();
+    assert_eq!(reasons, [["one", "TooManyPeersOnNode"], ["two", "TooManyPeersOnNode"]]);
+    assert!(said.iter().all(|[.., note]| note.contains("ingress traffic of the pods a is blocked")), "{said:?}");
+}

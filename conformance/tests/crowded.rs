@@ -381,6 +381,56 @@ fn ports_that_list_every_pod_close_the_pod_that_has_them() {
     assert!(is_allowed(&compiler, "10.244.0.1", 4_000));
 }
 
+/// Objects of one namespace: that many pods on the node, each with a policy of its own that allows sixteen ports, each for a selector
+/// of all pods that lack a label, which nobody has: one of `selectors` labels.
+fn selecting(namespace: &str, pods: u32, selectors: u32) -> Vec<Value> {
+    let mut out = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})];
+    let third = namespace.bytes().next().unwrap_or_default();
+    for i in 0..pods {
+        let rule = |n: u32| {
+            let label = format!("k{}", (16 * i + n) % selectors);
+            let nobody_has_it = json!({"matchExpressions": [{"key": label, "operator": "DoesNotExist"}]});
+            json!({"from": [{"namespaceSelector": {}, "podSelector": nobody_has_it}], "ports": [{"port": n + 1}]})
+        };
+        let ingress: Vec<Value> = (0..16).map(rule).collect();
+        let app = json!({"app": format!("p{i}")});
+        out.push(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{i}"), "namespace": namespace, "labels": app},
+            "spec": {"nodeName": "n1", "containers": []}, "status": {"phase": "Running", "podIP": format!("10.244.{third}.{i}")}}));
+        out.push(json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": format!("p{i}"), "namespace": namespace},
+            "spec": {"podSelector": {"matchLabels": app}, "policyTypes": ["Ingress"], "ingress": ingress}}));
+    }
+    out
+}
+
+#[test]
+fn few_peers_of_many_pods_close_pods_of_the_tenant_that_has_them() {
+    let objects = |pods: u32, selectors: u32| {
+        // The others share their sixteen selectors, whoever they are and however many.
+        let mut objects = [selecting("y", pods, selectors), selecting("z", 90, 16)].concat();
+        objects.extend((0..4_000).map(|i| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("c{i}"), "namespace": "z"},
+                "spec": {"nodeName": "n2", "containers": []}, "status": {"phase": "Running", "podIP": Ipv4Addr::from(0x0ac8_0000 + i).to_string()}})
+        }));
+        engine::load(&objects, Syntax::Legacy)
+    };
+    let closed = |compiler: &Compiler| -> Vec<String> {
+        let graph = compiler.graph();
+        graph.too_large().flat_map(|(group, ..)| graph.pods_of(group).map(|pod| graph.pod_name(pod).0.to_owned())).collect()
+    };
+    // Some 4,000 pods count as 8,192, and eight as one: 488 sets are as much as 500,000.
+    let [few, many] = [28, 32].map(|pods| objects(pods, 10_000));
+    let mut compiler = compiled(&few);
+    assert_eq!(closed(&compiler), Vec::<String>::new());
+    few.difference(&many).into_iter().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    let names = closed(&compiler);
+    assert!(!names.is_empty() && names.iter().all(|namespace| namespace == "y"), "{names:?}");
+    many.difference(&few).into_iter().for_each(|change| compiler.apply(change));
+    compiler.flush();
+    assert_eq!(closed(&compiler), Vec::<String>::new());
+    assert_eq!(closed(&compiled(&objects(90, 16))), Vec::<String>::new(), "sets that pods share cost once");
+}
+
 #[test]
 fn tenants_with_many_groups_share_one_set_of_chains() {
     let mut objects = tenant("cidrrules", 1_000, 0);

@@ -1,9 +1,11 @@
-//! Writes Events on NetworkPolicies that cannot be enforced as written. One for a cluster is enough.
+//! Writes Events on NetworkPolicies that cannot be enforced as written. For what the policies say by themselves, one reporter for a
+//! cluster is enough; which of them are too large for a node, its agent reports.
 //!
 //! A notice is not repeated while it stays true, except after an hour, when Events are deleted. New findings wait
 //! until they have been true for a moment, and Events are written at a bounded rate; what has to wait is not lost.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +16,7 @@ use kube::{Api, Client, Resource};
 use policy_core::model::{Change, ObjectKey, Pod, Policy};
 use policy_lint::effect::{Effects, Knowledge};
 
+use crate::agent::Published;
 use crate::source::{Source, SourceUpdate, SyncState};
 
 /// A finding must have been true for this long: pods and policies of one rollout come one after the other.
@@ -29,6 +32,8 @@ const REFILL: Duration = Duration::from_secs(2);
 const LONGEST: usize = 1024;
 /// The reporting controller.
 const CONTROLLER: &str = "netpol";
+/// The reason of Events of agents.
+const TOO_LARGE_FOR_NODE: &str = "TooManyPeersOnNode";
 /// The interval of checks for due notices.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -50,20 +55,80 @@ struct Known {
     said: Option<Instant>,
 }
 
-/// The notices, and when they are due.
+/// Notices by policy and reason.
+type Notes = BTreeMap<(ObjectKey, &'static str), String>;
+
+/// Which notices have been written, and which are due.
+struct Schedule {
+    known: BTreeMap<(ObjectKey, &'static str), Known>,
+    /// Notices of an earlier reporter, and when they were written.
+    before: BTreeMap<(ObjectKey, String), (String, Instant)>,
+    /// Events that may be written now, and when that was counted.
+    allowance: (u32, Instant),
+}
+
+impl Schedule {
+    fn new(now: Instant) -> Self {
+        Self { known: BTreeMap::new(), before: BTreeMap::new(), allowance: (BURST, now) }
+    }
+
+    /// What is true now.
+    fn set(&mut self, mut current: Notes, now: Instant) {
+        self.known.retain(|key, known| current.get(key) == Some(&known.note));
+        current.retain(|key, _| !self.known.contains_key(key));
+        for ((policy, reason), note) in current {
+            let before = self.before.remove(&(policy.clone(), reason.to_owned()));
+            let said = before.filter(|(before, _)| *before == shortened(&note)).map(|(_, at)| at);
+            self.known.insert((policy, reason), Known { note, since: now, said });
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> Vec<Notice> {
+        self.refill(now);
+        let mut out = Vec::new();
+        for ((policy, reason), known) in &mut self.known {
+            let is_due = match known.said {
+                Some(said) => now.saturating_duration_since(said) >= AGAIN,
+                None => now.saturating_duration_since(known.since) >= SETTLE,
+            };
+            if !is_due {
+                continue;
+            }
+            let Some(rest) = self.allowance.0.checked_sub(1) else { break };
+            self.allowance.0 = rest;
+            known.said = Some(now);
+            out.push(Notice { policy: policy.clone(), reason, note: shortened(&known.note) });
+        }
+        out
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let (count, since) = self.allowance;
+        let more = u32::try_from(now.saturating_duration_since(since).as_nanos() / REFILL.as_nanos()).unwrap_or(u32::MAX);
+        if more > 0 {
+            let is_full = count.saturating_add(more) >= BURST;
+            self.allowance = (BURST.min(count.saturating_add(more)), if is_full { now } else { since + REFILL * more });
+        }
+    }
+
+    /// A due notice could not be written at this time; it is due again.
+    fn failed(&mut self, notice: &Notice, now: Instant) {
+        if let Some(known) = self.known.get_mut(&(notice.policy.clone(), notice.reason)) {
+            (known.since, known.said) = (now, None);
+        }
+    }
+}
+
+/// The notices about the policies of a cluster, and when they are due.
 pub struct Findings {
     policies: BTreeMap<ObjectKey, Policy>,
     pods: BTreeMap<ObjectKey, Pod>,
     faulty: BTreeMap<ObjectKey, Vec<String>>,
-    known: BTreeMap<(ObjectKey, &'static str), Known>,
-    /// Notices of an earlier reporter, and when they were written.
-    before: BTreeMap<(ObjectKey, String), (String, Instant)>,
+    schedule: Schedule,
     is_complete: bool,
     has_changed: bool,
     /// When all policies were looked at.
     looked: Option<Instant>,
-    /// Events that may be written now, and when that was counted.
-    allowance: (u32, Instant),
 }
 
 impl Findings {
@@ -74,18 +139,16 @@ impl Findings {
             policies: BTreeMap::new(),
             pods: BTreeMap::new(),
             faulty: BTreeMap::new(),
-            known: BTreeMap::new(),
-            before: BTreeMap::new(),
+            schedule: Schedule::new(now),
             is_complete: false,
             has_changed: false,
             looked: None,
-            allowance: (BURST, now),
         }
     }
 
     /// An earlier reporter wrote this notice.
     pub fn remember(&mut self, policy: ObjectKey, reason: String, note: String, at: Instant) {
-        self.before.insert((policy, reason), (note, at));
+        self.schedule.before.insert((policy, reason), (note, at));
     }
 
     /// Takes an update of a source.
@@ -112,9 +175,9 @@ impl Findings {
     }
 
     /// The findings about the objects as they are now.
-    fn current(&self) -> BTreeMap<(ObjectKey, &'static str), String> {
+    fn current(&self) -> Notes {
         let effects = Effects::new(self.pods.values(), Knowledge::Whole);
-        let mut notes: BTreeMap<(ObjectKey, &'static str), String> = BTreeMap::new();
+        let mut notes = Notes::new();
         let mut add = |policy: &ObjectKey, reason: &'static str, note: String| {
             let all = notes.entry((policy.clone(), reason)).or_default();
             if !all.is_empty() {
@@ -146,47 +209,14 @@ impl Findings {
         if self.has_changed && self.looked.is_none_or(|at| now.saturating_duration_since(at) >= APART) {
             self.has_changed = false;
             self.looked = Some(now);
-            let mut current = self.current();
-            self.known.retain(|key, known| current.get(key) == Some(&known.note));
-            current.retain(|key, _| !self.known.contains_key(key));
-            for ((policy, reason), note) in current {
-                let before = self.before.remove(&(policy.clone(), reason.to_owned()));
-                let said = before.filter(|(before, _)| *before == shortened(&note)).map(|(_, at)| at);
-                self.known.insert((policy, reason), Known { note, since: now, said });
-            }
+            self.schedule.set(self.current(), now);
         }
-        self.refill(now);
-        let mut out = Vec::new();
-        for ((policy, reason), known) in &mut self.known {
-            let is_due = match known.said {
-                Some(said) => now.saturating_duration_since(said) >= AGAIN,
-                None => now.saturating_duration_since(known.since) >= SETTLE,
-            };
-            if !is_due {
-                continue;
-            }
-            let Some(rest) = self.allowance.0.checked_sub(1) else { break };
-            self.allowance.0 = rest;
-            known.said = Some(now);
-            out.push(Notice { policy: policy.clone(), reason, note: shortened(&known.note) });
-        }
-        out
+        self.schedule.due(now)
     }
 
-    fn refill(&mut self, now: Instant) {
-        let (count, since) = self.allowance;
-        let more = u32::try_from(now.saturating_duration_since(since).as_nanos() / REFILL.as_nanos()).unwrap_or(u32::MAX);
-        if more > 0 {
-            let is_full = count.saturating_add(more) >= BURST;
-            self.allowance = (BURST.min(count.saturating_add(more)), if is_full { now } else { since + REFILL * more });
-        }
-    }
-
-    /// A due notice could not be written; it is due again.
-    pub fn failed(&mut self, notice: &Notice) {
-        if let Some(known) = self.known.get_mut(&(notice.policy.clone(), notice.reason)) {
-            known.said = None;
-        }
+    /// A due notice could not be written at this time; it is due again.
+    pub fn failed(&mut self, notice: &Notice, now: Instant) {
+        self.schedule.failed(notice, now);
     }
 }
 
@@ -217,15 +247,37 @@ pub async fn run(source: Box<dyn Source>, client: Client, instance: Option<Strin
     }
     while hear(&told, &mut findings) {
         for notice in findings.due(Instant::now()) {
-            match say(&client, &recorder, &notice).await {
-                Ok(()) => tracing::info!(policy = %notice.policy, reason = notice.reason, note = notice.note, "reported"),
-                Err(error) => {
-                    tracing::warn!(policy = %notice.policy, reason = notice.reason, %error, "cannot write an Event");
-                    findings.failed(&notice);
-                }
+            if !is_written(&client, &recorder, &notice).await {
+                findings.failed(&notice, Instant::now());
             }
         }
     }
+}
+
+/// Writes Events on policies that are too large for the node of an agent, for as long as it runs.
+pub async fn run_on_node(published: Arc<Published>, client: Client, node: String) {
+    let recorder = Recorder::new(client.clone(), Controller { controller: CONTROLLER.to_owned(), instance: Some(node) });
+    let mut schedule = Schedule::new(Instant::now());
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let notes = published.oversized().into_iter().map(|(policy, note)| ((policy, TOO_LARGE_FOR_NODE), note));
+        schedule.set(notes.collect(), Instant::now());
+        for notice in schedule.due(Instant::now()) {
+            if !is_written(&client, &recorder, &notice).await {
+                schedule.failed(&notice, Instant::now());
+            }
+        }
+    }
+}
+
+/// Whether the notice has been written.
+async fn is_written(client: &Client, recorder: &Recorder, notice: &Notice) -> bool {
+    let result = say(client, recorder, notice).await;
+    match &result {
+        Ok(()) => tracing::info!(policy = %notice.policy, reason = notice.reason, note = notice.note, "reported"),
+        Err(error) => tracing::warn!(policy = %notice.policy, reason = notice.reason, %error, "cannot write an Event"),
+    }
+    result.is_ok()
 }
 
 /// Asks, once, which Events of ours there are.
@@ -335,8 +387,9 @@ mod tests {
         let names: std::collections::BTreeSet<&str> = said.iter().map(|notice| notice.policy.name.as_str()).collect();
         assert_eq!(names.len(), 100);
         // The API server did not take one.
-        findings.failed(&said[5]);
-        assert_eq!(findings.due(now + REFILL), [said[5].clone()]);
+        findings.failed(&said[5], now);
+        assert_eq!(findings.due(now + REFILL), []);
+        assert_eq!(findings.due(now + SETTLE), [said[5].clone()]);
     }
 
     #[test]

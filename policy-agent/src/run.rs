@@ -158,7 +158,9 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)),
         #[cfg(feature = "kubernetes")]
         Objects::Cluster(access) => {
-            runtime.block_on(access.config()).context(NO_CLUSTER)?;
+            let client = runtime.block_on(access.config()).context(NO_CLUSTER)?;
+            let _entered = runtime.enter();
+            runtime.spawn(report::run_on_node(published, kube::Client::try_from(client)?, config.node.clone()));
             Box::new(Kubernetes::new(access, config.node.clone()))
         }
     };

@@ -106,8 +106,8 @@ impl fmt::Display for TooLarge {
                  ranges that do not overlap, or fewer rules"
             ),
             Self::Node => f.write_str(
-                "the policies of the pods on this node have too many pairs of ports and peers, and this namespace has the most; use fewer \
-                 rules, or the same policies for more pods",
+                "the policies of the pods on this node have too many pairs of ports and peers, or select too many pods in total, and those \
+                 of this namespace have the most; use fewer rules, or the same policies for more pods",
             ),
         }
     }

@@ -1,9 +1,10 @@
 //! Status, readiness and gauges.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use policy_core::graph::{GroupId, TooLarge};
-use policy_core::model::Direction;
+use policy_core::model::{Direction, ObjectKey};
 
 use super::{Agent, NotReady, Ready};
 use crate::admin::metrics::seconds;
@@ -13,6 +14,8 @@ use crate::source::KindHealth;
 
 /// Groups that are too large, and policies of each, that warnings name.
 const OVERSIZED_SHOWN: usize = 5;
+/// Policies that get an Event because they are too large for the node.
+const OVERSIZED_POLICIES: usize = 100;
 
 fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -25,6 +28,7 @@ impl Agent {
         self.metrics.chains.set(size(ruleset.chains.len()));
         self.metrics.rules.set(size(ruleset.chains.values().map(|chain| chain.rules.len()).sum()));
         self.metrics.oversized_groups.set(size(self.enforcer.graph().too_large().count()));
+        self.published.set_oversized(self.oversized_policies());
         for (kind, count) in self.objects() {
             self.metrics.objects.with_label_values(&[kind]).set(size(count));
         }
@@ -91,6 +95,33 @@ impl Agent {
             format!("{direction} traffic of {pods} pods, selected by {}, is blocked: {why}", policies.join(", "))
         };
         graph.too_large().take(OVERSIZED_SHOWN).map(line).collect()
+    }
+
+    /// The policies of pods that get no traffic for what all policies of the node cost together, or several policies of the pod. That
+    /// one is too large by itself is not a matter of the node.
+    fn oversized_policies(&self) -> BTreeMap<ObjectKey, String> {
+        let mut out = BTreeMap::new();
+        let graph = self.enforcer.graph();
+        for (group, direction, why) in graph.too_large() {
+            let policies = graph.isolating(group, direction);
+            if out.len() >= OVERSIZED_POLICIES {
+                break;
+            }
+            if why == TooLarge::Pod && policies.len() < 2 {
+                continue;
+            }
+            let pods: Vec<&str> =
+                graph.pods_of(group).filter(|pod| graph.is_in_scope(*pod)).map(|pod| graph.pod_name(pod).1).collect();
+            let more = pods.len().saturating_sub(OVERSIZED_SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let pods = pods.iter().take(OVERSIZED_SHOWN).copied().collect::<Vec<_>>().join(", ");
+            let note = format!("on node {}, {direction} traffic of the pods {pods}{more} is blocked: {why}", self.node);
+            for policy in policies {
+                let (namespace, name) = graph.policy_name(policy);
+                out.entry(ObjectKey::new(namespace, name)).or_insert_with(|| note.clone());
+            }
+        }
+        out
     }
 
     /// What may have changed unseen.

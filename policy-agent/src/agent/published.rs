@@ -1,4 +1,5 @@
-//! What the loop shows to those who must not ask it: heartbeat, readiness, and which chain counts for which group.
+//! What the loop shows to those who must not ask it: heartbeat, readiness, which chain counts for which group, and policies that are
+//! too large for the node.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use policy_core::model::ObjectKey;
 use policy_ruleset::Ruleset;
 
 /// A loop without a round for this long counts as hung. A transaction may wait for half a minute before it is given up.
@@ -58,6 +60,7 @@ pub struct Published {
     last_beat: AtomicU64,
     readiness: Mutex<Result<Ready, NotReady>>,
     groups: Mutex<Arc<Groups>>,
+    oversized: Mutex<BTreeMap<ObjectKey, String>>,
 }
 
 impl Default for Published {
@@ -67,6 +70,7 @@ impl Default for Published {
             last_beat: AtomicU64::new(0),
             readiness: Mutex::new(Err(NotReady::NotStarted)),
             groups: Mutex::default(),
+            oversized: Mutex::default(),
         }
     }
 }
@@ -109,5 +113,15 @@ impl Published {
     #[must_use]
     pub fn groups(&self) -> Arc<Groups> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_oversized(&self, policies: BTreeMap<ObjectKey, String>) {
+        *self.oversized.lock().unwrap_or_else(PoisonError::into_inner) = policies;
+    }
+
+    /// Policies that are not compiled for what this node's policies cost together, each with a sentence about its pods.
+    #[must_use]
+    pub fn oversized(&self) -> BTreeMap<ObjectKey, String> {
+        self.oversized.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -437,3 +437,41 @@ fn the_heartbeat_follows_the_rounds() {
     bench.mailbox.send(Event::Stop).unwrap();
     assert!(!bench.agent.round());
 }
+
+#[test]
+fn policies_that_are_too_large_together_are_shown_with_the_pods_that_they_block() {
+    // Rules whose ranges are nested make as many pairs as the square of their number. Either policy alone is compiled.
+    let nested = |name: &str, first: u32| {
+        let rule = |n: u32| {
+            format!(
+                "{{from: [{{ipBlock: {{cidr: 11.{first}.{}.{}/32}}}}], ports: [{{port: 1, endPort: {}}}]}}",
+                n / 100,
+                2 * (n % 100),
+                n + 1
+            )
+        };
+        let rules: Vec<String> = (0..450).map(rule).collect();
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}, namespace: x}}\n\
+             spec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: [{}]}}\n",
+            rules.join(", ")
+        )
+    };
+    let mut bench = Bench::new();
+    let published = bench.agent.published.clone();
+    let one = format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), nested("one", 1));
+    let mut told = |text: &str| {
+        bench.tell(text);
+        assert!(bench.agent.round());
+        bench.pass(REPORT * 2);
+        assert!(bench.agent.round());
+        bench.agent.metrics.oversized_groups.get()
+    };
+    assert_eq!(told(&one), 0);
+    assert_eq!(told(&format!("{one}{}", nested("two", 2))), 1);
+    let notes = published.oversized();
+    assert_eq!(notes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["x/one", "x/two"]);
+    assert!(notes.values().all(|note| note.starts_with("on node n1, ingress traffic of the pods a is blocked: ")), "{notes:?}");
+    assert_eq!(told(&one), 0);
+    assert!(published.oversized().is_empty());
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rustc_hash::FxHashMap;
 
-use crate::graph::{GroupId, PolicyId, PortsId};
+use crate::graph::{GroupId, PeerSetId, PolicyId, PortsId, Symbol};
 use crate::model::{Direction, Peers, PortEntry, Ports, Rule};
 use crate::sets::{Transport, pairs};
 
@@ -21,8 +21,8 @@ const SMALL: usize = 64;
 const RANGE: usize = 2;
 const PORTS: usize = 8;
 const LONGEST: usize = 64;
-/// With more distinct peers than this, a pod is listed with each of its ports; with so many of a range at most. So many elements cost
-/// as much as a pair. Terms that select few pods are not counted.
+/// With more distinct peers than this, a pod is listed with each of its ports; with so many of a range at most. With fewer, the pods
+/// of each are a set, which sides share. So many elements cost as much as a pair. Terms that select few pods are not counted.
 const FEW_PEERS: usize = 16;
 const LISTED: usize = 16;
 const ELEMENTS: usize = 8;
@@ -54,19 +54,65 @@ pub fn pairs_of_rules(rules: &[Rule]) -> usize {
     pairs(&ranges, |_| 0, 0)
 }
 
+/// A set of pods that sides share: those of these peers, or the destinations among them that have a port of this name.
+pub(super) type SharedSet = (Option<(Symbol, Transport)>, Vec<PeerSetId>);
+
+/// What a side costs.
+#[derive(Clone, Default)]
+pub(super) struct Cost {
+    /// Whoever else has what.
+    pub own: usize,
+    /// The sets that it shares, and what each costs.
+    pub sets: Vec<(SharedSet, usize)>,
+}
+
+impl Cost {
+    /// If it shared nothing.
+    fn alone(&self) -> usize {
+        self.own + self.sets.iter().map(|(_, cost)| cost).sum::<usize>()
+    }
+}
+
 /// A side that is not small.
 struct Large {
     /// In the words of the policies, so that the choice does not depend on the order in which objects came.
     namespace: Box<str>,
     names: Vec<Box<str>>,
-    cost: usize,
+    cost: Cost,
     groups: BTreeSet<GroupId>,
+}
+
+/// What sides cost together. A set that several of them share costs once.
+#[derive(Default)]
+struct Sum<'a> {
+    cost: usize,
+    uses: BTreeMap<&'a SharedSet, usize>,
+}
+
+impl<'a> Sum<'a> {
+    fn add(&mut self, side: &'a Large) {
+        self.cost += side.cost.own;
+        for (set, cost) in &side.cost.sets {
+            let uses = self.uses.entry(set).or_default();
+            self.cost += if *uses == 0 { *cost } else { 0 };
+            *uses += 1;
+        }
+    }
+
+    fn subtract(&mut self, side: &'a Large) {
+        self.cost -= side.cost.own;
+        for (set, cost) in &side.cost.sets {
+            let Some(uses) = self.uses.get_mut(set) else { continue };
+            *uses -= 1;
+            self.cost -= if *uses == 0 { *cost } else { 0 };
+        }
+    }
 }
 
 /// What a namespace has.
 #[derive(Default)]
 struct Tenant<'a> {
-    cost: usize,
+    sum: Sum<'a>,
     sides: Vec<(&'a Large, &'a Side)>,
 }
 
@@ -75,6 +121,8 @@ pub(super) struct Budget {
     /// What they may cost together, and what is not counted.
     pub(super) limits: Limits,
     large: BTreeMap<Side, Large>,
+    /// What all large sides would cost together if they shared nothing: no less than what they do cost.
+    most: usize,
     /// The side of each group that has a large one.
     of: FxHashMap<(GroupId, Direction), Side>,
     /// Sides that are not compiled, with the groups that had them when they were chosen.
@@ -101,16 +149,16 @@ impl Limits {
     pub(super) fn crowd(self, pods: u32) -> usize {
         if pods <= self.few_pods { 0 } else { pods.next_power_of_two() as usize }
     }
+}
 
-    /// What the pods cost that these ranges' peers select: `pods` of each. Where there are many peers, each pod is listed with its
-    /// ports.
-    pub(super) fn pods<K: Copy + Ord>(self, ranges: &[(Transport, u16, u16, K)], pods: impl Fn(K) -> usize) -> usize {
-        let peers: BTreeSet<K> = ranges.iter().map(|(.., peers)| *peers).collect();
-        if peers.len() <= self.few_peers {
-            return 0;
-        }
-        ranges.iter().map(|(_, low, high, peers)| length(*low, *high).min(LISTED) * pods(*peers) / ELEMENTS).sum()
-    }
+/// What pods cost in a set.
+pub(super) fn set(pods: usize) -> usize {
+    pods / ELEMENTS
+}
+
+/// What the pods cost that these ranges' peers select, `pods` of each, where each pod is listed with its ports.
+pub(super) fn listed<K: Copy>(ranges: &[(Transport, u16, u16, K)], pods: impl Fn(K) -> usize) -> usize {
+    ranges.iter().map(|(_, low, high, peers)| set(length(*low, *high).min(LISTED) * pods(*peers))).sum()
 }
 
 impl Default for Budget {
@@ -119,6 +167,7 @@ impl Default for Budget {
         Self {
             limits,
             large: BTreeMap::new(),
+            most: 0,
             of: FxHashMap::default(),
             closed: BTreeMap::new(),
             counted: BTreeSet::new(),
@@ -162,7 +211,7 @@ impl Budget {
             };
         }
         if std::mem::take(&mut self.is_stale) {
-            (self.large, self.of) = Default::default();
+            (self.large, self.most, self.of) = Default::default();
             return self.counted.iter().copied().collect();
         }
         changed.iter().copied().filter(|group| self.counted.contains(group)).collect()
@@ -179,15 +228,19 @@ impl Budget {
         &mut self,
         group: GroupId,
         side: &Side,
-        cost: usize,
+        cost: &Cost,
         namespace: &str,
         names: impl FnOnce() -> Vec<Box<str>>,
     ) {
-        if cost <= self.limits.small {
+        if cost.alone() <= self.limits.small {
             return;
         }
         self.of.insert((group, side.1), side.clone());
-        let new = || Large { namespace: namespace.into(), names: names(), cost, groups: BTreeSet::new() };
+        let most = &mut self.most;
+        let new = || {
+            *most += cost.alone();
+            Large { namespace: namespace.into(), names: names(), cost: cost.clone(), groups: BTreeSet::new() }
+        };
         self.large.entry(side.clone()).or_insert_with(new).groups.insert(group);
     }
 
@@ -197,6 +250,7 @@ impl Budget {
         if let Some(large) = self.large.get_mut(&side) {
             large.groups.remove(&group);
             if large.groups.is_empty() {
+                self.most -= large.cost.alone();
                 self.large.remove(&side);
             }
         }
@@ -219,24 +273,25 @@ impl Budget {
     /// As long as all cost more than `most`: the largest side of the namespace that costs most.
     fn too_much(&self, most: usize) -> BTreeSet<Side> {
         let mut out = BTreeSet::new();
-        let mut total: usize = self.large.values().map(|large| large.cost).sum();
-        if total <= most {
+        if self.most <= most {
             return out;
         }
+        let mut all = Sum::default();
         let mut namespaces: BTreeMap<&str, Tenant<'_>> = BTreeMap::new();
         for (side, large) in &self.large {
             let tenant = namespaces.entry(&large.namespace).or_default();
-            tenant.cost += large.cost;
+            all.add(large);
+            tenant.sum.add(large);
             tenant.sides.push((large, side));
         }
         for tenant in namespaces.values_mut() {
-            tenant.sides.sort_by_key(|(large, side)| (large.cost, &large.names, side.1));
+            tenant.sides.sort_by_key(|(large, side)| (large.cost.alone(), &large.names, side.1));
         }
-        while total > most {
-            let Some(tenant) = namespaces.values_mut().max_by_key(|tenant| tenant.cost) else { break };
+        while all.cost > most {
+            let Some(tenant) = namespaces.values_mut().max_by_key(|tenant| tenant.sum.cost) else { break };
             let Some((large, side)) = tenant.sides.pop() else { break };
-            tenant.cost -= large.cost;
-            total -= large.cost;
+            all.subtract(large);
+            tenant.sum.subtract(large);
             out.insert(side.clone());
         }
         out
@@ -245,7 +300,8 @@ impl Budget {
     /// What it holds.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 5] {
-        let Self { limits: _, large, of, closed, counted, is_stale: _ } = self;
+        let Self { limits: _, large, most, of, closed, counted, is_stale: _ } = self;
+        assert_eq!(*most, large.values().map(|large| large.cost.alone()).sum::<usize>());
         [large.len(), large.values().map(|large| large.groups.len()).sum(), of.len(), closed.len(), counted.len()]
     }
 }
@@ -265,10 +321,8 @@ mod tests {
 
     #[test]
     fn pods_cost_where_they_are_listed_with_their_ports() {
-        let cost = |peers: u32, low, high| {
-            LIMITS.pods(&(0..peers).map(|n| (TCP, low, high, n)).collect::<Vec<_>>(), |_| LIMITS.crowd(1000))
-        };
-        assert_eq!(cost(16, 80, 80), 0);
+        let cost =
+            |peers: u32, low, high| listed(&(0..peers).map(|n| (TCP, low, high, n)).collect::<Vec<_>>(), |_| LIMITS.crowd(1000));
         assert_eq!(cost(17, 80, 80), 17 * 1024 / 8);
         assert_eq!(cost(17, 80, 89), 17 * 10 * 1024 / 8);
         assert_eq!(cost(17, 1, 65535), 17 * 16 * 1024 / 8);
@@ -282,7 +336,8 @@ mod tests {
         let sides = [("a", 500), ("b", 300), ("b", 290), ("b", 200), ("c", 400)];
         for (n, (namespace, cost)) in (0..).zip(sides) {
             let (group, side) = ids(n);
-            budget.add(group, &side, cost, namespace, || vec![n.to_string().into()]);
+            let cost = Cost { own: cost, sets: Vec::new() };
+            budget.add(group, &side, &cost, namespace, || vec![n.to_string().into()]);
         }
         let closed = |budget: &Budget, most| budget.too_much(most).into_iter().map(|side| side.0).collect::<Vec<_>>();
         let policy = |n: u32| vec![PolicyId::from_index(n)];
@@ -292,6 +347,30 @@ mod tests {
         assert_eq!(closed(&budget, 1389), [policy(0), policy(1)]);
         assert_eq!(closed(&budget, 889), [policy(0), policy(1), policy(2)]);
         assert_eq!(closed(&budget, 0).len(), 5);
+        for n in 0..5 {
+            budget.remove(ids(n).0);
+        }
+        assert_eq!(budget.sizes(), [0; 5]);
+    }
+
+    #[test]
+    fn a_set_that_sides_share_costs_once() {
+        let mut budget = Budget::default();
+        let peers = |n: u32| (None, vec![PeerSetId::from_index(n)]);
+        let ids = |n: u32| (GroupId::from_index(n), (vec![PolicyId::from_index(n)], Direction::Ingress, None));
+        // Everybody allows one large selector; `b` has two that nobody else has.
+        let sides = [("a", vec![0]), ("a", vec![0]), ("b", vec![0, 1]), ("b", vec![0, 2]), ("c", vec![0])];
+        for (n, (namespace, sets)) in (0..).zip(sides) {
+            let (group, side) = ids(n);
+            let cost = Cost { own: 1, sets: sets.into_iter().map(|n| (peers(n), 1000)).collect() };
+            budget.add(group, &side, &cost, namespace, || vec![n.to_string().into()]);
+        }
+        let closed = |most| budget.too_much(most).into_iter().map(|side| side.0).collect::<Vec<_>>();
+        let policies = |ids: &[u32]| ids.iter().map(|n| vec![PolicyId::from_index(*n)]).collect::<Vec<_>>();
+        assert_eq!(closed(3005), policies(&[]));
+        assert_eq!(closed(3004), policies(&[3]));
+        assert_eq!(closed(2003), policies(&[2, 3]));
+        assert_eq!(closed(1002), policies(&[1, 2, 3]));
         for n in 0..5 {
             budget.remove(ids(n).0);
         }

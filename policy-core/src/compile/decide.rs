@@ -4,11 +4,12 @@
 //! policies any more. The Admin and Baseline tiers (S4) join here, before and after the rules of NetworkPolicies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use rustc_hash::FxHashMap;
 
 use super::Compiler;
-use super::budget::{Side, ports};
+use super::budget::{self, Cost, SharedSet, Side};
 use crate::graph::{
     AllowGraph, Atom, Decision, DecisionId, GroupId, NamedAtom, PeerSetId, PolicyId, PortRecord, PortsId, Symbol, TermId,
     TooLarge,
@@ -25,6 +26,85 @@ struct Allowances {
     ranges: Vec<(Transport, u16, u16, PeerSetId)>,
     /// Peers by port name, which each destination resolves (S1.54).
     named: Vec<(Symbol, Transport, PeerSetId)>,
+}
+
+impl Allowances {
+    /// The peers of each.
+    fn all(&self) -> impl Iterator<Item = PeerSetId> + '_ {
+        let ranges = self.ranges.iter().map(|(.., peers)| *peers);
+        self.any.iter().copied().chain(ranges).chain(self.named.iter().map(|(.., peers)| *peers))
+    }
+
+    /// The sets of pods that these make, or `None` if they are more than `few`.
+    fn shared_sets(&self, everyone: PeerSetId, few: usize) -> Option<BTreeSet<SharedSet>> {
+        let mut any = self.any.clone();
+        any.sort_unstable();
+        any.dedup();
+        let mut named: BTreeMap<(Symbol, Transport), Vec<PeerSetId>> = BTreeMap::new();
+        for (name, transport, peers) in &self.named {
+            named.entry((*name, *transport)).or_default().push(*peers);
+        }
+        let named = named.into_iter().map(|(name, mut peers)| {
+            peers.sort_unstable();
+            peers.dedup();
+            (Some(name), peers)
+        });
+        let mut out: BTreeSet<SharedSet> = named.take(few + 1).collect();
+        if !any.contains(&everyone) {
+            let visited = disjoint(&self.ranges, |_, _, _, peers| {
+                let mut peers: Vec<PeerSetId> = peers.iter().copied().chain(any.iter().copied()).collect();
+                peers.sort_unstable();
+                peers.dedup();
+                if !peers.contains(&everyone) {
+                    out.insert((None, peers));
+                }
+                if out.len() > few { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if visited.is_continue() && !any.is_empty() {
+                out.insert((None, any));
+            }
+        }
+        (out.len() <= few).then_some(out)
+    }
+}
+
+/// Cuts overlapping ranges into disjoint ones, and visits each, in order, with its peers.
+fn disjoint(
+    ranges: &[(Transport, u16, u16, PeerSetId)],
+    mut visit: impl FnMut(Transport, u16, u16, &BTreeSet<PeerSetId>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    for transport in Transport::ALL {
+        // (first port at which something changes, peers, +1 or -1)
+        let mut events: Vec<(u32, PeerSetId, i32)> = Vec::new();
+        for (t, low, high, peers) in ranges {
+            if *t == transport {
+                events.push((u32::from(*low), *peers, 1));
+                events.push((u32::from(*high) + 1, *peers, -1));
+            }
+        }
+        events.sort_unstable();
+        let mut uses: BTreeMap<PeerSetId, i32> = BTreeMap::new();
+        let mut active: BTreeSet<PeerSetId> = BTreeSet::new();
+        let mut events = events.into_iter().peekable();
+        while let Some((port, peers, change)) = events.next() {
+            let count = uses.entry(peers).or_default();
+            *count += change;
+            if *count == 0 {
+                uses.remove(&peers);
+                active.remove(&peers);
+            } else {
+                active.insert(peers);
+            }
+            let Some((next, ..)) = events.peek().copied() else { break };
+            if next == port || active.is_empty() {
+                continue;
+            }
+            // INVARIANT: `next` is at most 65536, the port after the last one.
+            let (Ok(low), Ok(high)) = (u16::try_from(port), u16::try_from(next - 1)) else { continue };
+            visit(transport, low, high, &active)?;
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// Results that groups share within one flush.
@@ -66,28 +146,44 @@ impl Compiler {
 
     /// Counts what the sides of these groups cost now, and returns other groups that are to be decided again for it.
     fn spend(&mut self, groups: &[GroupId]) -> Vec<GroupId> {
-        let mut known: FxHashMap<Side, usize> = FxHashMap::default();
+        let mut known: FxHashMap<Side, Cost> = FxHashMap::default();
         let groups = self.budget.recount(groups, |group| self.graph.groups.data(group).in_scope > 0);
         for (group, direction) in groups.iter().flat_map(|group| Direction::ALL.map(|direction| (*group, direction))) {
             let side = self.side(group, direction);
             if side.0.is_empty() {
                 continue;
             }
-            let cost = known.get(&side).copied().unwrap_or_else(|| {
-                let allowances = self.allowances(&side);
-                let limits = self.budget.limits;
-                let term = |term: &TermId| limits.crowd(self.graph.terms.data(*term).pods);
-                let pods = limits.pods(&allowances.ranges, |set| self.graph.peer_sets.key(set).terms.iter().map(term).sum());
-                let ports = ports(&allowances.ranges) + pods;
-                let pairs = self.pairs(&allowances, limits.small.saturating_sub(ports));
-                // What is too large by itself is not compiled, and costs nothing.
-                if pairs > MOST_PEERS { 0 } else { pairs + ports }
-            });
+            let cost = known.get(&side).cloned().unwrap_or_else(|| self.cost(&side));
             let namespace = self.graph.namespaces.key(self.graph.groups.key(group).namespace);
-            self.budget.add(group, &side, cost, namespace, || side_names(&self.graph, &side));
+            self.budget.add(group, &side, &cost, namespace, || side_names(&self.graph, &side));
             known.insert(side, cost);
         }
         self.budget.choose()
+    }
+
+    /// What a side costs, before it is compiled.
+    fn cost(&self, side: &Side) -> Cost {
+        let allowances = self.allowances(side);
+        let limits = self.budget.limits;
+        let terms = |set: PeerSetId| self.graph.peer_sets.key(set).terms.iter().copied();
+        let crowd = |term: TermId| limits.crowd(self.graph.terms.data(term).pods);
+        let pods = |set: PeerSetId| terms(set).map(crowd).sum::<usize>();
+        let is_crowd = allowances.all().any(|set| pods(set) > 0);
+        let (listed, sets) = match is_crowd.then(|| allowances.shared_sets(self.everyone, limits.few_peers)) {
+            None => (0, Vec::new()),
+            Some(None) => (budget::listed(&allowances.ranges, pods), Vec::new()),
+            Some(Some(sets)) => {
+                let cost = |set: &SharedSet| {
+                    let terms: BTreeSet<TermId> = set.1.iter().flat_map(|set| terms(*set)).collect();
+                    budget::set(terms.into_iter().map(crowd).sum())
+                };
+                (0, sets.into_iter().map(|set| (cost(&set), set)).map(|(cost, set)| (set, cost)).collect())
+            }
+        };
+        let ports = budget::ports(&allowances.ranges) + listed;
+        let pairs = self.pairs(&allowances, limits.small.saturating_sub(ports));
+        // What is too large by itself is not compiled, and costs nothing.
+        if pairs > MOST_PEERS { Cost::default() } else { Cost { own: pairs + ports, sets } }
     }
 
     /// Gives the group its decision; the use of `decision` goes over to the group.
@@ -269,35 +365,12 @@ impl Compiler {
     /// Cuts overlapping ranges into disjoint ones, each with the union of their peers and of `any`.
     fn atoms(&mut self, any: PeerSetId, ranges: &[(Transport, u16, u16, PeerSetId)], memo: &mut Memo) -> Vec<Atom> {
         let mut out: Vec<Atom> = Vec::new();
-        for transport in Transport::ALL {
-            // (first port at which something changes, peers, +1 or -1)
-            let mut events: Vec<(u32, PeerSetId, i32)> = Vec::new();
-            for (t, low, high, peers) in ranges {
-                if *t == transport {
-                    events.push((u32::from(*low), *peers, 1));
-                    events.push((u32::from(*high) + 1, *peers, -1));
-                }
-            }
-            events.sort_unstable();
-            let mut active: BTreeMap<PeerSetId, i32> = BTreeMap::new();
-            let mut events = events.into_iter().peekable();
-            while let Some((port, peers, change)) = events.next() {
-                let count = active.entry(peers).or_default();
-                *count += change;
-                if *count == 0 {
-                    active.remove(&peers);
-                }
-                let Some((next, ..)) = events.peek().copied() else { break };
-                if next == port || active.is_empty() {
-                    continue;
-                }
-                let sets: Vec<PeerSetId> = active.keys().copied().chain([any]).collect();
-                let peers = self.acquire_union(sets, &mut memo.unions);
-                // INVARIANT: `next` is at most 65536, the port after the last one.
-                let (Ok(low), Ok(high)) = (u16::try_from(port), u16::try_from(next - 1)) else { continue };
-                self.push_atom(&mut out, any, Atom { transport, low, high, peers });
-            }
-        }
+        let _ = disjoint(ranges, |transport, low, high, peers| {
+            let sets: Vec<PeerSetId> = peers.iter().copied().chain([any]).collect();
+            let peers = self.acquire_union(sets, &mut memo.unions);
+            self.push_atom(&mut out, any, Atom { transport, low, high, peers });
+            ControlFlow::Continue(())
+        });
         out
     }
 
