@@ -256,3 +256,26 @@ fn labels_of_a_workload_are_named_where_they_would_decide() {
     let other = all + &from("cache") + &policy("db", "podSelector: {matchLabels: {app: db}}");
     is_silent(&["can", "a/web", "a/db", "-p", "80"], &other);
 }
+
+/// A policy that is a hook counts as long as a cluster keeps it.
+#[test]
+fn hooks_that_a_cluster_has_only_for_a_moment_are_named_and_not_evaluated() {
+    let hook = |annotations: &str| {
+        policy("open", "podSelector: {}, ingress: [{}]")
+            .replace("{name: open, namespace: a}", &format!("{{name: open, namespace: a, annotations: {{{annotations}}}}}"))
+    };
+    let input = NAMESPACE.to_owned() + &deployment("web") + &deployment("db") + &policy("deny", "podSelector: {}");
+    let question = ["can", "a/web", "a/db", "-p", "80"];
+    let part = "hooks that a cluster has only for a moment are not evaluated: NetworkPolicy a/open (";
+    for annotations in
+        ["helm.sh/hook: test", "argocd.argoproj.io/hook: PreSync, argocd.argoproj.io/hook-delete-policy: HookSucceeded"]
+    {
+        let input = format!("{input}{}", hook(annotations));
+        says(&question, &input, part);
+        assert_eq!(netpol(&question, &input).status.code(), Some(1), "{annotations}");
+        says(&["list"], &input, part);
+    }
+    let kept = format!("{input}{}", hook("helm.sh/hook: post-install"));
+    is_silent(&question, &kept);
+    assert_eq!(netpol(&question, &kept).status.code(), Some(0));
+}

@@ -362,3 +362,41 @@ fn empty_input_is_named_once() {
         }
     }
 }
+
+/// A repository has files of many tools. What may hold an object in another wrapping is named, and so is what may be an error.
+#[test]
+fn files_of_other_tools_are_not_named() {
+    let others = [
+        (
+            "docker-compose.yaml",
+            "services:\n  web:\n    image: nginx\n    ports: ['80:80']\n    networks: [front]\nnetworks: {front: {}}\n",
+        ),
+        (
+            "package.json",
+            "{\"name\": \"shop\", \"version\": \"1.0.0\", \"scripts\": {\"test\": \"jest\"}, \"dependencies\": {\"express\": \"^4\"}}",
+        ),
+        ("mkdocs.yml", "site_name: Shop\nnav:\n- Home: index.md\ntheme: {name: material}\n"),
+        ("dashboard.json", "{\"title\": \"Shop\", \"panels\": [{\"type\": \"graph\", \"targets\": [{\"expr\": \"up\"}]}]}"),
+        ("rules.yaml", "groups:\n- name: shop\n  rules:\n  - alert: Down\n    expr: up == 0\n    labels: {severity: page}\n"),
+        ("users.yaml", "- name: a\n- name: b\n"),
+    ];
+    let folder = tree(&[&[("web.yaml", WEB)][..], &others].concat());
+    let named = |output: &Output| {
+        let answer = parsed(output);
+        let caveats = answer["caveats"].as_array().expect("caveats").iter().filter_map(Value::as_str).map(str::to_owned);
+        caveats.filter(|caveat| caveat.contains("Kubernetes object")).collect::<Vec<_>>()
+    };
+    let ask = || run(folder.path(), &[&["can", "-f", "."][..], &ASK].concat());
+    assert_eq!(named(&ask()), Vec::<String>::new());
+    for text in [
+        "networkPolicy: {enabled: true}\n",
+        "manifests: ['apiVersion: networking.k8s.io/v1']\n",
+        "policies: [{podSelector: {}}]\n",
+        "message: forbidden\n",
+        "error: {a: b}\n",
+        "forbidden\n",
+    ] {
+        write(folder.path(), "other.yaml", text);
+        assert_eq!(named(&ask()).len(), 1, "{text}");
+    }
+}

@@ -8,6 +8,7 @@
 //! - `load`: dispatch by apiVersion and kind, over that table.
 //! - `served`: the apiVersions of these kinds that API servers have.
 //! - `foreign`: kinds that are not read.
+//! - `hooks`: objects that a cluster has only for a moment.
 //! - `claims`, `apply`: which of several objects of one name counts.
 //! - `digest`: whether two objects say the same.
 //! - [`Unread`]: what could not be read, and may be a policy.
@@ -29,6 +30,7 @@ mod encoding;
 mod fault;
 mod foreign;
 mod generators;
+mod hooks;
 mod kinds;
 mod load;
 mod lower;

@@ -307,3 +307,87 @@ fn objects_of_which_little_is_read_are_objects_too() {
     let twice = files(&[&deny("spec: {a: b}\nspec: {a: c}")]);
     assert_eq!(found(&twice).iter().map(|found| found.rule.name).collect::<Vec<_>>(), ["duplicate-key"]);
 }
+
+/// An autoscaler of the StatefulSet `x/a`, and the StatefulSet with one replica.
+fn autoscaler(version: &str, kind: &str, most: &str) -> String {
+    object(version, kind, &format!("spec: {{scaleTargetRef: {{kind: StatefulSet, name: a}}, {most}}}"))
+}
+
+fn stateful_set() -> String {
+    deployment("a", 1).replace("kind: Deployment", "kind: StatefulSet")
+}
+
+/// The numbers of pods that are asked for and that are there, when policies ask for the ordinals 0 to 9.
+fn ordinals(loader: Loader) -> (Snapshot, usize) {
+    let mut loader = loader;
+    let numbers: Vec<String> = (0..10).map(|number| format!("'{number}'")).collect();
+    let asked = format!(
+        "spec: {{podSelector: {{matchExpressions: [{{key: apps.kubernetes.io/pod-index, operator: In, values: [{}]}}]}}}}",
+        numbers.join(", ")
+    );
+    loader.read("asked.yaml", object("networking.k8s.io/v1", "NetworkPolicy", &asked).as_bytes());
+    let snapshot = loader.finish();
+    let pods = snapshot.pods.len();
+    (snapshot, pods)
+}
+
+#[test]
+fn faults_and_contradictions_of_autoscalers_are_errors() {
+    let (hpa, keda) = (("autoscaling/v2", "HorizontalPodAutoscaler"), ("keda.sh/v1alpha1", "ScaledObject"));
+    for ((version, kind), most, rule, unknown) in [
+        (hpa, "maxReplicas: x", Some("wrong-type"), 1),
+        (keda, "maxReplicaCount: x", Some("wrong-type"), 1),
+        (keda, "", None, 0),
+        // Their numbers are not known.
+        (hpa, "", None, 1),
+        (("example.com/v1", "Scaler"), "", None, 1),
+        (("example.com/v1", "Scaler"), "maxReplicas: 3", None, 0),
+    ] {
+        let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+        loader.read("a.yaml", format!("{}---\n{}", stateful_set(), autoscaler(version, kind, most)).as_bytes());
+        let snapshot = loader.finish();
+        assert_eq!(found(&snapshot).first().map(|found| found.rule.name), rule, "{kind} {most}");
+        assert_eq!(snapshot.unknown_pods().count(), unknown, "{kind} {most}");
+    }
+    let scaler = |most: u8| autoscaler(hpa.0, hpa.1, &format!("maxReplicas: {most}"));
+    let of_deployment = |most: u8| scaler(most).replace("kind: StatefulSet", "kind: Deployment");
+    for (first, second) in [(scaler(2), scaler(3)), (of_deployment(2), of_deployment(3)), (scaler(2), of_deployment(2))] {
+        let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+        loader.read("a.yaml", format!("{first}---\n{second}").as_bytes());
+        let snapshot = loader.finish();
+        let [found] = found(&snapshot)[..] else { panic!("{:?}", snapshot.diagnostics) };
+        assert!(found.is_error() && found.rule.name == "duplicate-object", "{found:?}");
+    }
+}
+
+#[test]
+fn autoscalers_of_files_are_applied_to_a_live_cluster() {
+    let scaler = |most: &str| autoscaler("autoscaling/v2", "HorizontalPodAutoscaler", most);
+    let live = format!("{}---\n{}", stateful_set(), scaler("maxReplicas: 4"));
+    for (file, replaced, expected) in [
+        (None, 0, 4),
+        (Some(scaler("maxReplicas: 4, minReplicas: 2, metrics: []")), 0, 4),
+        (Some(scaler("maxReplicas: 3")), 1, 3),
+        (Some(scaler("maxReplicas: 6")), 1, 6),
+    ] {
+        for is_live_first in [true, false] {
+            let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+            if is_live_first {
+                loader.read_live(Syntax::Legacy, "live", live.as_bytes());
+            }
+            if let Some(file) = &file {
+                loader.read("new.yaml", file.as_bytes());
+            }
+            if !is_live_first {
+                loader.read_live(Syntax::Legacy, "live", live.as_bytes());
+            }
+            let (snapshot, pods) = ordinals(loader);
+            assert_eq!(
+                (snapshot.replaced.len(), pods),
+                (replaced, expected),
+                "{file:?} {is_live_first} {:?}",
+                snapshot.pods.keys()
+            );
+        }
+    }
+}

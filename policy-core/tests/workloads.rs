@@ -337,6 +337,24 @@ fn nested_templates_make_pods_that_are_not_known() {
 }
 
 #[test]
+fn a_rollout_can_take_the_template_of_a_deployment() {
+    let rollout = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: r, namespace: x}\nspec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: w}}\n---\n";
+    for replicas in [0, 2] {
+        let deployment = templated("Deployment", "apps/v1", "w", &format!("replicas: {replicas}"));
+        for text in [format!("{rollout}{deployment}"), format!("{deployment}---\n{rollout}")] {
+            let snapshot = expected(&text);
+            assert_eq!(pods(&snapshot, "Rollout", "r")[0].labels.get("app").map(String::as_str), Some("w"), "{replicas}");
+            let labels = &workload(&snapshot, "Rollout", "r").unknown_labels;
+            assert!(labels.is_empty(), "no policy asks for them: {labels:?}");
+            assert_eq!((snapshot.unknown_pods().count(), snapshot.has_errors()), (0, false), "{:?}", snapshot.diagnostics);
+        }
+    }
+    // What it refers to is not there.
+    let alone = expected(rollout);
+    assert_eq!((alone.unknown_pods().count(), alone.workloads.len()), (1, 0));
+}
+
+#[test]
 fn labels_of_the_workload_alone_are_kept() {
     let text = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j, namespace: x, labels: {role: db, app: j}}\nspec: {template: {metadata: {labels: {app: k}}, spec: {containers: [{name: c}]}}}\n";
     let snapshot = expected(text);

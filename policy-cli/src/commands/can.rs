@@ -14,6 +14,7 @@ use crate::questions::edits::{Edits, edits};
 use crate::questions::ends::{self, End, Ends};
 use crate::questions::evaluation::Evaluation;
 use crate::questions::ports::ports;
+use crate::questions::representation;
 
 /// Pairs of ends that one question may have. `netpol list` has no such limit, because it does not explain.
 const MOST_PAIRS: usize = 10_000;
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &CanArgs) -> Result<Outcome> {
         false if is_quiet() => Detail::Verdict,
         false => Detail::Brief,
     };
-    let is_pattern = matches!(from, Ends::Several(_)) || matches!(to, Ends::Several(_));
+    let is_pattern = is_pattern(&from, &to);
     let is_headline = is_pattern && args.output == CanFormat::Text && detail != Detail::Full;
     let is_omitted = is_headline || args.output == CanFormat::Patch;
     let fixes = if is_omitted { Fixes::Omitted } else { Fixes::Suggested };
@@ -75,7 +76,20 @@ fn answers(
             "`{from}` and `{to}` are {count} pairs, and `can` explains at most {MOST_PAIRS}; use `netpol list --from '{from}' --to '{to}'`"
         );
     }
-    pairs(from, to).map(|(from, to)| answer(evaluation, from, to, ports, fixes)).collect()
+    let mut answers: Vec<Answer> =
+        pairs(from, to).map(|(from, to)| answer(evaluation, from, to, ports, fixes)).collect::<Result<_>>()?;
+    if is_pattern(from, to) {
+        let missing = representation::of_patterns(evaluation);
+        for answer in &mut answers {
+            answer.caveats.retain(|caveat| missing.iter().all(|missing| missing.text != caveat.text));
+            answer.caveats.extend(missing.iter().cloned());
+        }
+    }
+    Ok(answers)
+}
+
+fn is_pattern(from: &Ends, to: &Ends) -> bool {
+    [from, to].into_iter().any(|ends| matches!(ends, Ends::Several(_)))
 }
 
 /// The suggested fixes, for each policy a YAML document with the command that applies it.

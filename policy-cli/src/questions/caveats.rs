@@ -145,6 +145,7 @@ fn replaced(evaluation: &Evaluation) -> Option<String> {
 /// Policies that are not evaluated and could apply to these namespaces.
 fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<String> {
     let mut by_kind: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let mut hooks = Vec::new();
     for foreign in &evaluation.snapshot.foreign {
         let concerns = match &foreign.namespace {
             None => true,
@@ -155,13 +156,16 @@ fn foreign_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<
                 Some(namespace) => format!("{namespace}/{} ({})", foreign.name, foreign.origin),
                 None => format!("{} ({})", foreign.name, foreign.origin),
             };
-            by_kind.entry((&foreign.kind, &foreign.api_version)).or_default().push(name);
+            match foreign.is_hook {
+                true => hooks.push(format!("{} {name}", foreign.kind)),
+                false => by_kind.entry((&foreign.kind, &foreign.api_version)).or_default().push(name),
+            }
         }
     }
-    by_kind
-        .into_iter()
-        .map(|((kind, version), names)| {
-            format!("not evaluated, but could change this answer: {kind} ({version}): {}", listed(&names))
-        })
-        .collect()
+    let text = |((kind, version), names): ((&str, &str), Vec<String>)| {
+        format!("not evaluated, but could change this answer: {kind} ({version}): {}", listed(&names))
+    };
+    let of_hooks =
+        (!hooks.is_empty()).then(|| format!("hooks that a cluster has only for a moment are not evaluated: {}", listed(&hooks)));
+    by_kind.into_iter().map(text).chain(of_hooks).collect()
 }

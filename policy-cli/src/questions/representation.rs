@@ -54,13 +54,19 @@ pub(super) fn of_ends(
         }
     }
     out.extend(own_node(evaluation, ends, shown, asked));
-    let namespaces: BTreeSet<&str> = ends.iter().filter_map(|end| end.namespace()).collect();
-    let is_everywhere = ends.iter().any(|end| end.namespace().is_none());
-    let is_near = |maker: &&PodMaker| is_everywhere || maker.makes == Makes::Objects || namespaces.contains(&*maker.namespace);
+    // Pods that are not known change nothing between others. An address may be theirs.
+    let may_be_theirs = ends.iter().any(|end| matches!(end, End::Address(_) | End::Block(_) | End::External));
+    let is_near = |maker: &&PodMaker| may_be_theirs || maker.makes == Makes::Objects;
     out.extend(unknown_pods(evaluation.snapshot.unknown_pods().filter(is_near)).into_iter().map(Reason::from));
     let mut seen = BTreeSet::new();
     out.retain(|reason| seen.insert(reason.text.clone()));
     out
+}
+
+/// The caveat of answers about the workloads that patterns select: pods that are not known may be among them.
+pub(crate) fn of_patterns(evaluation: &Evaluation) -> Vec<Reason> {
+    let makers = evaluation.snapshot.unknown_pods().filter(|maker| maker.makes == Makes::Pods);
+    unknown_pods(makers).into_iter().map(Reason::from).collect()
 }
 
 /// The caveats of a list about its workloads.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::kinds::group_of;
+use super::makers::PodMaker;
 use super::snapshot::{Assembly, WorkloadObject};
 use super::workloads::Owners;
 use crate::diagnostic::ObjectRef;
@@ -16,9 +17,12 @@ impl Assembly {
         if self.claims.has_superseded() {
             keep_last(&mut self.pods, |(pod, ..)| pod.key.clone());
             keep_last(&mut self.workloads, |workload| (workload.kind.clone(), workload.key.clone()));
-            keep_last(&mut self.makers, |(maker, _)| {
+            keep_last(&mut self.autoscalers, |autoscaler| autoscaler.object.clone());
+            let name = |maker: &PodMaker| {
                 (group_of(&maker.api_version).to_owned(), maker.kind.clone(), maker.namespace.clone(), maker.name.clone())
-            });
+            };
+            keep_last(&mut self.makers, |(maker, _)| name(maker));
+            keep_last(&mut self.borrowers, |borrower| name(&borrower.maker));
             keep_last(&mut self.foreign, |foreign| {
                 let place = foreign.name.is_empty().then(|| foreign.origin.to_string());
                 let group = group_of(&foreign.api_version).to_owned();

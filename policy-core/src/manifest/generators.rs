@@ -63,6 +63,7 @@ static GENERATORS: &[Generator] = &[
     always("addons.cluster.x-k8s.io", &["ClusterResourceSet", "HelmChartProxy", "HelmReleaseProxy"], "Cluster API"),
     always("crossplane.io", &["Composition", "Object", "Release"], "Crossplane"),
     always("pkg.crossplane.io", &["Configuration", "Function", "Provider"], "Crossplane"),
+    always("metacontroller.k8s.io", &["CompositeController", "DecoratorController"], "Metacontroller"),
     always("kro.run", &["ResourceGraphDefinition"], "kro"),
     // Policies and namespaces of tenants.
     always("capsule.clastix.io", &["GlobalTenantResource", "TenantResource"], "Capsule"),

@@ -15,7 +15,7 @@ pub(crate) use policy::{Stored, lower_policy, stored};
 pub(crate) use selector::{label_faults, lower_selector};
 pub use workload::is_generated;
 pub(crate) use workload::{
-    COMPLETION_INDEX, JOB_NAMES, Numbers, POD_INDEX, POD_NAME, Sort, Template, as_next_job, labels_of_object_alone,
+    COMPLETION_INDEX, JOB_NAMES, Numbers, POD_INDEX, POD_NAME, Sort, Template, as_next_job, as_rollout, labels_of_object_alone,
     lower_template, lower_workload,
 };
 

@@ -89,6 +89,10 @@ static FAMILIES: &[Family] = &[
     Family { label: "gateway.networking.k8s.io/gateway-name", ..family_of("gateway.networking.k8s.io", &["Gateway"]) },
     family_of("serving.kserve.io", &["InferenceService", "InferenceGraph", "LLMInferenceService"]),
     family_of("machinelearning.seldon.io", &["SeldonDeployment"]),
+    Family { project: "Knative", ..family_of("eventing.knative.dev", &["Broker"]) },
+    Family { project: "Knative", ..family_of("operator.knative.dev", &["KnativeEventing", "KnativeServing"]) },
+    Family { project: "OpenFaaS", ..family_of("openfaas.com", &["Function"]) },
+    Family { project: "Kyma", ..family_of("serverless.kyma-project.io", &["Function"]) },
     family_of("camel.apache.org", &["Build", "Integration", "KameletBinding", "Pipe"]),
     // Metrics, logs and traces.
     family_of("monitoring.coreos.com", &["Alertmanager", "Prometheus", "PrometheusAgent", "ThanosRuler"]),
@@ -183,6 +187,10 @@ static FAMILIES: &[Family] = &[
     family_of("neo4j.com", &["Neo4jCluster"]),
     family_of("influxdata.com", &["Influxdb"]),
     family_of("solr.apache.org", &["SolrCloud", "SolrPrometheusExporter"]),
+    family_of("emqx.io", &["EMQX", "EmqxBroker", "EmqxEnterprise"]),
+    family_of("milvus.io", &["Milvus", "MilvusCluster"]),
+    Family { label: "app.kubernetes.io/instance", project: "KubeDB", ..family_of("kubedb.com", KUBEDB) },
+    family_of("vault.banzaicloud.com", &["Vault"]),
     family_of("etcd.database.coreos.com", &["EtcdCluster"]),
     family_of("etcd.aenix.io", &["EtcdCluster"]),
     family_of("druid.apache.org", &["Druid"]),
@@ -240,6 +248,7 @@ static FAMILIES: &[Family] = &[
     family_of("actions.github.com", &["AutoscalingRunnerSet", "EphemeralRunner", "EphemeralRunnerSet"]),
     family_of("summerwind.dev", &["Runner", "RunnerDeployment", "RunnerReplicaSet", "RunnerSet"]),
     family_of("jenkins.io", &["Jenkins"]),
+    family_of("workspace.devfile.io", &["DevWorkspace"]),
     // Machines and games.
     Family {
         project: "KubeVirt",
@@ -261,6 +270,35 @@ static FAMILIES: &[Family] = &[
     family_of("operator.tigera.io", &["APIServer", "Installation"]),
 ];
 
+/// Databases of KubeDB.
+const KUBEDB: &[&str] = &[
+    "Cassandra",
+    "ClickHouse",
+    "Druid",
+    "Elasticsearch",
+    "FerretDB",
+    "Hazelcast",
+    "Ignite",
+    "Kafka",
+    "MSSQLServer",
+    "MariaDB",
+    "Memcached",
+    "MongoDB",
+    "MySQL",
+    "Oracle",
+    "PerconaXtraDB",
+    "PgBouncer",
+    "Pgpool",
+    "Postgres",
+    "ProxySQL",
+    "RabbitMQ",
+    "Redis",
+    "RedisSentinel",
+    "SingleStore",
+    "Solr",
+    "ZooKeeper",
+];
+
 /// Groups of objects that hold templates and make no pods of them: policies about objects, schemas, settings of tools.
 const NEVER: [&str; 10] = [
     "admissionregistration.k8s.io",
@@ -273,6 +311,23 @@ const NEVER: [&str; 10] = [
     "policy.open-cluster-management.io",
     "template.openshift.io",
     "templates.kluctl.io",
+];
+
+/// Names, and ends of names, of fields that describe pods without their containers, in lower case.
+const POD_TEMPLATES: [&str; 3] = ["podmetadata", "podtemplate", "podtemplatespec"];
+
+/// Fields that only pods have.
+const ONLY_OF_PODS: [&str; 10] = [
+    "affinity",
+    "hostNetwork",
+    "imagePullSecrets",
+    "initContainers",
+    "nodeSelector",
+    "priorityClassName",
+    "serviceAccountName",
+    "terminationGracePeriodSeconds",
+    "tolerations",
+    "topologySpreadConstraints",
 ];
 
 fn family(api_version: &str, kind: &str) -> Option<&'static Family> {
@@ -312,13 +367,24 @@ pub(super) fn templates(tree: &Tree<'_>, object: NodeId, group: &str) -> Templat
     }
     let is_nested = |(key, value): &(NodeId, NodeId)| {
         let name = tree.key(*key).unwrap_or_default().to_lowercase();
-        (name.ends_with("template") && is_template(tree, *value)) || (name.ends_with("podspec") && has_containers(tree, *value))
+        let has_spec = || is_template(tree, *value) || tree.field(*value, "spec").is_some_and(|spec| is_of_pods(tree, spec));
+        match name.as_str() {
+            _ if POD_TEMPLATES.iter().any(|end| name.ends_with(end)) => !tree.entries(*value).is_empty(),
+            _ if name.ends_with("template") => has_spec(),
+            _ if name.ends_with("podspec") => has_containers(tree, *value) || is_of_pods(tree, *value),
+            _ => false,
+        }
     };
     let has_nested = |node: NodeId| match tree.value(node) {
         Value::Mapping(entries) => entries.iter().any(is_nested),
         _ => false,
     };
     if tree.descendants([spec]).any(has_nested) { Templates::Nested } else { Templates::None }
+}
+
+/// Whether a `spec` without containers is that of pods all the same: controllers add the containers.
+fn is_of_pods(tree: &Tree<'_>, spec: NodeId) -> bool {
+    tree.entries(spec).iter().any(|(key, ..)| ONLY_OF_PODS.contains(&&**key))
 }
 
 fn is_template(tree: &Tree<'_>, node: NodeId) -> bool {
@@ -347,7 +413,18 @@ mod tests {
         assert_eq!(found("{tasks: [{template: {spec: {containers: [{name: c}]}}}]}"), Templates::Nested);
         assert_eq!(found("{jobTargetRef: {template: {spec: {containers: [{name: c}]}}}}"), Templates::Nested);
         assert_eq!(found("{leader: {podSpec: {containers: [{name: c}]}}}"), Templates::Nested);
-        for none in ["{template: {spec: {source: git}}}", "{template: {spec: {containers: []}}}", "{size: 3}", "[1]"] {
+        for nested in [
+            "{template: {spec: {serviceAccountName: x, tolerations: []}}}",
+            "{template: {metadata: {labels: {app: web}}, spec: {affinity: {}}}}",
+            "{podTemplate: {metadata: {labels: {app: web}}}}",
+            "{nodeSets: [{podMetadata: {labels: {app: web}}}]}",
+            "{server: {podSpec: {priorityClassName: high}}}",
+        ] {
+            assert_eq!(found(nested), Templates::Nested, "{nested}");
+        }
+        for none in
+            ["{podTemplate: {}}", "{template: {spec: {source: git}}}", "{template: {spec: {containers: []}}}", "{size: 3}", "[1]"]
+        {
             assert_eq!(found(none), Templates::None, "{none}");
         }
     }

@@ -124,6 +124,8 @@ pub struct Foreign {
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
+    /// Whether it is a hook of Helm or Argo CD that a cluster has only for a moment.
+    pub is_hook: bool,
     /// Where it is written.
     pub origin: Origin,
 }
@@ -179,10 +181,20 @@ pub(crate) struct WorkloadObject {
 /// How many pods an autoscaler can give to a StatefulSet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Autoscaler {
+    /// The autoscaler itself.
+    pub object: ObjectRef,
     pub namespace: String,
     /// The name of the StatefulSet.
     pub target: String,
     pub most: i64,
+}
+
+/// A workload whose pods have the template of another one.
+pub(crate) struct Borrower {
+    /// What it is if that one is not in the input.
+    pub maker: PodMaker,
+    pub controller: Option<OwnerName>,
+    pub target: WorkloadKey,
 }
 
 /// What the loader collects.
@@ -194,6 +206,7 @@ pub(crate) struct Assembly {
     pub workloads: Vec<WorkloadObject>,
     pub makers: Vec<(PodMaker, Option<OwnerName>)>,
     pub autoscalers: Vec<Autoscaler>,
+    pub borrowers: Vec<Borrower>,
     /// Whether pods count that are yet to be made or to run, beyond the workloads of which no pod is there.
     pub expects_pods: bool,
     pub diagnostics: Vec<Diagnostic>,
@@ -215,7 +228,8 @@ impl Assembly {
         let pods = std::mem::take(&mut self.pods).into_iter().map(|(pod, controller, _)| (pod, controller)).collect();
         let mut workloads = std::mem::take(&mut self.workloads);
         workloads::scale(&mut workloads, &self.autoscalers);
-        let makers = std::mem::take(&mut self.makers);
+        let mut makers = std::mem::take(&mut self.makers);
+        workloads::lend(&mut workloads, &mut makers, std::mem::take(&mut self.borrowers));
         let asked = AskedValues::of(policies.values());
         let Represented { pods, pending, workloads, makers, has_reported_pods } =
             workloads::represent(pods, workloads, makers, &asked, self.expects_pods);

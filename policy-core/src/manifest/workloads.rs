@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub(super) use stand_ins::AskedValues;
 
-use super::lower::{OwnerName, as_next_job};
+use super::lower::{OwnerName, as_next_job, as_rollout};
 use super::makers::{self, PodMaker};
-use super::snapshot::{Autoscaler, Basis, Extent, Replicas, Workload, WorkloadObject};
+use super::snapshot::{Autoscaler, Basis, Borrower, Extent, Replicas, Workload, WorkloadObject};
 use crate::model::{Addresses, Labels, NamedPort, ObjectKey, Phase, Placement, Pod, WorkloadKey};
 use outdated::outdated;
 pub(in crate::manifest) use owners::Owners;
@@ -159,6 +159,31 @@ pub(super) fn scale(objects: &mut [WorkloadObject], autoscalers: &[Autoscaler]) 
             if let Some(numbers) = &mut object.template.numbers {
                 numbers.count = numbers.count.max(autoscaler.most);
             }
+        }
+    }
+}
+
+/// Gives workloads the template of another one that they name. Where it is not in the input, their pods are not known.
+pub(super) fn lend(objects: &mut Vec<WorkloadObject>, makers: &mut Vec<(PodMaker, Option<OwnerName>)>, borrowers: Vec<Borrower>) {
+    for Borrower { maker, controller, target } in borrowers {
+        let is_lender = |object: &&WorkloadObject| {
+            object.key.namespace == maker.namespace && object.kind == target.kind && object.key.name == target.name
+        };
+        match objects.iter().find(is_lender).cloned() {
+            Some(lender) => {
+                let key = ObjectKey::new(maker.namespace, maker.name);
+                let template = as_rollout(lender.template, &maker.kind, &key);
+                let own_labels = lender.own_labels;
+                objects.push(WorkloadObject {
+                    kind: maker.kind,
+                    key,
+                    controller,
+                    template,
+                    replicas: Replicas::Several,
+                    own_labels,
+                });
+            }
+            None => makers.push((maker, controller)),
         }
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn path(api_version: &str, plural: &str) -> String {
 
 /// Every kind that is read, in the order in which it is read: an object comes after those that it refers to, so namespaces and policies
 /// come before pods.
-pub static KINDS: [&Kind; 14] = [
+pub static KINDS: [&Kind; 15] = [
     &NAMESPACE,
     &NODE,
     &NETWORK_POLICY,
@@ -116,6 +116,7 @@ pub static KINDS: [&Kind; 14] = [
     &JOB,
     &CRON_JOB,
     &REPLICATION_CONTROLLER,
+    &HORIZONTAL_POD_AUTOSCALER,
     &SERVICE,
     &ENDPOINT_SLICE,
     &INGRESS,
@@ -210,6 +211,8 @@ const JOB_SPEC: FieldMask<'_> = FieldMask::Fields(&[
     ("completionMode", FieldMask::Whole),
     ("template", TEMPLATE),
 ]);
+const AUTOSCALER_SPEC: FieldMask<'_> =
+    FieldMask::Fields(&[("scaleTargetRef", FieldMask::Whole), ("maxReplicas", FieldMask::Whole)]);
 /// Objects of which the whole `spec` decides, such as policies.
 pub(super) const SPECIFIED: FieldMask<'_> = FieldMask::Fields(&[("metadata", NAMES), ("spec", FieldMask::Whole)]);
 
@@ -269,6 +272,16 @@ static JOB: Kind = described("batch", "Job", "jobs", &[("metadata", LABELS), ("s
 static CRON_JOB: Kind = described("batch", "CronJob", "cronjobs", &[("metadata", LABELS), ("spec", WORKLOAD_SPEC)]);
 static REPLICATION_CONTROLLER: Kind =
     described("", "ReplicationController", "replicationcontrollers", &[("metadata", LABELS), ("spec", WORKLOAD_SPEC)]);
+/// Autoscalers: how many ordinals a StatefulSet can have (S2.24).
+static HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
+    version: "v2",
+    ..described(
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+        &[("metadata", NAMES), ("spec", AUTOSCALER_SPEC)],
+    )
+};
 static SERVICE: Kind =
     described("", "Service", "services", &[("metadata", LABELS), ("spec", FieldMask::Whole), ("status", FieldMask::Whole)]);
 static ENDPOINT_SLICE: Kind = described(
@@ -315,6 +328,8 @@ pub mod typed {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde::de::DeserializeSeed;
+
     use super::*;
 
     #[test]
@@ -322,6 +337,19 @@ mod tests {
         assert_eq!(POD.path(), "/api/v1/pods");
         assert_eq!(NETWORK_POLICY.path(), "/apis/networking.k8s.io/v1/networkpolicies");
         assert_eq!((POD.resource(), ENDPOINT_SLICE.resource()), ("pods".into(), "endpointslices.discovery.k8s.io".into()));
+    }
+
+    #[test]
+    fn autoscalers_are_read_for_answers_and_not_watched() {
+        let kind = KINDS.into_iter().find(|kind| kind.name == "HorizontalPodAutoscaler").unwrap();
+        assert_eq!(kind.path(), "/apis/autoscaling/v2/horizontalpodautoscalers");
+        assert_eq!((kind.read, kind.watch.is_none()), (Need::Optional, true));
+        let text = r#"{"metadata": {"name": "db", "namespace": "a"}, "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "db"},
+            "minReplicas": 1, "maxReplicas": 4, "metrics": []}}"#;
+        let parser = kind.fields.parser(crate::cluster::Purpose::Answer);
+        let kept: serde_json::Value = parser.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap();
+        let spec = serde_json::json!({"scaleTargetRef": {"kind": "StatefulSet", "name": "db"}, "maxReplicas": 4});
+        assert_eq!(kept, serde_json::json!({"metadata": {"name": "db", "namespace": "a"}, "spec": spec}));
     }
 
     #[test]

@@ -259,7 +259,7 @@ pub static DUPLICATE_OBJECT: Rule = Rule {
     event_reason: None,
     summary: "an object is defined more than once",
     documentation: Documentation {
-        what: "Two objects of the same kind, namespace and name in files: Namespaces, Nodes, Pods, Services, workloads, and policies of other engines. \
+        what: "Two objects of the same kind, namespace and name in files: Namespaces, Nodes, Pods, Services, workloads, autoscalers, and policies of other engines. \
                It is a warning if both have the same meaning. A file and a live cluster are no duplicates: the file counts, as if it were applied.",
         why: "The object that is applied last replaces the other one. Several variants of one application, such as overlays, must be read one by one.",
         example: Some(concat!(pod!("status: {podIP: 10.0.0.1}\n"), "---\n", pod!("status: {podIP: 10.0.0.2}\n"))),

@@ -3,11 +3,17 @@
 
 use serde::Deserialize;
 
+use super::workload::check;
+use crate::diagnostic::ObjectRef;
 use crate::manifest::load::Reader;
 use crate::manifest::snapshot::Autoscaler;
 use crate::manifest::tree::NodeId;
 use crate::manifest::wire::ObjectMeta;
 
+/// The group of HorizontalPodAutoscaler.
+const KUBERNETES: &str = "autoscaling";
+/// The group of ScaledObject.
+const KEDA: &str = "keda.sh";
 /// What KEDA scales to where nothing is written.
 const KEDA_MOST: i64 = 100;
 
@@ -36,20 +42,43 @@ struct ScaleTargetRef {
     name: String,
 }
 
-/// Reads an object of a kind that is in no table, if it scales a StatefulSet. Returns whether it does. The pods of other workloads do not
-/// differ, however many there are.
-pub(super) fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId) -> bool {
-    let tree = reader.tree;
-    if !tree.has_field(node, &["spec", "scaleTargetRef"]) {
-        return false;
+/// What an object scales.
+pub(super) enum Scales {
+    /// No StatefulSet. The pods of other workloads do not differ, however many there are.
+    Nothing,
+    /// A StatefulSet, up to a number that is known.
+    Known,
+    /// A StatefulSet, or what may be one, up to a number that is not known.
+    Unknown,
+}
+
+/// Reads an object of a kind that is in no table, if it scales a StatefulSet.
+pub(super) fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, group: &str, kind: &str) -> Scales {
+    if !reader.tree.has_field(node, &["spec", "scaleTargetRef"]) {
+        return Scales::Nothing;
     }
-    let (wire, _) = reader.decode::<ScaledObject>(node);
+    let (wire, unread) = reader.decode::<ScaledObject>(node);
     let ScaledObjectSpec { scale_target_ref: target, max_replicas, max_replica_count } = wire.spec;
-    if target.kind != "StatefulSet" {
-        return false;
+    let is_target_lost = unread.touch(&"spec.scaleTargetRef");
+    let is_most_lost = unread.touch(&"spec.maxReplicas") || unread.touch(&"spec.maxReplicaCount");
+    let by_default = (group == KEDA && !is_most_lost).then_some(KEDA_MOST);
+    let most = max_replicas.or(max_replica_count).or(by_default);
+    // The schemas of other groups are not known.
+    let is_known = [KUBERNETES, KEDA].contains(&group);
+    let key = if is_known { check(reader, node, kind, &wire.metadata, unread) } else { reader.key(&wire.metadata, node) };
+    let is_scaled = target.kind == "StatefulSet";
+    let most = match most.filter(|_| !is_target_lost) {
+        None if is_scaled || is_target_lost => return Scales::Unknown,
+        Some(most) if is_scaled => most,
+        _ if is_known => 0,
+        _ => return Scales::Nothing,
+    };
+    let object = ObjectRef::namespaced(&format!("{kind}.{group}"), &key.namespace, &key.name);
+    // API servers fill in fields of autoscalers, and only these are read from them.
+    let written = (&target.kind, &target.name, most);
+    let content = reader.tree.digest_without(node, &["apiVersion", "kind", "metadata", "status"]);
+    if reader.counts_as_written(&object, node, &content, &written) {
+        reader.assembly().autoscalers.push(Autoscaler { object, namespace: key.namespace, target: target.name, most });
     }
-    let namespace = reader.key(&wire.metadata, node).namespace;
-    let most = max_replicas.or(max_replica_count).unwrap_or(KEDA_MOST);
-    reader.assembly().autoscalers.push(Autoscaler { namespace, target: target.name, most });
-    true
+    if is_scaled { Scales::Known } else { Scales::Nothing }
 }

@@ -126,6 +126,9 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     let (errors, warnings) = (report.errors, report.warnings);
     let object = ObjectRef::namespaced("NetworkPolicy", &key.namespace, &key.name);
     reader.tell(node, &object, unread, errors, warnings);
+    if reader.is_hook(node, &policy.key) {
+        return;
+    }
     let content = (&policy.target, Direction::ALL.map(|direction| content(policy.rules(direction))));
     if reader.counts(&object, node, &content) {
         reader.assembly().policies.insert(key, policy);

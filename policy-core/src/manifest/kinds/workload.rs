@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::autoscaler;
+use super::autoscaler::{self, Scales};
 use super::namespace::MetadataOnly;
 use super::pod::PodSpec;
 use super::{Kind, Role, group_of, named};
@@ -12,12 +12,12 @@ use crate::manifest::decode::Faults;
 use crate::manifest::foreign::is_upstream;
 use crate::manifest::generators;
 use crate::manifest::load::Reader;
-use crate::manifest::lower::{self, Report, Template};
+use crate::manifest::lower::{self, OwnerName, Report, Template};
 use crate::manifest::makers::{self, Makes, PodMaker, Templates};
-use crate::manifest::snapshot::{Replicas, WorkloadObject};
+use crate::manifest::snapshot::{Borrower, Replicas, WorkloadObject};
 use crate::manifest::tree::NodeId;
 use crate::manifest::wire::ObjectMeta;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, WorkloadKey};
 
 pub(super) static KINDS: [Kind; 7] = [
     workload("ReplicationController", &[""]),
@@ -132,11 +132,19 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
     if is_misplaced || !reader.assembly().expects_pods {
         return false;
     }
-    if autoscaler::read(reader, node) {
-        return true;
+    match autoscaler::read(reader, node, group, kind) {
+        Scales::Nothing => {}
+        Scales::Known => return true,
+        Scales::Unknown => {
+            read_maker(reader, node, api_version, kind, Makes::Pods);
+            return true;
+        }
     }
     if generators::generates(reader.tree, node, api_version, kind) {
         read_maker(reader, node, api_version, kind, Makes::Objects);
+        return true;
+    }
+    if (group, kind) == ("argoproj.io", "Rollout") && borrow(reader, node, api_version) {
         return true;
     }
     let templates =
@@ -158,15 +166,40 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
     true
 }
 
-/// Remembers an object whose pods are not known. Nothing but its names is read, so nothing else can be wrong.
+/// Reads a Rollout that takes the template of another workload. Returns whether it is one.
+fn borrow(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str) -> bool {
+    let spec = reader.tree.field(node, "spec");
+    let Some(target) = spec.and_then(|spec| reader.tree.field(spec, "workloadRef")) else { return false };
+    let text = |name| reader.tree.text(target, name).unwrap_or_default().to_owned();
+    let (kind, name) = (text("kind"), text("name"));
+    let Some((maker, controller)) = maker(reader, node, api_version, "Rollout", Makes::Pods) else { return true };
+    reader.assembly().borrowers.push(Borrower { maker, controller, target: WorkloadKey { kind, name } });
+    true
+}
+
+/// Remembers an object whose pods are not known.
 fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str, makes: Makes) {
+    if let Some(maker) = maker(reader, node, api_version, kind, makes) {
+        reader.assembly().makers.push(maker);
+    }
+}
+
+/// An object whose pods are not known, and what controls it; `None` if another one of its name counts. Nothing but its names is read, so
+/// nothing else can be wrong.
+fn maker(
+    reader: &mut Reader<'_, '_, '_>,
+    node: NodeId,
+    api_version: &str,
+    kind: &str,
+    makes: Makes,
+) -> Option<(PodMaker, Option<OwnerName>)> {
     let (wire, _) = reader.decode::<MetadataOnly>(node);
     let ObjectKey { namespace, name } = reader.key(&wire.metadata, node);
     // Many of these kinds are in no namespace.
     let namespace = if makes == Makes::Objects { wire.metadata.namespace.clone() } else { namespace };
     let own = (!namespace.is_empty()).then_some(namespace.as_str());
     if !reader.counts_by_text(node, api_version, kind, own, &name) {
-        return;
+        return None;
     }
     let maker = PodMaker {
         api_version: api_version.to_owned(),
@@ -177,12 +210,17 @@ fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, 
         makes,
         workloads: Vec::new(),
     };
-    let controller = lower::controller(&wire.metadata);
-    reader.assembly().makers.push((maker, controller));
+    Some((maker, lower::controller(&wire.metadata)))
 }
 
 /// Reports what is wrong with an object, and returns its key.
-fn check(reader: &mut Reader<'_, '_, '_>, node: NodeId, kind: &str, metadata: &ObjectMeta, unread: Faults) -> ObjectKey {
+pub(super) fn check(
+    reader: &mut Reader<'_, '_, '_>,
+    node: NodeId,
+    kind: &str,
+    metadata: &ObjectMeta,
+    unread: Faults,
+) -> ObjectKey {
     let key = reader.key(metadata, node);
     let mut report = Report::new(&unread);
     lower::check_metadata(metadata, &mut report);

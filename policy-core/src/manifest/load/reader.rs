@@ -9,6 +9,7 @@ use super::super::claims::{Outcome, Rank};
 use super::super::decode::{Faults, decode};
 use super::super::fault::{Correction, Document, Fault};
 use super::super::foreign::{self, Reach};
+use super::super::hooks;
 use super::super::kinds;
 use super::super::names::nearest;
 use super::super::scalar::Scalar;
@@ -299,17 +300,40 @@ impl<'t> Reader<'_, 't, '_> {
             kind: meta.kind.clone(),
             namespace,
             name: text("name").unwrap_or_default(),
-            origin: Origin { file: self.file.to_owned(), line: self.tree.position(node).line },
+            is_hook: false,
+            origin: self.origin(node),
         };
         self.loader.assembly.foreign.push(foreign);
+    }
+
+    /// Leaves a policy out that is a hook which a cluster does not keep. Returns whether it is.
+    pub(in super::super) fn is_hook(&mut self, node: NodeId, key: &ObjectKey) -> bool {
+        let may_be_hook = self.loader.source == Source::File && self.loader.assembly.expects_pods;
+        if !may_be_hook || !hooks::is_passing(self.tree, node) {
+            return false;
+        }
+        let text = |name| self.tree.text(node, name).unwrap_or_default().to_owned();
+        let hook = Foreign {
+            api_version: text("apiVersion"),
+            kind: text("kind"),
+            namespace: Some(key.namespace.clone()),
+            name: key.name.clone(),
+            is_hook: true,
+            origin: self.origin(node),
+        };
+        self.loader.assembly.foreign.push(hook);
+        true
     }
 
     pub(super) fn count(&mut self, what: &str) {
         *self.loader.assembly.skipped.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// Remembers a document that is not read and not known to be an object.
+    /// Remembers a document that is not read and not known to be an object, unless it is clearly that of another tool.
     pub(super) fn leave_out(&mut self, node: NodeId) {
+        if signs::is_of_other_tool(self.tree, node) {
+            return;
+        }
         let origin = self.origin(node);
         self.loader.assembly.no_objects.push(origin);
     }

@@ -202,6 +202,30 @@ fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
     Fault::new(&objects::ERROR_ANSWER, &"", message).at(node).help(REPEAT)
 }
 
+/// Keys of objects and of policies, in lower case. Where one of them is, a document may be an object in another wrapping.
+const OF_OBJECTS: [&str; 11] =
+    ["apiversion", "containers", "egress", "ingress", "ipblock", "items", "kind", "metadata", "object", "podselector", "spec"];
+/// Parts of texts with the same meaning: objects are also written as text in others.
+const IN_TEXTS: [&str; 2] = ["apiversion", "networkpolic"];
+/// Keys of messages about errors, at the top.
+const OF_ERRORS: [&str; 6] = ["code", "error", "errors", "message", "reason", "status"];
+
+/// Whether a document that is no object is clearly the file of another tool: a mapping or a list in which nothing says that it has
+/// anything of an object, and that is no message about an error.
+pub(super) fn is_of_other_tool(tree: &Tree<'_>, node: NodeId) -> bool {
+    let is_collection = match tree.value(node) {
+        Value::Mapping(entries) => !entries.is_empty(),
+        Value::Sequence(items) => !items.is_empty(),
+        Value::Scalar { .. } | Value::Alias(_) => false,
+    };
+    let is_error = || tree.entries(node).iter().any(|(key, ..)| OF_ERRORS.contains(&&*key.to_lowercase()));
+    let is_of_object = |node: NodeId| {
+        let Some(text) = tree.key(node).map(|text| text.to_lowercase()) else { return false };
+        OF_OBJECTS.contains(&text.as_str()) || IN_TEXTS.iter().any(|part| text.contains(part))
+    };
+    is_collection && !is_error() && !tree.descendants([node]).any(is_of_object)
+}
+
 /// The fault of an object with directives of a patch anywhere.
 pub(super) fn of_patch(tree: &Tree<'_>, node: NodeId) -> Option<Fault> {
     if !tree.has_dollar_key() {

@@ -181,6 +181,16 @@ pub(crate) fn as_next_job(template: Template) -> Template {
     Template { unknown: vec![JOB_NAMES, JOB_UIDS], ..template }
 }
 
+/// The template of another workload as that of a Rollout.
+pub(crate) fn as_rollout(template: Template, kind: &str, key: &ObjectKey) -> Template {
+    let pod = Pod {
+        key: ObjectKey::new(&key.namespace, stand_in(kind, &key.name)),
+        owner: Some(WorkloadKey { kind: kind.to_owned(), name: key.name.clone() }),
+        ..template.pod
+    };
+    Template { pod, unknown: vec![ROLLOUT_HASH], numbers: None, is_active: true }
+}
+
 /// The labels of an object that its template lacks.
 pub(crate) fn labels_of_object_alone(object: &Labels, template: &Template) -> Labels {
     object.iter().filter(|(key, _)| !template.pod.labels.contains_key(*key)).map(|(k, v)| (k.clone(), v.clone())).collect()
