@@ -1,24 +1,18 @@
 //! What answers and lists state about what they cannot show: Services, address blocks, addresses that are not known, nodes, and labels.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+#[path = "common/piped.rs"]
+mod piped;
+
+use std::process::Output;
 
 use serde_json::Value;
 
+use piped::piped;
+
 fn netpol(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_netpol"))
-        .env_remove("CLICOLOR_FORCE")
-        .args(arguments)
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("netpol starts");
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    child.wait_with_output().expect("netpol ends")
+    piped(&[arguments, &["-f", "-"]].concat(), input)
 }
 
 fn json(output: &Output) -> Value {

@@ -2,10 +2,15 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
+#[path = "common/piped.rs"]
+mod piped;
+
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+
+use piped::piped;
 
 /// Two Deployments in `shop`, with a policy that lets `db` take TCP 5432 from `api` only, and one in `tools`.
 const SHOP: &str = "\
@@ -70,13 +75,6 @@ fn netpol(arguments: &[&str]) -> Command {
     }
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-fn piped(arguments: &[&str], input: &str) -> Output {
-    let mut child = netpol(arguments).spawn().expect("netpol starts");
-    // A child that refuses its arguments does not read.
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    child.wait_with_output().expect("netpol ends")
 }
 
 fn stdout(output: &Output) -> String {
@@ -185,7 +183,7 @@ fn findings_are_printed_to_standard_output() {
     assert_eq!(json(&output)["diagnostics"].as_array().map(Vec::len), Some(2), "the field, and the assumed namespace");
     assert_eq!(stderr(&output), "");
     // An answer is not mixed with findings about the input.
-    let output = piped(&["list", "-f", "-", "-o", "json", "--keep-going"], &format!("{SHOP}---\n{TYPO}"));
+    let output = piped(&["list", "-f", "-", "-o", "json", "--keep-going"], format!("{SHOP}---\n{TYPO}"));
     assert!(json(&output)["connections"].is_array() && stderr(&output).contains("error[unknown-field]"), "{output:?}");
 }
 
@@ -249,15 +247,15 @@ fn caveats(output: &Output) -> Vec<String> {
 
 #[test]
 fn input_without_policies_is_a_caveat() {
-    let output = piped(&["can", "-f", "-", "a/x", "b/srv", "-p", "80", "-o", "json"], &pods());
+    let output = piped(&["can", "-f", "-", "a/x", "b/srv", "-p", "80", "-o", "json"], pods());
     assert_eq!(output.status.code(), Some(0));
     assert!(caveats(&output).iter().any(|caveat| caveat.contains("no NetworkPolicy")), "{output:?}");
-    let output = piped(&["list", "-f", "-"], &pods());
+    let output = piped(&["list", "-f", "-"], pods());
     assert!(stderr(&output).contains("caveat: the input has no NetworkPolicy"), "{output:?}");
     // With a policy, or between nodes, nothing rests on it.
     let output = piped(&["can", "-f", "-", "shop/web", "tools/probe", "-o", "json"], SHOP);
     assert_eq!(caveats(&output), Vec::<String>::new());
-    let output = piped(&["can", "-f", "-", "node/n1", "external", "-o", "json"], &pods());
+    let output = piped(&["can", "-f", "-", "node/n1", "external", "-o", "json"], pods());
     assert_eq!(caveats(&output), Vec::<String>::new());
 }
 
@@ -316,7 +314,7 @@ spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelect
     assert!(stdout(&output).starts_with("denied  default/web → default/db"), "{output:?}");
     // So are policies that are not evaluated.
     let foreign = "---\napiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: calico}\nspec: {}\n";
-    let output = piped(&["can", "-f", "-", "-n", "prod", "web", "db", "-p", "5432", "-o", "json"], &format!("{chart}{foreign}"));
+    let output = piped(&["can", "-f", "-", "-n", "prod", "web", "db", "-p", "5432", "-o", "json"], format!("{chart}{foreign}"));
     assert!(caveats(&output).iter().any(|caveat| caveat.contains("prod/calico")), "{output:?}");
     // Objects with a namespace stay where they are.
     let output = piped(&["can", "-f", "-", "-n", "tools", "probe", "shop/web"], SHOP);

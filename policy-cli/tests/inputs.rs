@@ -2,11 +2,15 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
-use std::io::Write;
+#[path = "common/piped.rs"]
+mod piped;
+
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use piped::piped;
 
 const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: np, namespace: x}\n";
 
@@ -14,19 +18,6 @@ fn netpol() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netpol"));
     command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
     command
-}
-
-fn piped(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = netpol()
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("netpol starts");
-    // A child that refuses its arguments does not read.
-    let _ = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("netpol ends")
 }
 
 fn text(output: &Output) -> String {

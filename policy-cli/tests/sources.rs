@@ -1,19 +1,19 @@
-//! Kustomizations, charts, folders of both, and `netpol.toml`: the answer of the build, or an error that says what to do, and never another answer.
+//! Kustomizations, charts, and folders of both: the answer of the build, or an error that says what to do, and never another answer.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a failing check panics")]
 
+#[path = "common/folders.rs"]
+mod folders;
 mod programs;
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {app: web}}\nspec:\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: c, image: i, ports: [{name: http, containerPort: 80}]}]}\n";
-const DENY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n";
+use folders::{DENY, WEB, ends_with, fakes, json, real, text, tree, with};
+
 /// Only port 80.
 const HTTP: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: http}\nspec:\n  podSelector: {matchLabels: {app: web}}\n  ingress:\n  - ports: [{port: 80}]\n";
 
@@ -21,62 +21,8 @@ fn db() -> String {
     WEB.replace("web", "db").replace("http", "sql")
 }
 
-type Files<'f> = &'f [(&'f str, &'f str)];
-
-fn tree(files: Files<'_>) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (path, text) in files {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, text).expect("written");
-    }
-    folder
-}
-
-/// A folder of programs that are scripts.
-fn fakes(scripts: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (name, script) in scripts {
-        let path = folder.path().join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
-    }
-    folder
-}
-
-/// Runs netpol in a folder, with these programs alone.
-fn with(programs: &Path, folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_netpol"));
-    command.args(arguments).current_dir(folder).env("PATH", programs).stdin(Stdio::null());
-    command.output().expect("netpol runs")
-}
-
-/// Runs netpol in a folder, with kubectl and helm.
-fn real(folders: &[PathBuf], folder: &Path, arguments: &[&str]) -> Output {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("a path");
-    with(Path::new(&path), folder, arguments)
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn ends_with(output: &Output, code: i32, parts: &[&str]) {
-    let shown = text(output);
-    assert_eq!(output.status.code(), Some(code), "{shown}");
-    for part in parts {
-        assert!(shown.contains(part), "{part} is not in: {shown}");
-    }
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 /// The connections of `kubectl kustomize FOLDER | netpol list -f - -o json`.
@@ -573,172 +519,4 @@ fn links_that_lead_nowhere_are_caveats() {
     let none = fakes(&[]);
     let output = with(none.path(), tree.path(), &["can", "-f", ".", "external", "default/web"]);
     ends_with(&output, 0, &["caveat", "left out 2 links that lead nowhere: policies.yaml, team"]);
-}
-
-const TWO: &str = "[deployments.dev]\nfiles = [\"dev.yaml\"]\nnamespace = \"x\"\n\n[deployments.prod]\nfiles = [\"prod.yaml\"]\n";
-
-#[test]
-fn deployments_are_selected_by_name() {
-    let web = WEB.replace("name: web,", "name: web, namespace: x,");
-    let tree = tree(&[("dev.yaml", &web), ("prod.yaml", WEB), ("netpol.toml", TWO), ("sub/a.txt", "")]);
-    let none = fakes(&[]);
-    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
-    ends_with(&run(&["can", "-d", "dev", "external", "web"]), 0, &["allowed", "x/web"]);
-    ends_with(&run(&["can", "-d", "prod", "external", "web"]), 0, &["default/web"]);
-    ends_with(&run(&["list"]), 2, &["`netpol.toml` has several deployments; select one with -d: dev, prod"]);
-    ends_with(&run(&["list", "-d", "prd"]), 2, &["has no deployment `prd`; it has dev, prod; did you mean `prod`?"]);
-    ends_with(&run(&["list", "-d", "dev", "-f", "."]), 2, &["cannot be used with"]);
-    ends_with(&run(&["list", "-f", "prod.yaml"]), 0, &["default/web"]);
-    // From a folder below, and not beyond the repository.
-    let below = tree.path().join("sub");
-    ends_with(&with(none.path(), &below, &["list", "-d", "dev"]), 0, &["x/web"]);
-    std::fs::create_dir(below.join(".git")).expect("a folder");
-    ends_with(&with(none.path(), &below, &["list", "-d", "dev"]), 2, &["there is no netpol.toml"]);
-    // The only one needs no name.
-    std::fs::write(tree.path().join("netpol.toml"), "[deployments.dev]\nfiles = [\"dev.yaml\"]\n").expect("written");
-    ends_with(&run(&["list"]), 0, &["note: using deployment `dev` of netpol.toml", "x/web"]);
-    std::fs::write(tree.path().join("netpol.toml"), "[deployments.dev]\nfile = [\"dev.yaml\"]\n").expect("written");
-    ends_with(&run(&["list"]), 2, &["netpol.toml:2:1: unknown field `file`", "did you mean `files`?"]);
-}
-
-#[test]
-fn validate_checks_every_deployment_by_itself() {
-    // Together, they would be one workload written twice.
-    let tree = tree(&[("dev.yaml", WEB), ("prod.yaml", &WEB.replace("app: web", "app: other")), ("netpol.toml", TWO)]);
-    let none = fakes(&[]);
-    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
-    ends_with(&run(&["validate"]), 0, &["dev (files dev.yaml)\n", "\nprod (files prod.yaml)\n"]);
-    let all = json(&run(&["validate", "-o", "json"]));
-    assert_eq!(
-        (&all["valid"], &all["deployments"][1]["name"], &all["read"]["workloads"]),
-        (&true.into(), &"prod".into(), &2.into())
-    );
-    // Each assumes its namespace.
-    assert_eq!((&all["warnings"], &all["diagnostics"][1]["deployment"]), (&2.into(), &"prod".into()), "{all}");
-    std::fs::write(tree.path().join("netpol.toml"), format!("fail-on = \"warning\"\n{TWO}")).expect("written");
-    assert_ne!(run(&["validate"]).status.code(), Some(0));
-    std::fs::write(tree.path().join("netpol.toml"), TWO).expect("written");
-    std::fs::write(tree.path().join("dev.yaml"), format!("{WEB}---\n{}", DENY.replace("spec:", "spce:"))).expect("written");
-    let output = run(&["validate"]);
-    ends_with(&output, 1, &["unknown field `spce`", "prod (files prod.yaml)\n"]);
-    std::fs::remove_file(tree.path().join("dev.yaml")).expect("removed");
-    ends_with(&run(&["validate"]), 2, &["`dev.yaml` does not exist", "prod (files prod.yaml)\n"]);
-    let all = json(&run(&["validate", "-o", "json"]));
-    assert_eq!((&all["valid"], &all["deployments"][1]["valid"]), (&false.into(), &true.into()));
-    assert!(all["deployments"][0]["error"].to_string().contains("does not exist"), "{all}");
-}
-
-#[test]
-fn init_finds_what_can_be_deployed() {
-    let tree = tree(&[
-        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
-        ("base/web.yaml", WEB),
-        ("team-a/overlays/prod/kustomization.yaml", "resources: [../../../base]\n"),
-        ("team-b/overlays/prod/kustomization.yaml", "resources: [../../../base]\n"),
-        ("charts/shop/Chart.yaml", "name: shop\n"),
-        ("manifests/sub/web.yaml", WEB),
-        ("team-a/plain/deny.yaml", DENY),
-        ("top.yaml", WEB),
-        ("team-a/plain/secret.yaml", "$ANSIBLE_VAULT;1.1;AES256\n3661\n"),
-        ("encrypted/secret.yaml", "$ANSIBLE_VAULT;1.1;AES256\n3661\n"),
-        ("mkdocs.yaml", "site_name: x\n"),
-        ("ci/pipeline.yaml", "jobs: []\n"),
-    ]);
-    let none = fakes(&[]);
-    let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
-    let top = tree.path().canonicalize().expect("a folder");
-    let name = top.file_name().expect("a name").to_string_lossy().into_owned();
-    let printed = run(&["init", "--stdout"]);
-    let found: toml::Table = String::from_utf8_lossy(&printed.stdout).parse().expect("TOML");
-    let mut expected: toml::Table = "[deployments]
-shop = {chart = \"charts/shop\"}
-manifests = {files = [\"manifests\"]}
-plain = {files = [\"team-a/plain\"]}
-team-a-overlays-prod = {kustomize = \"team-a/overlays/prod\"}
-team-b-overlays-prod = {kustomize = \"team-b/overlays/prod\"}
-"
-    .parse()
-    .expect("TOML");
-    let files = toml::Table::from_iter([("files".to_owned(), vec!["top.yaml"].into())]);
-    expected["deployments"].as_table_mut().expect("a table").insert(name, files.into());
-    assert_eq!(found, expected);
-    assert!(!tree.path().join("netpol.toml").exists());
-    ends_with(&run(&["init"]), 0, &["wrote netpol.toml with 6 deployments", "shop: chart charts/shop"]);
-    let written = std::fs::read(tree.path().join("netpol.toml")).expect("readable");
-    assert_eq!(written, printed.stdout);
-    ends_with(&run(&["init"]), 0, &["is not changed"]);
-    std::fs::write(tree.path().join("netpol.toml"), "[deployments.all]\nfiles = [\"manifests\", \"top.yaml\"]\n")
-        .expect("written");
-    ends_with(&run(&["init"]), 1, &["does not name 4 deployments", "[deployments.plain]\nfiles = [\"team-a/plain\"]\n"]);
-    let empty = fakes(&[]);
-    ends_with(&with(none.path(), empty.path(), &["init"]), 2, &["there is no kustomization, no Helm chart and no manifest"]);
-}
-
-#[test]
-fn the_example_is_initialised_and_valid() {
-    let Some(folders) = programs::folders() else { return };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
-    let example = root.join("examples/gitops");
-    ends_with(&real(&folders, &example, &["init"]), 0, &["netpol.toml names everything that was found", "dev, mail, prod"]);
-    let checked = real(&folders, &example, &["validate"]);
-    ends_with(
-        &checked,
-        0,
-        &["dev (kustomization overlays/dev)", "mail (chart charts/mail)", "prod (kustomization overlays/prod)"],
-    );
-    let asked = ["can", "-k", "examples/gitops/overlays/prod", "shop/web", "shop/db", "-p", "5432"];
-    ends_with(&real(&folders, root, &asked), 0, &["allowed", "examples/gitops/base/policies.yaml:"]);
-    ends_with(
-        &real(&folders, root, &["list", "-f", "examples/gitops"]),
-        2,
-        &[
-            "left out 3 kustomizations, of which 2 are not part of another; build one with -k: \
-             examples/gitops/overlays/dev, examples/gitops/overlays/prod",
-            "left out 1 Helm chart; render it with --chart: examples/gitops/charts/mail",
-            "; or run the command in `examples/gitops` with -d: dev, mail, prod\n",
-        ],
-    );
-    let within = real(&folders, &example, &["list", "-f", "."]);
-    ends_with(&within, 2, &["; or select a deployment with -d: dev, mail, prod\n"]);
-    // What it would write is what is there.
-    let copy = tempfile::tempdir().expect("a folder");
-    let copied = Command::new("cp").arg("-r").arg(&example).arg(copy.path()).status().expect("cp runs");
-    assert!(copied.success());
-    let copy = copy.path().join("gitops");
-    std::fs::remove_file(copy.join("netpol.toml")).expect("removed");
-    ends_with(&real(&folders, &copy, &["init"]), 0, &["wrote netpol.toml with 3 deployments"]);
-    ends_with(&real(&folders, &copy, &["validate"]), 0, &["prod (kustomization overlays/prod)", "3 of 3 deployments valid\n"]);
-    // Without helm, the others are checked.
-    let kubectl = fakes(&[]);
-    std::os::unix::fs::symlink(folders[0].join("kubectl"), kubectl.path().join("kubectl")).expect("a link");
-    let pipe = "helm template mail charts/mail -n mail | netpol … -n mail -f -\n";
-    ends_with(&with(kubectl.path(), &example, &["validate"]), 2, &["2 of 3 deployments valid, 1 not checked\n", pipe]);
-}
-
-/// The keys that a table may have, as the message about a wrong one lists them.
-fn keys(toml: &str) -> Vec<String> {
-    let tree = tree(&[("netpol.toml", toml)]);
-    let shown = text(&with(tree.path(), tree.path(), &["list"]));
-    let known = shown.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{shown}"));
-    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-#[test]
-fn every_key_is_documented() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
-    let page = std::fs::read_to_string(root.join("docs/src/reference/netpol-toml.md")).expect("a page");
-    let rows: Vec<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(key, _)| key)).collect();
-    let mut known = keys("zzzzzzzz = 1\n");
-    known.extend(keys("[deployments.a]\nzzzzzzzz = 1\n"));
-    assert_eq!(known.len(), 11, "{known:?}");
-    for key in &known {
-        assert!(rows.contains(&key.as_str()), "{key} is not in the page");
-    }
-    let documented: Vec<&&str> = rows.iter().filter(|row| !row.starts_with("netpol ")).collect();
-    assert_eq!(documented.len(), known.len(), "{documented:?}");
-    // Its example is read.
-    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    let tree = tree(&[("netpol.toml", example)]);
-    ends_with(&with(tree.path(), tree.path(), &["list"]), 2, &["select one with -d: dev, plain, prod"]);
 }

@@ -1,22 +1,16 @@
 //! Suggested fixes: the smallest edit that opens what was asked, and everything else that it opens.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
+#![expect(clippy::panic, reason = "a failing check panics")]
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+#[path = "common/piped.rs"]
+mod piped;
 
 use serde_json::{Value, json};
 
+use piped::piped;
+
 fn netpol(arguments: &[&str], input: &str) -> (Option<i32>, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_netpol"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("netpol starts");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("netpol reads");
-    let output = child.wait_with_output().expect("netpol ends");
+    let output = piped(arguments, input);
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

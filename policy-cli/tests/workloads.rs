@@ -3,11 +3,15 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
-use std::io::Write;
+#[path = "common/piped.rs"]
+mod piped;
+
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
+
+use piped::piped;
 
 /// Runs netpol on a file of `field/`.
 fn on_file(file: &str, arguments: &[&str]) -> Output {
@@ -22,19 +26,7 @@ fn on_text(input: &str, arguments: &[&str]) -> Output {
 
 fn netpol(arguments: &[&str], file: &str, input: &str) -> Output {
     let (command, rest) = arguments.split_first().expect("a command");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_netpol"))
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR_FORCE")
-        .arg(command)
-        .args(["-f", file])
-        .args(rest)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("netpol starts");
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    child.wait_with_output().expect("netpol ends")
+    piped(&[&[*command, "-f", file], rest].concat(), input)
 }
 
 fn text(output: &Output) -> String {
