@@ -9,6 +9,10 @@ use crate::files::regular_content;
 
 /// Folders in folders: charts in charts, and a link that leads back.
 const DEEPEST: usize = 16;
+/// Clusters have this minor version or a later one. Comparisons with it, or with an earlier one, have one result everywhere.
+///
+/// Source: <https://endoflife.date/kubernetes>, with a year of support by vendors.
+const OLDEST: u32 = 30;
 /// Kinds that decide nothing about traffic, and that charts often make only where a cluster serves them, or with what it has.
 const HARMLESS: [&str; 16] = [
     "Certificate",
@@ -135,6 +139,9 @@ fn questions(text: &str) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     for action in actions(text) {
         out.extend(action.split("APIVersions").skip(1).map(api_version));
+        if action.contains("KubeVersion") && minor_versions(action).any(|minor| minor > OLDEST) {
+            out.insert("`.Capabilities.KubeVersion`".to_owned());
+        }
         let outside = without_strings(action);
         let words = outside.split(|c: char| !(c.is_alphanumeric() || "_.$".contains(c)));
         for word in words {
@@ -146,6 +153,12 @@ fn questions(text: &str) -> BTreeSet<String> {
         }
     }
     out
+}
+
+/// The minor versions of Kubernetes that an action names, as in `">=1.32-0"`.
+fn minor_versions(action: &str) -> impl Iterator<Item = u32> + '_ {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    action.split("1.").skip(1).filter_map(move |after| after.get(..digits(after))?.parse().ok())
 }
 
 /// What a call asks for, from its text after `.Capabilities.APIVersions`.
@@ -214,7 +227,13 @@ mod tests {
             found("{{ if and .Release.IsUpgrade $.Release.IsInstall }}"),
             ["`.Release.IsInstall`", "`.Release.IsUpgrade`"]
         );
+        let version = "`.Capabilities.KubeVersion`";
+        assert_eq!(found("{{ if semverCompare \">=1.33-0\" .Capabilities.KubeVersion.Version }}"), [version]);
+        assert_eq!(found("{{ if semverCompare \">=1.19-0 <1.34.0\" $kubeVersion.KubeVersion }}"), [version]);
         for none in [
+            "{{ if semverCompare \">=1.19-0\" .Capabilities.KubeVersion.GitVersion }}",
+            "{{ .Capabilities.KubeVersion.Version }}",
+            "{{ semverCompare \">=1.33\" .Chart.Version }}",
             "lookup APIVersions",
             "{{/* lookup .Capabilities.APIVersions.Has \"a/v1\" */}}",
             "{{- /* lookup }} */ -}} lookup",
