@@ -1,11 +1,42 @@
+{{- define "netpol.name" -}}
+{{ .Values.nameOverride | default .Chart.Name }}
+{{- end }}
+
+{{- /* Without the name of the release: a cluster has one installation, and its objects have the names that the manual uses. */ -}}
+{{- define "netpol.fullname" -}}
+{{ .Values.fullnameOverride | default (include "netpol.name" .) }}
+{{- end }}
+
+{{- /* What selects the pods of a component: (list "agent" .) */ -}}
+{{- define "netpol.selector" -}}
+{{- $root := index . 1 -}}
+{app.kubernetes.io/name: {{ include "netpol.name" $root | quote }}, app.kubernetes.io/instance: {{ $root.Release.Name | quote }}, app.kubernetes.io/component: {{ index . 0 }}}
+{{- end }}
+
 {{- define "netpol.labels" -}}
-app.kubernetes.io/name: netpol
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "netpol.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 
+{{- /* Labels of the pods of a component, with those of the user, which replace none of the chart: (list "agent" .) */ -}}
+{{- define "netpol.podLabels" -}}
+{{- $root := index . 1 -}}
+{{- $component := index . 0 -}}
+{{- $own := include "netpol.labels" $root | fromYaml -}}
+{{- $_ := set $own "app.kubernetes.io/component" $component -}}
+{{- mustMerge $own (index $root.Values $component).podLabels | toYaml }}
+{{- end }}
+
 {{- define "netpol.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $image := .Values.image -}}
+{{- if not $image.digest -}}
+{{ printf "%s:%s" $image.repository ($image.tag | default .Chart.AppVersion) | quote }}
+{{- else if $image.tag -}}
+{{ printf "%s:%s@%s" $image.repository $image.tag $image.digest | quote }}
+{{- else -}}
+{{ printf "%s@%s" $image.repository $image.digest | quote }}
+{{- end -}}
 {{- end }}
 
 {{- /* What every container is denied. */ -}}
