@@ -1,6 +1,6 @@
 //! What is deployed: the chart, the plain manifests made from it, and what an API server says of them.
 //!
-//! - `settings`: the values of the chart, its schema, and names.
+//! - `settings`: the values of the chart, its schema, names, and the directories of distributions.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
@@ -105,7 +105,7 @@ fn api_servers_accept_every_variant() {
             "uninstall=true",
             "cni.enabled=false,reporter.enabled=false",
             "image.pullSecrets[0].name=key,agent.podAnnotations.a=b,agent.podLabels.a=b,agent.port=9999",
-            "agent.priorityQuota=true,agent.extraEnv[0].name=A,agent.extraEnv[0].value=b,agent.podSecurityContext.seLinuxOptions.type=spc_t",
+            "cni.preset=gke,agent.extraEnv[0].name=A,agent.extraEnv[0].value=b,agent.podSecurityContext.seLinuxOptions.type=spc_t",
             "fullnameOverride=firewall,monitoring.serviceMonitor=true",
         ];
         for (number, settings) in variants.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The values of the chart: every setting of the agent, names, and the schema.
+//! The values of the chart: every setting of the agent, the directories of distributions, names, and the schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -35,10 +35,22 @@ const FIXED: [(&str, &str); 12] = [
     ("NETPOL_CONTEXT", "the service account of the pod"),
     ("NETPOL_APPLIER", "the image has no nft"),
     ("NETPOL_SOCKET", "agents, the CNI plugin and commands of the container agree on the default"),
-    ("NETPOL_CNI_CONF_DIR", "where the directory of cni.confDir is mounted"),
-    ("NETPOL_CNI_BIN_DIR", "where the directory of cni.binDir is mounted"),
+    ("NETPOL_CNI_CONF_DIR", "where the directory of cni.preset or cni.confDir is mounted"),
+    ("NETPOL_CNI_BIN_DIR", "where the directory of cni.preset or cni.binDir is mounted"),
     ("NETPOL_CNI_PLUGIN", "the image has the plugin beside the agent"),
 ];
+/// Where each distribution keeps CNI configurations and plugins, from its documentation.
+const DISTRIBUTIONS: [(&str, &str, &str); 8] = [
+    ("standard", "/etc/cni/net.d", "/opt/cni/bin"),
+    ("k3s", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "/var/lib/rancher/k3s/data/cni"),
+    ("k3d", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "/bin"),
+    ("rke2", "/etc/cni/net.d", "/opt/cni/bin"),
+    ("microk8s", "/var/snap/microk8s/current/args/cni-network", "/var/snap/microk8s/current/opt/cni/bin"),
+    ("gke", "/etc/cni/net.d", "/home/kubernetes/bin"),
+    ("eks", "/etc/cni/net.d", "/opt/cni/bin"),
+    ("openshift", "/etc/kubernetes/cni/net.d", "/var/lib/cni/bin"),
+];
+
 /// The variables that a command of the agent reads.
 fn variables(command: &[&str]) -> BTreeSet<String> {
     let output = Command::new(binary("policy-agent")).args(command).arg("--help").output().expect("it runs");
@@ -53,6 +65,12 @@ fn variable(pods: &Value, name: &str) -> Option<String> {
     let found: Vec<&Value> = variables.iter().filter(|variable| variable["name"] == name).collect();
     assert!(found.len() < 2, "{name} is set twice");
     found.first().and_then(|variable| variable["value"].as_str()).map(str::to_owned)
+}
+
+fn host_path(daemonset: &Value, volume: &str) -> String {
+    let volumes = daemonset["spec"]["template"]["spec"]["volumes"].as_array().expect("volumes");
+    let volume = volumes.iter().find(|found| found["name"] == volume).expect("the volume");
+    volume["hostPath"]["path"].as_str().expect("a path").to_owned()
 }
 
 #[test]
@@ -85,6 +103,38 @@ fn every_setting_of_the_agent_has_a_value_or_a_reason() {
     let reporter = object(&template(&["agent.log=debug,agent.logFormat=text"]), "Deployment", "netpol-reporter");
     assert_eq!(variable(&reporter, "NETPOL_LOG").as_deref(), Some("debug"));
     assert_eq!(variable(&reporter, "NETPOL_LOG_FORMAT").as_deref(), Some("text"));
+}
+
+#[test]
+fn presets_are_the_directories_of_distributions_and_are_documented() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let schema: Value = serde_json::from_str(&read("policy-agent/deploy/chart/values.schema.json")).expect("JSON");
+    let presets: BTreeSet<&str> = DISTRIBUTIONS.iter().map(|(name, ..)| *name).collect();
+    let known = schema["properties"]["cni"]["properties"]["preset"]["enum"].as_array().expect("a list");
+    assert_eq!(known.iter().filter_map(Value::as_str).collect::<BTreeSet<_>>(), presets);
+    let page = read("docs/src/how-to/enforce.md");
+    for (preset, conf, bin) in DISTRIBUTIONS {
+        let setting = format!("cni.preset={preset}");
+        let made = object(&template(&[&setting]), "DaemonSet", "netpol");
+        assert_eq!((host_path(&made, "cni-conf"), host_path(&made, "cni-bin")), (conf.to_owned(), bin.to_owned()), "{preset}");
+        let over = format!("{setting},cni.confDir=/a,cni.binDir=/b");
+        let made = object(&template(&[&over]), "DaemonSet", "netpol");
+        assert_eq!((host_path(&made, "cni-conf"), host_path(&made, "cni-bin")), ("/a".to_owned(), "/b".to_owned()), "{preset}");
+        let gone = object(&template(&[&format!("{setting},uninstall=true")]), "DaemonSet", "netpol");
+        assert_eq!(host_path(&gone, "cni-conf"), conf, "the plugin is removed where it was added");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{preset}` |")));
+        let row = row.unwrap_or_else(|| panic!("{preset} is not documented"));
+        assert!(row.contains(&format!("`{conf}`")) && row.contains(&format!("`{bin}`")), "{row}");
+    }
+    // GKE admits pods of critical priority outside of kube-system only with a quota for them.
+    let quota = object(&template(&["cni.preset=gke"]), "ResourceQuota", "netpol-priority");
+    let scope = &quota["spec"]["scopeSelector"]["matchExpressions"][0];
+    assert_eq!((&scope["scopeName"], &scope["values"][0]), (&"PriorityClass".into(), &"system-node-critical".into()));
+    assert!(!template(&[]).contains("ResourceQuota"));
+    assert!(!template(&["cni.preset=gke,agent.priorityClassName="]).contains("ResourceQuota"));
+    assert!(template(&["agent.priorityQuota=true"]).contains("ResourceQuota"));
 }
 
 /// Every name, label and namespace in an object: strings, also where they look like numbers.
@@ -248,6 +298,7 @@ fn the_chart_refuses_settings_that_it_does_not_know() {
     }
     for (setting, told) in [
         ("cni.enable=false", "enable"),
+        ("cni.preset=k4s", "preset"),
         ("cni.confDir=etc/cni", "confDir"),
         ("agent.ownNodeEgress=deny", "ownNodeEgress"),
         ("agent.port=70000", "port"),

@@ -50,3 +50,23 @@ seccompProfile: {type: RuntimeDefault}
 - {name: NETPOL_CNI_CONF_DIR, value: /host/etc/cni/net.d}
 - {name: NETPOL_CNI_BIN_DIR, value: /host/opt/cni/bin}
 {{- end }}
+
+{{- /* Where container runtimes keep CNI configurations and plugins. The schema has the same names. */ -}}
+{{- define "netpol.cniDirs" -}}
+{{- $k3s := "/var/lib/rancher/k3s" -}}
+{{- $microk8s := "/var/snap/microk8s/current" -}}
+{{- $standard := dict "conf" "/etc/cni/net.d" "bin" "/opt/cni/bin" -}}
+{{- $presets := dict
+  "standard" $standard
+  "rke2" $standard
+  "eks" $standard
+  "k3s" (dict "conf" (print $k3s "/agent/etc/cni/net.d") "bin" (print $k3s "/data/cni"))
+  "k3d" (dict "conf" (print $k3s "/agent/etc/cni/net.d") "bin" "/bin")
+  "microk8s" (dict "conf" (print $microk8s "/args/cni-network") "bin" (print $microk8s "/opt/cni/bin"))
+  "gke" (dict "conf" "/etc/cni/net.d" "bin" "/home/kubernetes/bin")
+  "openshift" (dict "conf" "/etc/kubernetes/cni/net.d" "bin" "/var/lib/cni/bin")
+-}}
+{{- $preset := index $presets .Values.cni.preset -}}
+conf: {{ .Values.cni.confDir | default $preset.conf | quote }}
+bin: {{ .Values.cni.binDir | default $preset.bin | quote }}
+{{- end }}
