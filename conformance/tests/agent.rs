@@ -142,9 +142,12 @@ fn it_is_operated_as_documented() {
     assert_eq!(node.command("nft", &["list", "tables"]), "");
 }
 
-/// What the agent says on HTTP.
-fn get(node: &Namespace, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+/// The token with which metrics can be read.
+const TOKEN: &str = "Authorization: Bearer lab\r\n";
+
+/// What the agent says on HTTP. `more` are further headers.
+fn get(node: &Namespace, path: &str, more: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
     node.run(move || {
         use std::io::{Read, Write};
         // It may be in sync before it listens.
@@ -172,25 +175,26 @@ fn metrics_are_those_of_the_documentation() {
     let agent_binary = binary("policy-agent");
     let config = folder.join("agent.toml");
     let socket = folder.join("n1.sock");
-    std::fs::write(
-        &config,
-        format!("node = \"n1\"\nmanifests = {manifests:?}\nlisten = \"127.0.0.1:9180\"\nsocket = {socket:?}\n"),
-    )
-    .expect("writable");
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, "lab\n").expect("writable");
+    let settings = format!("node = \"n1\"\nmanifests = {manifests:?}\nlisten = \"127.0.0.1:9180\"\nsocket = {socket:?}\n");
+    let settings = format!("{settings}metrics_token_file = {tokens:?}\n");
+    std::fs::write(&config, settings).expect("writable");
     let (program, file) = (agent_binary.clone(), config.clone());
     let mut child = node.run(move || {
         Command::new(program).arg("--config").arg(file).stderr(std::process::Stdio::null()).spawn().expect("it starts")
     });
     let deadline = Instant::now() + Duration::from_secs(10);
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() || !get(&node, "/readyz").starts_with("HTTP/1.1 200") {
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() || !get(&node, "/readyz", "").starts_with("HTTP/1.1 200") {
         assert!(Instant::now() < deadline, "the agent does not get ready");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(get(&node, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get(&node, "/healthz", "").starts_with("HTTP/1.1 200"));
+    assert!(get(&node, "/metrics", "").starts_with("HTTP/1.1 401"), "the metrics require a token");
     // The kernel's counters are read every few seconds.
     let deadline = Instant::now() + Duration::from_secs(60);
     let metrics = loop {
-        let metrics = get(&node, "/metrics");
+        let metrics = get(&node, "/metrics", TOKEN);
         let elements = metrics.lines().find_map(|l| l.strip_prefix("netpol_set_elements ")?.parse::<u64>().ok());
         if elements.is_some_and(|n| n > 0) {
             break metrics;

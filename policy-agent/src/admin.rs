@@ -5,6 +5,7 @@
 //! - `metrics`: the registry of metrics.
 //! - `socket`: questions of operators, and the CNI plugin's requests.
 //! - `status`: the report of `policy-agent status`.
+//! - `tokens`: who can read `/metrics`.
 //! - `warnings`: what about the node keeps policies from being enforced.
 
 pub mod counters;
@@ -12,4 +13,5 @@ pub mod http;
 pub mod metrics;
 pub mod socket;
 pub mod status;
+pub mod tokens;
 pub mod warnings;

@@ -196,6 +196,10 @@ pub(crate) struct Settings {
     /// The address for /metrics, /healthz and /readyz, or `off` [default: 127.0.0.1:9180]
     #[arg(long, env = "NETPOL_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// A file of tokens, one a line. Clients of /metrics must send one of them as `Authorization: Bearer TOKEN` [default: anybody can
+    /// read the metrics]
+    #[arg(long, env = "NETPOL_METRICS_TOKEN_FILE", value_name = "PATH")]
+    pub metrics_token_file: Option<PathBuf>,
     /// The socket for the CNI plugin, `status` and `explain-chain`, or `off` [default: /run/netpol/agent.sock]
     #[arg(long, env = "NETPOL_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,

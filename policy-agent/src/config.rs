@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub deny_log: Option<DenyLog>,
     pub deny_log_lines: u32,
     pub listen: Option<SocketAddr>,
+    /// The file of tokens for the metrics.
+    pub metrics_tokens: Option<PathBuf>,
     pub socket: Option<PathBuf>,
     /// The chain in which the CNI plugin is kept.
     pub chain: Option<Chain>,
@@ -121,6 +123,7 @@ impl Config {
             deny_log: is_sampled.then_some(deny_log),
             deny_log_lines: flags.deny_log_lines.or(file.deny_log_lines).unwrap_or(LINES),
             listen,
+            metrics_tokens: flags.metrics_token_file.or(file.metrics_token_file),
             socket: (socket != Path::new(OFF)).then_some(socket),
             chain,
             pod: pod.transpose()?,
@@ -138,7 +141,11 @@ mod tests {
     fn flags_come_before_the_file_and_the_file_before_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.toml");
-        std::fs::write(&path, "node = \"file\"\nlisten = \"off\"\ndeny_log = \"off\"\napplier = \"nft\"\n").unwrap();
+        std::fs::write(
+            &path,
+            "node = \"file\"\nlisten = \"off\"\nmetrics_token_file = \"/t\"\ndeny_log = \"off\"\napplier = \"nft\"\n",
+        )
+        .unwrap();
         let flags = Settings {
             config: Some(path.clone()),
             node: Some("flag".to_owned()),
@@ -148,6 +155,7 @@ mod tests {
         let config = Config::new(&flags).unwrap();
         assert_eq!((config.node.as_str(), config.listen, config.applier), ("flag", None, ApplierKind::Nft));
         assert_eq!((config.deny_log, config.socket.as_deref()), (None, Some(Path::new(SOCKET))));
+        assert_eq!(config.metrics_tokens.as_deref(), Some(Path::new("/t")));
 
         for (text, address) in
             [("[10.0.0.1]:9180", "10.0.0.1:9180"), ("[fd00::1]:9180", "[fd00::1]:9180"), ("10.0.0.1:1", "10.0.0.1:1")]

@@ -1,6 +1,7 @@
 //! Starting and stopping.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use netpol_cni::protocol::SOCKET;
 use policy_agent::admin::metrics::Metrics;
+use policy_agent::admin::tokens::Tokens;
 use policy_agent::admin::{counters, http, socket};
 use policy_agent::agent::{Agent, Event, Mailbox, Parts, Published, queue};
 use policy_agent::chain::Unchained;
@@ -136,9 +138,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         socket::serve(path, mailbox.clone(), interfaces).with_context(|| format!("cannot listen at `{}`", path.display()))?;
     }
     counters::start(metrics.clone(), published.clone(), move || dropped.dropped_lines())?;
-    if let Some(address) = config.listen {
-        http::start(address, published.clone(), metrics.clone()).with_context(|| format!("cannot listen on {address}"))?;
-    }
+    serve_http(config.listen, config.metrics_tokens, &published, &metrics)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let kept = config.chain.map(Kept::new);
@@ -169,6 +169,14 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode> {
         let _ = std::fs::remove_file(socket);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves metrics and probes, where that is wanted.
+fn serve_http(address: Option<SocketAddr>, tokens: Option<PathBuf>, published: &Arc<Published>, metrics: &Metrics) -> Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    http::start(address, published.clone(), metrics.clone(), tokens.map(Tokens::new))
+        .with_context(|| format!("cannot listen on {address}"))?;
+    Ok(())
 }
 
 /// Tells the loop which interfaces lead to pods.

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 
 const TOOLS: [&str; 4] = ["ip", "nft", "conntrack", "prlimit"];
 const NODE: &str = "n1";
-/// Where the agent serves metrics, as the chart does: every pod reaches it.
+/// Where the agent serves metrics, as the chart does with `metrics.access=all`: every pod reaches it.
 const LISTEN: &str = "192.0.2.1:9180";
 /// Somebody outside.
 const OUTSIDE: &str = "203.0.113.9";

@@ -1,9 +1,11 @@
 //! What is deployed: the chart, the plain manifests made from it, and what an API server says of them.
 //!
 //! - `settings`: the values of the chart, its schema, names, and the directories of distributions.
+//! - `metrics`: who can read the metrics.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
+mod metrics;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -104,9 +106,9 @@ fn api_servers_accept_every_variant() {
             MONITORED,
             "uninstall=true",
             "cni.enabled=false,reporter.enabled=false",
-            "image.pullSecrets[0].name=key,agent.podAnnotations.a=b,agent.podLabels.a=b,agent.port=9999",
+            "image.pullSecrets[0].name=key,agent.podAnnotations.a=b,agent.podLabels.a=b,agent.port=9999,metrics.access=token",
             "cni.preset=gke,agent.extraEnv[0].name=A,agent.extraEnv[0].value=b,agent.podSecurityContext.seLinuxOptions.type=spc_t",
-            "fullnameOverride=firewall,monitoring.serviceMonitor=true",
+            "fullnameOverride=firewall,monitoring.serviceMonitor=true,metrics.access=all",
         ];
         for (number, settings) in variants.into_iter().enumerate() {
             let path = folder.path().join(format!("{number}.yaml"));

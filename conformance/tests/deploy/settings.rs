@@ -10,14 +10,15 @@ use serde_json::Value;
 use super::{TOOLS, documents, helm_fails, object, read, template, template_with};
 
 /// Variables of the agent that a value sets: the variable, a setting, and what the variable then is.
-const AGENT: [(&str, &str, &str); 9] = [
+const AGENT: [(&str, &str, &str); 10] = [
     ("NETPOL_PROTECT_TABLE", "agent.protectTable=off", "off"),
     ("NETPOL_OWN_NODE_EGRESS", "agent.ownNodeEgress=allow", "allow"),
     ("NETPOL_DENY_LOG", "agent.denyLog=off", "off"),
     ("NETPOL_DENY_LOG_RATE", "agent.denyLogRate=1000000", "1000000"),
     ("NETPOL_DENY_LOG_LINES", "agent.denyLogLines=7", "7"),
     ("NETPOL_DENY_LOG_GROUP", "agent.denyLogGroup=65535", "65535"),
-    ("NETPOL_LISTEN", "agent.port=9999", "[$(HOST_IP)]:9999"),
+    ("NETPOL_LISTEN", "agent.port=9999", "127.0.0.1:9999"),
+    ("NETPOL_METRICS_TOKEN_FILE", "metrics.access=token", "/etc/netpol/metrics/token"),
     ("NETPOL_LOG", "agent.log=debug", "debug"),
     ("NETPOL_LOG_FORMAT", "agent.logFormat=text", "text"),
 ];
@@ -306,6 +307,8 @@ fn the_chart_refuses_settings_that_it_does_not_know() {
         ("agent.maxUnavailable=some", "maxUnavailable"),
         ("image.digest=latest", "digest"),
         ("fullnameOverride=My_Firewall", "fullnameOverride"),
+        ("metrics.access=pods", "access"),
+        ("monitoring.serviceMonitor=true,metrics.access=node", "requires metrics.access token or all"),
         ("uninstall=later", "uninstall"),
     ] {
         let text = helm_fails(&["template", "netpol", "policy-agent/deploy/chart", "--set", setting]);

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`, for anybody who reaches the port: pods do.
+//! `/healthz` and `/readyz` for anybody who reaches the port, and `/metrics`, where tokens are set, for those who send one.
 //!
 //! Answers come from the registry and from what the loop shows, so no request reaches the loop. One thread with a low priority
 //! serves all of them, one request a connection, within bounds of time, size, connections and rate; the node's own probes have
@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::admin::metrics::Metrics;
+use crate::admin::tokens::{Admission, Tokens};
 use crate::agent::{Published, SILENCE};
 
 /// Connections of others at a time.
@@ -52,6 +53,8 @@ type Cached = Mutex<Option<(Instant, Bytes)>>;
 struct Server {
     published: Arc<Published>,
     metrics: Metrics,
+    /// Of which clients of the metrics must send one; without them, anybody can read the metrics.
+    tokens: Option<Tokens>,
     cached: Cached,
     connections: Arc<Mutex<Connections>>,
     turns: Mutex<Turns>,
@@ -163,12 +166,12 @@ impl Server {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> (StatusCode, Bytes) {
+    fn answer(&self, method: &Method, path: &str, authorization: Option<&[u8]>) -> (StatusCode, Bytes) {
         if method != Method::GET && method != Method::HEAD {
             return (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"only GET and HEAD are supported\n"));
         }
         match path {
-            "/metrics" => (StatusCode::OK, self.metrics()),
+            "/metrics" => self.answer_metrics(authorization),
             "/healthz" => {
                 let silence = self.published.silence(Instant::now());
                 if silence < SILENCE {
@@ -185,12 +188,28 @@ impl Server {
         }
     }
 
+    fn answer_metrics(&self, authorization: Option<&[u8]>) -> (StatusCode, Bytes) {
+        let admit = |tokens: &Tokens| tokens.admit(authorization, Instant::now());
+        match self.tokens.as_ref().map_or(Admission::Granted, admit) {
+            Admission::Granted => (StatusCode::OK, self.metrics()),
+            Admission::Refused => (StatusCode::UNAUTHORIZED, Bytes::from_static(b"the metrics require a token\n")),
+            Admission::Unreadable => {
+                let text = b"the metrics require a token, and the agent cannot read its tokens; see its log\n";
+                (StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(text))
+            }
+        }
+    }
+
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let (status, body) = self.answer(request.method(), request.uri().path());
+        let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
+        let (status, body) = self.answer(request.method(), request.uri().path(), authorization);
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         let text = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, text);
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
         response
     }
 
@@ -243,10 +262,11 @@ impl Server {
 }
 
 /// Serves until the process ends, in a thread of its own and in the network namespace of the caller. Returns where it listens.
+/// With tokens, the metrics require one of them.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the thread cannot be started.
-pub fn start(address: SocketAddr, published: Arc<Published>, metrics: Metrics) -> io::Result<SocketAddr> {
+pub fn start(address: SocketAddr, published: Arc<Published>, metrics: Metrics, tokens: Option<Tokens>) -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -254,6 +274,7 @@ pub fn start(address: SocketAddr, published: Arc<Published>, metrics: Metrics) -
     let server = Arc::new(Server {
         published,
         metrics,
+        tokens,
         cached: Mutex::default(),
         connections: Arc::default(),
         turns: Mutex::new(Turns::new(Instant::now())),
@@ -282,7 +303,7 @@ mod tests {
 
     fn server() -> (SocketAddr, Arc<Published>, Metrics) {
         let (published, metrics) = (Arc::new(Published::default()), Metrics::new().unwrap());
-        (start("127.0.0.1:0".parse().unwrap(), published.clone(), metrics.clone()).unwrap(), published, metrics)
+        (start("127.0.0.1:0".parse().unwrap(), published.clone(), metrics.clone(), None).unwrap(), published, metrics)
     }
 
     fn ask(address: SocketAddr, request: &str) -> String {
@@ -309,15 +330,49 @@ mod tests {
     }
 
     #[test]
+    fn metrics_with_tokens_are_for_those_who_send_one_and_probes_are_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let published = Arc::new(Published::default());
+        published.beat(Instant::now());
+        published.set_readiness(Ok(Ready::default()));
+        let serve = || {
+            let tokens = Some(Tokens::new(path.clone()));
+            start("127.0.0.1:0".parse().unwrap(), published.clone(), Metrics::new().unwrap(), tokens).unwrap()
+        };
+        let get = |address, path: &str, more: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n"));
+        let token = "Authorization: Bearer a-token\r\n";
+
+        // Nobody has made the file yet.
+        let address = serve();
+        for header in ["", token] {
+            let answer = get(address, "/metrics", header);
+            assert!(answer.starts_with("HTTP/1.1 503") && !answer.contains("netpol_"), "{answer}");
+        }
+        std::fs::write(&path, "a-token\n").unwrap();
+        let address = serve();
+        for header in ["", "Authorization: Bearer another\r\n", "Authorization: Basic YS10b2tlbg==\r\n"] {
+            let answer = get(address, "/metrics", header);
+            assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains("netpol_"), "{answer}");
+            assert!(answer.contains("www-authenticate: Bearer"), "{answer}");
+        }
+        assert!(get(address, "/metrics", token).contains("netpol_in_sync 0"));
+        for probe in ["/healthz", "/readyz"] {
+            assert!(get(address, probe, "").starts_with("HTTP/1.1 200"), "{probe}");
+        }
+    }
+
+    #[test]
     fn a_loop_that_hangs_is_not_healthy() {
         let server = Server {
             published: Arc::new(Published::default()),
             metrics: Metrics::new().unwrap(),
+            tokens: None,
             cached: Mutex::default(),
             connections: Arc::default(),
             turns: Mutex::new(Turns::new(Instant::now())),
         };
-        assert_eq!(server.answer(&Method::GET, "/healthz").0, StatusCode::OK);
+        assert_eq!(server.answer(&Method::GET, "/healthz", None).0, StatusCode::OK);
         assert!(server.published.silence(Instant::now() + 2 * SILENCE) > SILENCE);
     }
 

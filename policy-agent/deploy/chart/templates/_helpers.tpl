@@ -70,3 +70,17 @@ seccompProfile: {type: RuntimeDefault}
 conf: {{ .Values.cni.confDir | default $preset.conf | quote }}
 bin: {{ .Values.cni.binDir | default $preset.bin | quote }}
 {{- end }}
+
+{{- /* Who can read the metrics: node, token or all. */ -}}
+{{- define "netpol.access" -}}
+{{- $isScraped := .Values.monitoring.serviceMonitor -}}
+{{- $access := .Values.metrics.access | default (ternary "token" "node" $isScraped) -}}
+{{- if and $isScraped (eq $access "node") -}}
+{{- fail "monitoring.serviceMonitor requires metrics.access token or all, because with node Prometheus cannot reach the agents" -}}
+{{- end -}}
+{{- $access -}}
+{{- end }}
+
+{{- define "netpol.tokenSecret" -}}
+{{ .Values.metrics.tokenSecret | default (print (include "netpol.fullname" .) "-metrics") }}
+{{- end }}

@@ -1,0 +1,62 @@
+//! Who can read the metrics.
+
+use conformance::lab;
+use serde_json::Value;
+
+use super::{TOOLS, documents, object, template};
+
+/// Where the agent listens, and the host of each of its probes.
+fn listening(made: &str) -> (String, Vec<Value>) {
+    let agent = &object(made, "DaemonSet", "netpol")["spec"]["template"]["spec"]["containers"][0];
+    let variables = agent["env"].as_array().expect("variables");
+    let listen = variables.iter().find(|variable| variable["name"] == "NETPOL_LISTEN").expect("it is set");
+    let host = |probe: &str| agent[probe]["httpGet"]["host"].clone();
+    (listen["value"].as_str().expect("an address").to_owned(), vec![host("livenessProbe"), host("readinessProbe")])
+}
+
+#[test]
+fn by_default_only_the_node_reaches_the_metrics() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    for settings in ["metrics.access=", "metrics.access=node", "monitoring.prometheusRule=true,monitoring.dashboard=true"] {
+        let made = template(&[settings]);
+        let (listen, probes) = listening(&made);
+        // The kubelet connects from the network of the node, which is the agent's.
+        assert_eq!((listen.as_str(), probes), ("127.0.0.1:9180", vec!["127.0.0.1".into(), "127.0.0.1".into()]), "{settings}");
+        assert!(!made.contains("kind: Secret") && !made.contains("TOKEN"), "{settings}");
+    }
+}
+
+#[test]
+fn a_prometheus_that_scrapes_sends_a_token() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let made = template(&["monitoring.serviceMonitor=true"]);
+    let (listen, probes) = listening(&made);
+    assert_eq!((listen.as_str(), probes), ("[$(HOST_IP)]:9180", vec![Value::Null, Value::Null]));
+    let endpoint = &object(&made, "ServiceMonitor", "netpol")["spec"]["endpoints"][0];
+    let credentials = &endpoint["authorization"]["credentials"];
+    assert_eq!((&credentials["name"], &credentials["key"]), (&"netpol-metrics".into(), &"token".into()));
+    let token = object(&made, "Secret", "netpol-metrics")["data"]["token"].as_str().expect("a token").to_owned();
+    assert_eq!(token.len(), 64, "48 characters, in base64");
+    let other = template(&["monitoring.serviceMonitor=true"]);
+    assert_ne!(object(&other, "Secret", "netpol-metrics")["data"]["token"], token, "it is random");
+    let pods = &object(&made, "DaemonSet", "netpol")["spec"]["template"]["spec"];
+    let volumes = pods["volumes"].as_array().expect("volumes");
+    let volume = volumes.iter().find(|volume| volume["name"] == "metrics-token").expect("the token is mounted");
+    assert_eq!(volume["secret"]["optional"], true, "enforcement does not wait for a Secret");
+
+    // Somebody else makes the Secret.
+    let made = template(&["monitoring.serviceMonitor=true,metrics.tokenSecret=own,metrics.tokenKey=k"]);
+    assert!(documents(&made).iter().all(|object| object["kind"] != "Secret"));
+    let credentials = &object(&made, "ServiceMonitor", "netpol")["spec"]["endpoints"][0]["authorization"]["credentials"];
+    assert_eq!((&credentials["name"], &credentials["key"]), (&"own".into(), &"k".into()));
+
+    // Open to everybody, which somebody has to ask for.
+    let made = template(&["monitoring.serviceMonitor=true,metrics.access=all"]);
+    assert_eq!(listening(&made).0, "[$(HOST_IP)]:9180");
+    assert!(object(&made, "ServiceMonitor", "netpol")["spec"]["endpoints"][0]["authorization"].is_null());
+    assert!(!made.contains("TOKEN"));
+}
