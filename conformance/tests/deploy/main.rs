@@ -1,7 +1,7 @@
 //! What is deployed: the chart, the plain manifests made from it, and what an API server says of them.
 //!
 //! - `settings`: the values of the chart, its schema, names, and the directories of distributions.
-//! - `metrics`: who can read the metrics.
+//! - `metrics`: who can read the metrics, and what the reporter can reach.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 

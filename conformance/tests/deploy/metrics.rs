@@ -1,4 +1,4 @@
-//! Who can read the metrics.
+//! Who can read the metrics, and what the reporter can reach.
 
 use conformance::lab;
 use serde_json::Value;
@@ -59,4 +59,25 @@ fn a_prometheus_that_scrapes_sends_a_token() {
     assert_eq!(listening(&made).0, "[$(HOST_IP)]:9180");
     assert!(object(&made, "ServiceMonitor", "netpol")["spec"]["endpoints"][0]["authorization"].is_null());
     assert!(!made.contains("TOKEN"));
+}
+
+#[test]
+fn the_reporter_reaches_the_api_server_and_nobody_reaches_it() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let made = template(&["reporter.apiServerPorts={443,6443}"]);
+    let policy = &object(&made, "NetworkPolicy", "netpol-reporter")["spec"];
+    let types = policy["policyTypes"].as_array().expect("both");
+    assert!(types.contains(&"Ingress".into()) && types.contains(&"Egress".into()), "{policy}");
+    assert!(policy["ingress"].is_null(), "{policy}");
+    let ports = serde_json::json!([{"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]}]);
+    assert_eq!(policy["egress"], ports);
+    let labels = &object(&made, "Deployment", "netpol-reporter")["spec"]["template"]["metadata"]["labels"];
+    let selector = policy["podSelector"]["matchLabels"].as_object().expect("labels");
+    assert!(selector.iter().all(|(key, value)| labels[key] == *value), "{selector:?}");
+    assert_eq!(selector["app.kubernetes.io/component"], "reporter", "agents use the network of their nodes");
+    for off in ["reporter.networkPolicy=false", "reporter.enabled=false", "uninstall=true"] {
+        assert!(!template(&[off]).contains("kind: NetworkPolicy"), "{off}");
+    }
 }

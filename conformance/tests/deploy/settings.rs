@@ -309,6 +309,7 @@ fn the_chart_refuses_settings_that_it_does_not_know() {
         ("fullnameOverride=My_Firewall", "fullnameOverride"),
         ("metrics.access=pods", "access"),
         ("monitoring.serviceMonitor=true,metrics.access=node", "requires metrics.access token or all"),
+        ("reporter.apiServerPorts={}", "apiServerPorts"),
         ("uninstall=later", "uninstall"),
     ] {
         let text = helm_fails(&["template", "netpol", "policy-agent/deploy/chart", "--set", setting]);
