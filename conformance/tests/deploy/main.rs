@@ -2,10 +2,14 @@
 //!
 //! - `settings`: the values of the chart, its schema, names, and the directories of distributions.
 //! - `metrics`: who can read the metrics, and what the reporter can reach.
+//! - `alerts`: what Prometheus gets.
+//! - `queries`: which metrics and labels queries name.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
+mod alerts;
 mod metrics;
+mod queries;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -108,7 +112,7 @@ fn api_servers_accept_every_variant() {
             "cni.enabled=false,reporter.enabled=false",
             "image.pullSecrets[0].name=key,agent.podAnnotations.a=b,agent.podLabels.a=b,agent.port=9999,metrics.access=token",
             "cni.preset=gke,agent.extraEnv[0].name=A,agent.extraEnv[0].value=b,agent.podSecurityContext.seLinuxOptions.type=spc_t",
-            "fullnameOverride=firewall,monitoring.serviceMonitor=true,metrics.access=all",
+            "fullnameOverride=firewall,monitoring.serviceMonitor=true,metrics.access=all,monitoring.alerts.NetpolSlow.threshold=0.5",
         ];
         for (number, settings) in variants.into_iter().enumerate() {
             let path = folder.path().join(format!("{number}.yaml"));
@@ -139,25 +143,6 @@ fn api_servers_accept_every_variant() {
         reporter.insert("events.events.k8s.io [] [] [create list patch]".to_owned());
         assert_eq!(may("netpol-reporter"), reporter);
     }
-}
-
-#[test]
-fn alerts_and_dashboard_speak_of_metrics_that_there_are() {
-    let page = read("docs/src/reference/metrics.md");
-    let documented: BTreeSet<&str> = page.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
-    let mut seen = BTreeSet::new();
-    for path in ["policy-agent/deploy/chart/alerts.yaml", "policy-agent/deploy/chart/dashboards/netpol.json"] {
-        let text = read(path);
-        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("netpol_")) {
-            let name = word.strip_suffix("_bucket").unwrap_or(word);
-            assert!(documented.contains(name), "{path} speaks of {name}, and there is no such metric");
-            seen.insert(name.to_owned());
-        }
-    }
-    assert!(seen.len() > 10, "{seen:?}");
-    let dashboard: serde_json::Value =
-        serde_json::from_str(&read("policy-agent/deploy/chart/dashboards/netpol.json")).expect("JSON");
-    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 10));
 }
 
 /// A place has one version: the chart's is the workspace's.

@@ -208,6 +208,7 @@ fn another_name_is_the_name_of_everything() {
     }
     let role = objects.iter().find(|object| object["kind"] == "Role").expect("it is there");
     assert_eq!(role["rules"][0]["resourceNames"][0], "firewall", "the agent watches its own DaemonSet");
+    assert!(!template(&[&settings]).contains("job=\"netpol\""), "alerts are about the Service of the release");
 }
 
 #[test]
@@ -289,7 +290,7 @@ fn compare(path: &str, values: &Value, schema: &Value) -> usize {
 fn the_schema_knows_the_values_that_there_are() {
     let values = to_json(&read("policy-agent/deploy/chart/values.yaml")).remove(0);
     let schema: Value = serde_json::from_str(&read("policy-agent/deploy/chart/values.schema.json")).expect("JSON");
-    assert!(compare("", &values, &schema) > 40);
+    assert!(compare("", &values, &schema) > 60);
 }
 
 #[test]
@@ -309,6 +310,9 @@ fn the_chart_refuses_settings_that_it_does_not_know() {
         ("fullnameOverride=My_Firewall", "fullnameOverride"),
         ("metrics.access=pods", "access"),
         ("monitoring.serviceMonitor=true,metrics.access=node", "requires metrics.access token or all"),
+        ("monitoring.alerts.NetpolSlow.threshold=soon", "threshold"),
+        ("monitoring.alerts.NetpolAgentDown.threshold=1", "threshold"),
+        ("monitoring.alerts.NetpolSlw.enabled=false", "NetpolSlw"),
         ("reporter.apiServerPorts={}", "apiServerPorts"),
         ("uninstall=later", "uninstall"),
     ] {

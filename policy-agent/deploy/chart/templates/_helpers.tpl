@@ -84,3 +84,20 @@ bin: {{ .Values.cni.binDir | default $preset.bin | quote }}
 {{- define "netpol.tokenSecret" -}}
 {{ .Values.metrics.tokenSecret | default (print (include "netpol.fullname" .) "-metrics") }}
 {{- end }}
+
+{{- /* The alerts of alerts.yaml with their values: a list of rules of Prometheus. */ -}}
+{{- define "netpol.alerts" -}}
+{{- $name := include "netpol.fullname" . -}}
+{{- $page := .Values.monitoring.runbookUrl | default (print (trimSuffix "/" .Chart.Home) "/how-to/runbooks.html") -}}
+{{- $rules := list -}}
+{{- range $alert := (.Files.Get "alerts.yaml" | fromYaml).alerts -}}
+{{- $value := index $.Values.monitoring.alerts $alert.alert -}}
+{{- if $value.enabled -}}
+{{- $expr := $alert.expr | replace "$job" $name | replace "$namespace" $.Release.Namespace | replace "$threshold" (toString $value.threshold) -}}
+{{- $annotations := merge (dict "runbook_url" (print $page "#" (lower $alert.alert))) $alert.annotations -}}
+{{- $labels := dict "severity" $value.severity -}}
+{{- $rules = append $rules (dict "alert" $alert.alert "expr" $expr "for" $value.for "labels" $labels "annotations" $annotations) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $rules }}
+{{- end }}
