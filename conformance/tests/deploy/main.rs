@@ -2,12 +2,13 @@
 //!
 //! - `settings`: the values of the chart, its schema, names, and the directories of distributions.
 //! - `metrics`: who can read the metrics, and what the reporter can reach.
-//! - `alerts`: what Prometheus gets.
+//! - `alerts`, `dashboard`: what Prometheus and Grafana get.
 //! - `queries`: which metrics and labels queries name.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
 mod alerts;
+mod dashboard;
 mod metrics;
 mod queries;
 mod settings;
