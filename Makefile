@@ -53,11 +53,12 @@ docs: ##    10 s | Build the manual as a website and check its links (target/doc
 	@"$$(.ci/tool mdbook)" build docs
 	@.ci/links
 
-reference: ## ~2 min | Write the pages of the manual that describe the commands (the tests compare them)
+reference: ## ~2 min | Write the pages that describe commands and the values of the chart (the tests compare them)
 	@mkdir -p $(TARGET)
 	$(CARGO) run --quiet --locked --package policy-cli -- reference > $(TARGET)/reference.md
 	mv $(TARGET)/reference.md docs/src/reference/netpol.md
 	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test readme the_reference
+	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test deploy the_readme
 
 test: ## ~25 min | Run every test: unit, cases, properties over 20,000 clusters, command line, examples, real kernel (root)
 	@.ci/install

@@ -4,6 +4,7 @@
 //! - `metrics`: who can read the metrics, and what the reporter can reach.
 //! - `alerts`, `dashboard`: what Prometheus and Grafana get.
 //! - `queries`: which metrics and labels queries name.
+//! - `reference`: the README of the chart.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing check panics")]
 
@@ -11,6 +12,7 @@ mod alerts;
 mod dashboard;
 mod metrics;
 mod queries;
+mod reference;
 mod settings;
 
 use std::collections::BTreeSet;

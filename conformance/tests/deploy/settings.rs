@@ -7,7 +7,7 @@ use conformance::case::to_json;
 use conformance::lab::{self, binary};
 use serde_json::Value;
 
-use super::{TOOLS, documents, helm_fails, object, read, template, template_with};
+use super::{TOOLS, documents, helm_fails, object, read, root, template, template_with};
 
 /// Variables of the agent that a value sets: the variable, a setting, and what the variable then is.
 const AGENT: [(&str, &str, &str); 10] = [
@@ -291,6 +291,7 @@ fn the_schema_knows_the_values_that_there_are() {
     let values = to_json(&read("policy-agent/deploy/chart/values.yaml")).remove(0);
     let schema: Value = serde_json::from_str(&read("policy-agent/deploy/chart/values.schema.json")).expect("JSON");
     assert!(compare("", &values, &schema) > 60);
+    assert!(root().join("policy-agent/deploy/chart/README.md").is_file());
 }
 
 #[test]
