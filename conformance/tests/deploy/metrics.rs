@@ -1,9 +1,11 @@
 //! Who can read the metrics, and what the reporter can reach.
 
-use conformance::lab;
+use std::process::Command;
+
+use conformance::lab::{self, ControlPlane, Fabric, VERSIONS, fixture, tool};
 use serde_json::Value;
 
-use super::{TOOLS, documents, object, template};
+use super::{TOOLS, documents, object, root, template};
 
 /// Where the agent listens, and the host of each of its probes.
 fn listening(made: &str) -> (String, Vec<Value>) {
@@ -59,6 +61,31 @@ fn a_prometheus_that_scrapes_sends_a_token() {
     assert_eq!(listening(&made).0, "[$(HOST_IP)]:9180");
     assert!(object(&made, "ServiceMonitor", "netpol")["spec"]["endpoints"][0]["authorization"].is_null());
     assert!(!made.contains("TOKEN"));
+}
+
+/// An upgrade that made another token would lock Prometheus out until both have the new one.
+#[test]
+fn an_upgrade_keeps_the_token() {
+    if !lab::is_available(&TOOLS) {
+        return;
+    }
+    let network = fixture::nodes(Fabric::Routed);
+    let plane = ControlPlane::start(VERSIONS[0], network.outside(), &[]);
+    let home = tempfile::tempdir().expect("a folder");
+    let token = |action: &str| {
+        let mut command = Command::new(tool("helm").join("helm"));
+        command.current_dir(root()).env("HOME", home.path()).args([action, "netpol", "policy-agent/deploy/chart"]);
+        command.args(["--namespace", "netpol", "--set", "metrics.access=token", "--kubeconfig"]).arg(plane.admin());
+        if action == "install" {
+            command.arg("--create-namespace");
+        }
+        let output = network.outside().run(move || command.output().expect("helm runs"));
+        assert!(output.status.success(), "helm {action}: {output:?}");
+        plane.kubectl(network.outside(), &["-n", "netpol", "get", "secret", "netpol-metrics", "-o", "jsonpath={.data.token}"])
+    };
+    let made = token("install");
+    assert_eq!(made.len(), 64, "{made}");
+    assert_eq!(token("upgrade"), made);
 }
 
 #[test]
