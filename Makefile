@@ -34,11 +34,14 @@ demo-cluster: ## ~20 min | A real API server and three nodes: a policy applied w
 	$(CARGO) build --locked --workspace --bins --all-features
 	@$(if $(WAIT),WAIT=1) $(TARGET)/debug/demo-cluster
 
-e2e: image ## ~30 min | The suite of Kubernetes about NetworkPolicy, in a cluster of real parts (root); E2E_PROXY, E2E_FOCUS, CONTROL=1, WAIT=1
+e2e: image ## ~30 min | The suite of Kubernetes about NetworkPolicy, in a cluster of real parts (root); E2E_PROXY, E2E_FOCUS, SUITE=cyclonus, SUITE=field, CONTROL=1, WAIT=1, KUBECONFIG=…
 	@.ci/install cc libc-dev ip nft iptables conntrack openssl setpriv hostname containerd runc cni-plugins
 	@[ -x $(TARGET)/demo/e2e ] || echo "Building the cluster: about 15 minutes on two cores, only the first time."
 	$(CARGO) build --profile demo --locked --package conformance --no-default-features --bin e2e
-	@E2E_FOLDER=$(abspath $(TARGET)/e2e) E2E_IMAGE=$(abspath target/image/netpol.tar) $(if $(WAIT),WAIT=1) $(if $(CONTROL),CONTROL=1) $(if $(SUITE),SUITE=$(SUITE)) $(TARGET)/demo/e2e
+	$(if $(filter field,$(SUITE)),$(CARGO) build --locked --package policy-cli --features cluster)
+	@E2E_FOLDER=$(abspath $(TARGET)/e2e) E2E_IMAGE=$(abspath target/image/netpol.tar) E2E_NETPOL=$(abspath $(TARGET)/debug/netpol) \
+	$(if $(filter command,$(firstword $(origin KUBECONFIG))),E2E_KUBECONFIG=$(abspath $(KUBECONFIG))) \
+	$(if $(WAIT),WAIT=1) $(if $(CONTROL),CONTROL=1) $(if $(SUITE),SUITE=$(SUITE)) $(TARGET)/demo/e2e
 
 image: ##  ~8 min | Build the container image without a daemon (target/image/netpol.tar)
 	@.ci/install cc buildah

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use conformance::lab::{ControlPlane, Fabric, Network, User};
+use conformance::lab::{ControlPlane, Fabric, Namespace, Network, User};
 
 use crate::Result;
 use crate::images;
@@ -14,10 +14,20 @@ use crate::node::Node;
 use crate::programs::{Programs, VERSION, run, wait_for};
 use crate::settings::{Settings, Wanted};
 
-/// The nodes: name, address, and the block of their pods' addresses.
-const NODES: [(&str, &str, &str); 2] = [("n1", "192.0.2.1", "10.244.1.0/24"), ("n2", "192.0.2.2", "10.244.2.0/24")];
-/// The block of Services' addresses.
-const SERVICES: &str = "10.96.0.0/16";
+/// A node of the cluster: its name, its addresses, and the blocks of its pods' addresses, of both families.
+pub(crate) struct Place {
+    pub name: &'static str,
+    pub addresses: [&'static str; 2],
+    pub pods: [&'static str; 2],
+}
+
+/// The nodes.
+pub(crate) const NODES: [Place; 2] = [
+    Place { name: "n1", addresses: ["192.0.2.1", "2001:db8:2::11"], pods: ["10.244.1.0/24", "fd00:10:244:1::/64"] },
+    Place { name: "n2", addresses: ["192.0.2.2", "2001:db8:2::12"], pods: ["10.244.2.0/24", "fd00:10:244:2::/64"] },
+];
+/// The blocks of Services' addresses.
+const SERVICES: &str = "10.96.0.0/16,fd00:10:96::/112";
 /// The users of the control plane itself.
 const USERS: [User<'static>; 4] = [
     User { file: "admin", name: "admin", group: "system:masters" },
@@ -25,19 +35,28 @@ const USERS: [User<'static>; 4] = [
     User { file: "scheduler", name: "system:kube-scheduler", group: "" },
     User { file: "proxy", name: "system:kube-proxy", group: "" },
 ];
+/// The chart, as users install it.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-agent/deploy/chart");
 /// Everything starts within half a minute where nothing else runs.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A cluster that runs.
 pub(crate) struct Cluster {
     pub programs: Programs,
-    /// The mode of kube-proxy.
-    pub proxy: String,
+    /// What it is called in reports: the mode of its kube-proxy, or where it is.
+    pub name: String,
     /// The folder for logs and reports.
     pub folder: PathBuf,
+    kubeconfig: PathBuf,
+    /// Its parts; `None` if it was there before.
+    lab: Option<Lab>,
+}
+
+/// A cluster on this machine.
+struct Lab {
     plane: ControlPlane,
     network: Network,
-    nodes: Vec<Child>,
+    nodes: Vec<(Node, Child)>,
 }
 
 impl Cluster {
@@ -45,9 +64,7 @@ impl Cluster {
     pub(crate) fn start(settings: &Settings, proxy: &str) -> Result<Self> {
         let start = Instant::now();
         let programs = Programs::built();
-        let folder = settings.folder.join(proxy);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder)?;
+        let folder = empty_folder(settings, proxy)?;
         let images = settings.folder.join("run/images");
         images::pack(&programs, &images)?;
         std::fs::copy(&settings.image, images.join("netpol.tar"))
@@ -55,21 +72,24 @@ impl Cluster {
         println!("Starting Kubernetes {VERSION} with {} nodes, kube-proxy in mode {proxy}.", NODES.len());
         let network = network()?;
         let plane = control_plane(&programs, &network);
-        let mut cluster = Self { programs, proxy: proxy.to_owned(), folder, plane, network, nodes: Vec::new() };
-        for (name, address, pods) in NODES {
+        let kubeconfig = plane.admin();
+        let lab = Lab { plane, network, nodes: Vec::new() };
+        let mut cluster = Self { programs, name: format!("kube-proxy {proxy}"), folder, kubeconfig, lab: Some(lab) };
+        for Place { name, addresses, pods } in NODES {
             let node = Node {
                 name: name.to_owned(),
-                address: address.to_owned(),
-                pods: pods.to_owned(),
+                addresses: addresses.map(str::to_owned),
+                pods: pods.map(str::to_owned),
                 proxy: proxy.to_owned(),
                 programs: cluster.programs.cluster.clone(),
                 images: images.clone(),
-                kubeconfig: cluster.plane.kubeconfig(name),
-                proxy_kubeconfig: cluster.plane.kubeconfig("proxy"),
+                kubeconfig: cluster.lab()?.plane.kubeconfig(name),
+                proxy_kubeconfig: cluster.lab()?.plane.kubeconfig("proxy"),
                 folder: settings.folder.join("run").join(proxy).join(name),
                 logs: cluster.folder.join(name),
             };
-            cluster.start_node(&node)?;
+            let process = cluster.start_node(&node)?;
+            cluster.lab_mut()?.nodes.push((node, process));
         }
         cluster.wait_for_nodes()?;
         cluster.apply(include_str!("coredns.yaml"))?;
@@ -81,10 +101,33 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn start_node(&mut self, node: &Node) -> Result<()> {
+    /// A cluster that is there, with whatever enforces policies in it.
+    pub(crate) fn of_kubeconfig(settings: &Settings, kubeconfig: &Path) -> Result<Self> {
+        let folder = empty_folder(settings, "cluster")?;
+        let name = kubeconfig.display().to_string();
+        Ok(Self { programs: Programs::built(), name, folder, kubeconfig: kubeconfig.to_owned(), lab: None })
+    }
+
+    fn lab(&self) -> Result<&Lab> {
+        self.lab.as_ref().ok_or_else(|| "the cluster is not on this machine".into())
+    }
+
+    fn lab_mut(&mut self) -> Result<&mut Lab> {
+        self.lab.as_mut().ok_or_else(|| "the cluster is not on this machine".into())
+    }
+
+    /// Does something beside the API server.
+    fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match &self.lab {
+            Some(lab) => lab.network.outside().run(work),
+            None => work(),
+        }
+    }
+
+    fn start_node(&self, node: &Node) -> Result<Child> {
         std::fs::create_dir_all(&node.folder)?;
         std::fs::create_dir_all(&node.logs)?;
-        let log = std::fs::File::create(node.logs.join("node.log"))?;
+        let log = std::fs::File::options().create(true).append(true).open(node.logs.join("node.log"))?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "--pid", "--ipc", "--uts", "--fork"]);
         command
@@ -92,9 +135,29 @@ impl Cluster {
             .arg(std::env::current_exe()?)
             .args(["node", &serde_json::to_string(&node.json())?]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        let namespace = self.network.node(&node.name);
-        self.nodes.push(namespace.run(move || command.spawn())?);
-        Ok(())
+        let namespace = self.network(&node.name)?;
+        Ok(namespace.run(move || command.spawn())?)
+    }
+
+    /// A node loses its power and boots again: its processes, its interfaces, its rules and its connections are gone, its disk is not.
+    pub(crate) fn boot(&mut self, name: &str) -> Result<()> {
+        let nodes = &mut self.lab_mut()?.nodes;
+        let place = nodes.iter().position(|(node, _)| node.name == name).ok_or_else(|| format!("there is no node {name}"))?;
+        let (node, mut process) = nodes.swap_remove(place);
+        process.kill()?;
+        process.wait()?;
+        let namespace = self.network(name)?;
+        namespace.command("nft", &["flush", "ruleset"]);
+        namespace.command("conntrack", &["-F"]);
+        let process = self.start_node(&node)?;
+        self.lab_mut()?.nodes.push((node, process));
+        // The API server keeps a node for ready until it misses its reports.
+        let pods = ["get", "pods", "-n", "netpol", "-o", "name", "--field-selector", &format!("spec.nodeName={name}")];
+        let started = |cluster: &Self| {
+            let agent = cluster.kubectl(&[&pods[..], &["-l", "app.kubernetes.io/component=agent"]].concat())?;
+            cluster.kubectl(&["logs", "-n", "netpol", agent.trim(), "--since=30s", "--tail=1"]).map(|text| !text.is_empty())
+        };
+        wait_for(&format!("the agent of {name} runs again"), PATIENCE, &self.folder, || started(self).unwrap_or_default())
     }
 
     fn wait_for_nodes(&self) -> Result<()> {
@@ -106,15 +169,36 @@ impl Cluster {
 
     /// As a user does: the chart, with its defaults.
     fn install_netpol(&self) -> Result<()> {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy-agent/deploy/chart");
-        let mut helm = self.command(&self.programs.helm.join("helm"));
-        helm.args(["install", "netpol"]).arg(chart).args(["--namespace", "netpol", "--create-namespace"]);
-        self.run(helm)?;
+        self.helm(&["install", "netpol", CHART, "--namespace", "netpol", "--create-namespace"])?;
         self.rollout("netpol", "daemonset/netpol")?;
         self.rollout("netpol", "deployment/netpol-reporter")
     }
 
-    fn rollout(&self, namespace: &str, object: &str) -> Result<()> {
+    /// Changes values of the chart, and waits.
+    pub(crate) fn upgrade_netpol(&self, values: &[&str]) -> Result<()> {
+        let words = ["upgrade", "netpol", CHART, "--namespace", "netpol", "--reset-then-reuse-values", "--wait"];
+        self.helm(&[&words, values].concat())
+    }
+
+    /// Runs helm.
+    pub(crate) fn helm(&self, arguments: &[&str]) -> Result<()> {
+        let mut helm = self.command(&self.programs.helm.join("helm"));
+        helm.args(arguments);
+        self.run(helm).map(drop)
+    }
+
+    /// The network of a node.
+    pub(crate) fn network(&self, node: &str) -> Result<&Namespace> {
+        Ok(self.lab()?.network.node(node))
+    }
+
+    /// The network of everybody outside, the API server included.
+    pub(crate) fn outside(&self) -> Result<&Namespace> {
+        Ok(self.lab()?.network.outside())
+    }
+
+    /// Waits for the pods of an object.
+    pub(crate) fn rollout(&self, namespace: &str, object: &str) -> Result<()> {
         let patience = format!("{}s", PATIENCE.as_secs());
         let waited = self.kubectl(&["rollout", "status", object, "-n", namespace, "--timeout", &patience]);
         waited.map(drop).map_err(|error| {
@@ -123,7 +207,8 @@ impl Cluster {
         })
     }
 
-    fn apply(&self, manifests: &str) -> Result<()> {
+    /// Applies manifests.
+    pub(crate) fn apply(&self, manifests: &str) -> Result<()> {
         let file = self.folder.join("applied.yaml");
         std::fs::write(&file, manifests)?;
         self.kubectl(&["apply", "-f", &file.to_string_lossy()]).map(drop)
@@ -131,19 +216,21 @@ impl Cluster {
 
     /// A command beside the API server, with the rights of an administrator.
     pub(crate) fn command(&self, program: &Path) -> Command {
-        let path = std::env::var("PATH").unwrap_or_default();
-        let path = [&self.programs.cluster, &self.programs.helm]
-            .into_iter()
-            .map(|folder| format!("{}:", folder.display()))
-            .chain([path]);
         let mut command = Command::new(program);
-        command.env("KUBECONFIG", self.plane.admin()).env("PATH", path.collect::<String>()).env("HOME", &self.folder);
+        command.env("KUBECONFIG", &self.kubeconfig).env("PATH", self.path()).env("HOME", &self.folder);
         command
+    }
+
+    /// Where commands are looked for.
+    pub(crate) fn path(&self) -> String {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let own = [&self.programs.cluster, &self.programs.helm].map(|folder| format!("{}:", folder.display()));
+        own.concat() + &path
     }
 
     /// Runs a command there, and returns what it prints.
     pub(crate) fn run(&self, mut command: Command) -> Result<String> {
-        let ran = self.network.outside().run(move || run(&mut command).map_err(|error| error.to_string()));
+        let ran = self.beside(move || run(&mut command).map_err(|error| error.to_string()));
         Ok(ran?)
     }
 
@@ -161,7 +248,7 @@ impl Cluster {
         log: &Path,
         reader: &dyn Fn(ChildStdout, &Path) -> std::io::Result<()>,
     ) -> Result<()> {
-        let mut child = self.network.outside().run(move || command.spawn())?;
+        let mut child = self.beside(move || command.spawn())?;
         if let Some(output) = child.stdout.take() {
             reader(output, log)?;
         }
@@ -174,39 +261,50 @@ impl Cluster {
         println!("KUBECONFIG, kubectl and helm are those of the cluster, which ends with this shell.");
         let shell = std::env::var("SHELL").unwrap_or_else(|_| "bash".to_owned());
         let mut command = self.command(Path::new(&shell));
-        self.network.outside().run(move || command.status())?;
+        self.beside(move || command.status())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
-            let _ = node.kill();
-            let _ = node.wait();
+        let Some(lab) = &mut self.lab else { return };
+        for (_, process) in &mut lab.nodes {
+            let _ = process.kill();
+            let _ = process.wait();
         }
-        let files = std::fs::read_dir(self.plane.logs()).into_iter().flatten().flatten().map(|entry| entry.path());
+        let files = std::fs::read_dir(lab.plane.logs()).into_iter().flatten().flatten().map(|entry| entry.path());
         for log in files.filter(|path| path.extension().is_some_and(|ending| ending == "log")) {
             let _ = log.file_name().map(|name| std::fs::copy(&log, self.folder.join(name)));
         }
     }
 }
 
+fn empty_folder(settings: &Settings, name: &str) -> Result<PathBuf> {
+    let folder = settings.folder.join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
 /// The network of the nodes; the outside has the API server.
 fn network() -> Result<Network> {
-    let addresses: Vec<(&str, [IpAddr; 1])> =
-        NODES.iter().map(|(name, address, _)| Ok((*name, [address.parse()?]))).collect::<Result<_>>()?;
-    let nodes: Vec<(&str, &[IpAddr])> = addresses.iter().map(|(name, addresses)| (*name, addresses.as_slice())).collect();
+    let parse = |place: &Place| -> Result<[IpAddr; 2]> {
+        let [v4, v6] = place.addresses;
+        Ok([v4.parse()?, v6.parse()?])
+    };
+    let addresses: Vec<[IpAddr; 2]> = NODES.iter().map(parse).collect::<Result<_>>()?;
+    let nodes: Vec<(&str, &[IpAddr])> = NODES.iter().zip(&addresses).map(|(place, own)| (place.name, own.as_slice())).collect();
     let network = Network::new(&nodes, Fabric::Routed);
-    for (name, _, pods) in NODES {
-        network.route(pods, name);
+    for Place { name, pods, .. } in NODES {
+        pods.iter().for_each(|block| network.route(block, name));
     }
     Ok(network)
 }
 
 fn control_plane(programs: &Programs, network: &Network) -> ControlPlane {
-    let names: Vec<String> = NODES.iter().map(|(name, ..)| format!("system:node:{name}")).collect();
-    let nodes = NODES.iter().zip(&names).map(|((file, ..), name)| User { file, name, group: "system:nodes" });
+    let names: Vec<String> = NODES.iter().map(|node| format!("system:node:{}", node.name)).collect();
+    let nodes = NODES.iter().zip(&names).map(|(node, name)| User { file: node.name, name, group: "system:nodes" });
     let users: Vec<User<'_>> = USERS.into_iter().chain(nodes).collect();
     let services = format!("--service-cluster-ip-range={SERVICES}");
     let arguments = [

@@ -30,9 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a node is.
 pub(crate) struct Node {
     pub name: String,
-    pub address: String,
-    /// The block of its pods' addresses.
-    pub pods: String,
+    /// Its addresses, of both families.
+    pub addresses: [String; 2],
+    /// The blocks of its pods' addresses.
+    pub pods: [String; 2],
     /// The mode of kube-proxy.
     pub proxy: String,
     pub programs: PathBuf,
@@ -48,7 +49,7 @@ pub(crate) struct Node {
 impl Node {
     /// For the command line of its process.
     pub(crate) fn json(&self) -> Value {
-        json!({"name": self.name, "address": self.address, "pods": self.pods, "proxy": self.proxy, "programs": self.programs,
+        json!({"name": self.name, "addresses": self.addresses, "pods": self.pods, "proxy": self.proxy, "programs": self.programs,
             "images": self.images, "kubeconfig": self.kubeconfig, "proxyKubeconfig": self.proxy_kubeconfig, "folder": self.folder,
             "logs": self.logs})
     }
@@ -57,10 +58,12 @@ impl Node {
         let value: Value = serde_json::from_str(text)?;
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("no {key}"));
         let path = |key: &str| text(key).map(PathBuf::from);
+        let pair =
+            |key: &str| -> Result<[String; 2]> { Ok(serde_json::from_value(value.get(key).cloned().unwrap_or_default())?) };
         Ok(Self {
             name: text("name")?,
-            address: text("address")?,
-            pods: text("pods")?,
+            addresses: pair("addresses")?,
+            pods: pair("pods")?,
             proxy: text("proxy")?,
             programs: path("programs")?,
             images: path("images")?,
@@ -137,8 +140,9 @@ impl Node {
         for plugin in PLUGINS {
             std::fs::copy(Path::new("/usr/lib/cni").join(plugin), Path::new("/opt/cni/bin").join(plugin))?;
         }
-        let ranges = json!([[{"subnet": self.pods}]]);
-        let ptp = json!({"type": "ptp", "ipam": {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}});
+        let ranges: Vec<Value> = self.pods.iter().map(|block| json!([{"subnet": block}])).collect();
+        let routes = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
+        let ptp = json!({"type": "ptp", "ipam": {"type": "host-local", "ranges": ranges, "routes": routes}});
         let ports = json!({"type": "portmap", "capabilities": {"portMappings": true}});
         let list = json!({"cniVersion": "1.0.0", "name": "lab", "plugins": [ptp, ports]});
         std::fs::write("/etc/cni/net.d/10-lab.conflist", list.to_string())?;
@@ -192,7 +196,7 @@ impl Node {
             format!("--config={}", file.display()),
             format!("--kubeconfig={}", self.kubeconfig.display()),
             format!("--hostname-override={}", self.name),
-            format!("--node-ip={}", self.address),
+            format!("--node-ip={}", self.addresses.join(",")),
         ];
         self.start(&self.programs.join("kubelet"), &arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
@@ -201,7 +205,7 @@ impl Node {
         let config = json!({
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
             "mode": self.proxy, "clientConnection": {"kubeconfig": self.proxy_kubeconfig}, "hostnameOverride": self.name,
-            "clusterCIDR": "10.244.0.0/16", "conntrack": {"maxPerCore": 0, "min": 0},
+            "clusterCIDR": "10.244.0.0/16,fd00:10:244::/56", "conntrack": {"maxPerCore": 0, "min": 0},
         });
         let file = self.folder.join("proxy.yaml");
         std::fs::write(&file, config.to_string())?;

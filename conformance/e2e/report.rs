@@ -14,7 +14,7 @@ pub(crate) enum Outcome {
     /// The first line of the message.
     Failed(String),
     /// What is missing.
-    Impossible(&'static str),
+    Impossible(String),
 }
 
 /// A spec of a suite.
@@ -25,8 +25,8 @@ pub(crate) struct Spec {
 
 /// The specs that ran in one cluster.
 pub(crate) struct Run {
-    /// The mode of kube-proxy.
-    pub proxy: String,
+    /// What the cluster is called.
+    pub cluster: String,
     pub specs: Vec<Spec>,
     /// The file with everything.
     pub report: PathBuf,
@@ -51,23 +51,27 @@ impl Run {
 pub(crate) struct Report(Vec<Run>);
 
 impl Report {
-    pub(crate) fn add(&mut self, run: Run) {
-        self.0.push(run);
+    pub(crate) fn add(&mut self, runs: impl IntoIterator<Item = Run>) {
+        self.0.extend(runs);
     }
 
     /// Prints the table and what it does not show, and returns the exit code: 0 if everything is as it must be, 1 if not.
     pub(crate) fn show(&self, settings: &Settings) -> Result<ExitCode> {
-        let suite = if settings.wanted == Wanted::Cyclonus { "cyclonus".to_owned() } else { format!("Kubernetes {VERSION}") };
+        let suite = match settings.wanted {
+            Wanted::Cyclonus => "cyclonus".to_owned(),
+            Wanted::Field => "beside the suites".to_owned(),
+            _ => format!("Kubernetes {VERSION}"),
+        };
         println!("\n{suite:38}passed  failed  impossible here");
         for run in &self.0 {
             let impossible = run.count(|outcome| matches!(outcome, Outcome::Impossible(_)));
-            println!("kube-proxy {:26} {:>8} {:>7} {impossible:>16}", run.proxy, run.passed(), run.failed());
+            println!("{:37} {:>7} {:>7} {impossible:>16}", run.cluster, run.passed(), run.failed());
         }
-        for (proxy, spec) in self.0.iter().flat_map(|run| run.specs.iter().map(move |spec| (&run.proxy, spec))) {
+        for (cluster, spec) in self.0.iter().flat_map(|run| run.specs.iter().map(move |spec| (&run.cluster, spec))) {
             match &spec.outcome {
                 Outcome::Passed => {}
-                Outcome::Failed(why) => println!("failed ({proxy}): {}\n  {why}", spec.name),
-                Outcome::Impossible(why) => println!("impossible here ({proxy}): {}\n  {why}", spec.name),
+                Outcome::Failed(why) => println!("failed ({cluster}): {}\n  {why}", spec.name),
+                Outcome::Impossible(why) => println!("impossible here ({cluster}): {}\n  {why}", spec.name),
             }
         }
         for run in &self.0 {

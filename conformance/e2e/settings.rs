@@ -8,12 +8,14 @@ use crate::Result;
 pub(crate) const PROXIES: [&str; 2] = ["nftables", "iptables"];
 
 /// What is wanted of the cluster.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wanted {
     /// The suite of Kubernetes.
     Suite,
     /// The cases of cyclonus.
     Cyclonus,
+    /// What these do not try.
+    Field,
     /// Some specs of the suite of Kubernetes without netpol: all of them must fail.
     Control,
     /// A shell.
@@ -33,6 +35,10 @@ pub(crate) struct Settings {
     pub folder: PathBuf,
     /// The archive with netpol's image.
     pub image: PathBuf,
+    /// A cluster that is there, instead of one on this machine.
+    pub kubeconfig: Option<PathBuf>,
+    /// The command line.
+    pub netpol: Option<PathBuf>,
 }
 
 impl Settings {
@@ -43,7 +49,8 @@ impl Settings {
             (None, Some(_), None) => Wanted::Control,
             (None, None, None | Some("kubernetes")) => Wanted::Suite,
             (None, None, Some("cyclonus")) => Wanted::Cyclonus,
-            (None, None, Some(other)) => return Err(format!("SUITE is `{other}`; expected kubernetes or cyclonus").into()),
+            (None, None, Some("field")) => Wanted::Field,
+            (None, None, Some(other)) => return Err(format!("SUITE is `{other}`; expected kubernetes, cyclonus or field").into()),
             _ => return Err("ask for one of WAIT=1, CONTROL=1 and SUITE=…".into()),
         };
         let proxy = text("E2E_PROXY");
@@ -55,7 +62,12 @@ impl Settings {
             Some(procs) => procs.parse().map_err(|_| format!("E2E_PROCS is `{procs}`; expected a number of specs"))?,
         };
         let path = |name: &str| text(name).map(PathBuf::from).ok_or_else(|| format!("{name} is not set; run `make e2e`"));
-        Ok(Self { wanted, proxy, focus: text("E2E_FOCUS"), procs, folder: path("E2E_FOLDER")?, image: path("E2E_IMAGE")? })
+        let (netpol, kubeconfig) = (text("E2E_NETPOL").map(PathBuf::from), text("E2E_KUBECONFIG").map(PathBuf::from));
+        if kubeconfig.is_some() && ![Wanted::Suite, Wanted::Cyclonus].contains(&wanted) {
+            return Err("a cluster that is there can have the suite of Kubernetes and SUITE=cyclonus only".into());
+        }
+        let (focus, folder, image) = (text("E2E_FOCUS"), path("E2E_FOLDER")?, path("E2E_IMAGE")?);
+        Ok(Self { wanted, proxy, focus, procs, folder, image, kubeconfig, netpol })
     }
 
     /// The modes of kube-proxy to run in, one after the other. The control and a shell need one.

@@ -40,7 +40,7 @@ pub(crate) fn run(settings: &Settings, cluster: &Cluster) -> Result<Run> {
     let text = std::fs::read_to_string(reports.join("suite.json"))
         .map_err(|_| format!("the suite has made no report; see {}", log.display()))?;
     let specs = specs(&serde_json::from_str(&text)?, impossible);
-    Ok(Run { proxy: cluster.proxy.clone(), specs, report: reports.join("junit.xml") })
+    Ok(Run { cluster: cluster.name.clone(), specs, report: reports.join("junit.xml") })
 }
 
 /// Writes what the suite prints to its log, and a dot to the terminal for each spec that has ended.
@@ -81,7 +81,7 @@ fn spec(report: &Value, impossible: Option<&'static str>) -> Option<Spec> {
     let message = report.get("Failure").and_then(|failure| failure.get("Message")).and_then(Value::as_str);
     let outcome = match text("State") {
         "passed" => Outcome::Passed,
-        "skipped" | "pending" if name.contains(FOCUS) && name.contains(SCTP) => Outcome::Impossible(impossible?),
+        "skipped" | "pending" if name.contains(FOCUS) && name.contains(SCTP) => Outcome::Impossible(impossible?.to_owned()),
         "skipped" | "pending" => return None,
         state => Outcome::Failed(format!("{state}: {}", message.unwrap_or_default().lines().next().unwrap_or_default())),
     };
@@ -103,7 +103,10 @@ mod tests {
         ]}]);
         let found = specs(&report, Some("no sockets"));
         let outcomes: Vec<&Outcome> = found.iter().map(|spec| &spec.outcome).collect();
-        assert_eq!(outcomes, [&Outcome::Passed, &Outcome::Failed("failed: two".to_owned()), &Outcome::Impossible("no sockets")]);
+        assert_eq!(
+            outcomes,
+            [&Outcome::Passed, &Outcome::Failed("failed: two".to_owned()), &Outcome::Impossible("no sockets".to_owned())]
+        );
         assert_eq!(found[0].name, "[sig-network] Netpol a allows");
     }
 }

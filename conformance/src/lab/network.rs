@@ -191,7 +191,8 @@ impl Network {
     /// # Panics
     /// When there is no such node.
     pub fn route(&self, subnet: &str, node: &str) {
-        let gateway = self.underlay(node, "0.0.0.0".parse().expect("an address"));
+        let family = if subnet.contains(':') { IpAddr::from([0u16; 8]) } else { IpAddr::from([0u8; 4]) };
+        let gateway = self.underlay(node, family);
         let others = self.nodes.iter().filter(|(name, _)| *name != node).map(|(_, other)| &other.namespace);
         for namespace in others.chain([&self.fabric]) {
             namespace.command("ip", &["route", "replace", subnet, "via", &gateway]);

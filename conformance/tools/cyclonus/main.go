@@ -1,7 +1,7 @@
 // The generated cases of cyclonus, in the cluster that KUBECONFIG names. Generator, simulator and comparison are those of cyclonus. Its own command asks
 // the API server five times a second at most, and runs a program in a pod for each pair of pods; this one runs one in each pod.
 //
-//	cyclonus [-mode pod-ip|service-ip] [-only 1,7]    prints a line of JSON for each case
+//	cyclonus [-mode pod-ip|service-ip] [-family ipv4|ipv6] [-only 1,7]    prints a line of JSON for each case
 //	worker -jobs JSON                                  what runs in a pod: connects, and prints the results
 package main
 
@@ -41,6 +41,8 @@ type outcome struct {
 	Tags    []string `json:"tags"`
 	Passed  bool     `json:"passed"`
 	Message string   `json:"message,omitempty"`
+	// Why the case cannot run.
+	Impossible string `json:"impossible,omitempty"`
 	// Pairs of different pods that were tried, and those among them that had to be denied.
 	Pairs  int `json:"pairs"`
 	Denied int `json:"denied"`
@@ -61,6 +63,7 @@ func main() {
 
 func run() error {
 	mode := flag.String("mode", generator.ProbeModePodIP, "what is connected to: pod-ip or service-ip")
+	family := flag.String("family", "ipv4", "which addresses of pods and Services: ipv4 or ipv6")
 	only := flag.String("only", "", "the numbers of cases, separated by commas")
 	protocols := flag.String("protocols", "TCP,UDP", "what the pods listen on")
 	flag.Parse()
@@ -72,10 +75,11 @@ func run() error {
 	output := os.Stdout
 	os.Stdout = os.Stderr
 	logrus.SetLevel(logrus.WarnLevel)
-	client, err := connect()
+	connected, err := connect()
 	if err != nil {
 		return err
 	}
+	client := cluster{connected, *family == "ipv6"}
 	var listened []v1.Protocol
 	for _, protocol := range strings.Split(*protocols, ",") {
 		listened = append(listened, v1.Protocol(protocol))
@@ -101,7 +105,11 @@ func run() error {
 	}
 	for index, testCase := range generator.NewTestCaseGenerator(true, last.IP, namespaces, nil, nil).GenerateAllTestCases() {
 		if number := index + 1; len(wanted) == 0 || wanted[number] {
-			line, err := json.Marshal(execute(interpreter, testCase, number, *mode))
+			found := outcome{Number: number, Name: testCase.Description, Tags: testCase.Tags.Keys(), Impossible: impossible(testCase, *mode)}
+			if found.Impossible == "" {
+				execute(interpreter, testCase, *mode, &found)
+			}
+			line, err := json.Marshal(found)
 			if err != nil {
 				return err
 			}
@@ -136,7 +144,19 @@ func connect() (*kube.Kubernetes, error) {
 	return &kube.Kubernetes{ClientSet: set, RestConfig: config}, nil
 }
 
-func execute(interpreter *connectivity.Interpreter, testCase *generator.TestCase, number int, mode string) outcome {
+// Why a case cannot run in this mode.
+func impossible(testCase *generator.TestCase, mode string) string {
+	for _, step := range testCase.Steps {
+		for _, action := range step.Actions {
+			if mode == generator.ProbeModeServiceIP && (action.CreatePod != nil || action.SetPodLabels != nil) {
+				return "cyclonus has no Service address of a pod that the case makes or changes"
+			}
+		}
+	}
+	return ""
+}
+
+func execute(interpreter *connectivity.Interpreter, testCase *generator.TestCase, mode string, found *outcome) {
 	for _, step := range testCase.Steps {
 		// Cases share their probes.
 		own := *step.Probe
@@ -144,7 +164,7 @@ func execute(interpreter *connectivity.Interpreter, testCase *generator.TestCase
 		step.Probe = &own
 	}
 	result := interpreter.ExecuteTestCase(testCase)
-	found := outcome{Number: number, Name: testCase.Description, Tags: testCase.Tags.Keys(), Passed: result.Err == nil && result.Passed(true)}
+	found.Passed = result.Err == nil && result.Passed(true)
 	if result.Err != nil {
 		found.Message = result.Err.Error()
 	}
@@ -168,7 +188,47 @@ func execute(interpreter *connectivity.Interpreter, testCase *generator.TestCase
 			}
 		}
 	}
-	return found
+}
+
+// A cluster, of which the addresses of one family are seen.
+type cluster struct {
+	kube.IKubernetes
+	isIPv6 bool
+}
+
+func (c cluster) GetPodsInNamespace(namespace string) ([]v1.Pod, error) {
+	pods, err := c.IKubernetes.GetPodsInNamespace(namespace)
+	for index := range pods {
+		c.choose(&pods[index])
+	}
+	return pods, err
+}
+
+func (c cluster) GetPod(namespace string, name string) (*v1.Pod, error) {
+	pod, err := c.IKubernetes.GetPod(namespace, name)
+	if err == nil {
+		c.choose(pod)
+	}
+	return pod, err
+}
+
+func (c cluster) choose(pod *v1.Pod) {
+	if c.isIPv6 {
+		// A pod without one is not ready yet.
+		pod.Status.PodIP = ""
+		for _, address := range pod.Status.PodIPs {
+			if strings.Contains(address.IP, ":") {
+				pod.Status.PodIP = address.IP
+			}
+		}
+	}
+}
+
+func (c cluster) CreateService(service *v1.Service) (*v1.Service, error) {
+	if c.isIPv6 {
+		service.Spec.IPFamilies = []v1.IPFamily{v1.IPv6Protocol}
+	}
+	return c.IKubernetes.CreateService(service)
 }
 
 func differences(item *connectivity.Item) string {
