@@ -126,7 +126,7 @@ fn it_is_operated_as_documented() {
     let elsewhere = Namespace::new("n9");
     let lost = files.start(&elsewhere, &[]);
     lost.wait_in_sync();
-    assert!(text(&lost.ask(&["status"])).contains("no pod of node `n9` is known"), "{}", text(&lost.ask(&["status"])));
+    assert!(text(&lost.ask(&["status"])).contains("no Node and no pod is named `n9`"), "{}", text(&lost.ask(&["status"])));
 
     // Stopped, it leaves the rules; cleanup removes them.
     let left = table(&node);

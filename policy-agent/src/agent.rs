@@ -355,11 +355,8 @@ impl Agent {
     fn done(&mut self, done: &Done, start: Instant) {
         if !self.is_in_force {
             tracing::info!(steps = done.steps, elements = done.elements, "first ruleset in force");
-            if self.enforcer.local_addresses() == 0 {
-                tracing::warn!(
-                    node = self.node,
-                    "no pod of this node is known; check that the name matches `spec.nodeName` of its pods"
-                );
+            if let Some(warning) = self.unknown_node() {
+                tracing::warn!("{warning}");
             }
             // Readiness is seen at once.
             self.report_at = start;
@@ -376,6 +373,7 @@ impl Agent {
         tracing::debug!(kind = done.kind.name(), steps = done.steps, elements = done.elements, apply = ?done.apply, "in force");
         if done.kind != Kind::Update || done.delta.is_structural {
             self.published.show_groups(self.enforcer.ruleset());
+            self.explanations.see(self.enforcer.ruleset(), start);
         }
         if let Some(order) = done.order() {
             // The thread for connections lives as long as this one.
@@ -394,7 +392,7 @@ impl Agent {
             Batch::Judge(tuples, answer) => self.enforcer.judge_and_hold(&tuples).map(|judged| {
                 self.metrics.connections_cut_coarsely.inc_by(judged.coarse as u64);
                 self.metrics.connections_not_held.inc_by(judged.unheld as u64);
-                let _ = answer.send(judged.is_doomed);
+                let _ = answer.send(judged.judgements);
                 judged.unheld
             }),
             Batch::Release(held, answer) => self.enforcer.release(&held).map(|left| {

@@ -167,11 +167,33 @@ impl Tuple {
     }
 }
 
+/// The verdict on a tracked connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    /// It is allowed.
+    Allowed,
+    /// It is not allowed any more.
+    Denied {
+        /// Whether source and destination are addresses that no pod and no node has.
+        is_unclaimed: [bool; 2],
+    },
+}
+
+impl Judgement {
+    /// Whether the connection is terminated.
+    #[must_use]
+    pub fn is_denied(self) -> bool {
+        self != Self::Allowed
+    }
+}
+
 /// One tracked connection.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What it is.
     pub tuple: Tuple,
+    /// Whether both ends have closed it, so that the kernel only waits before it forgets it.
+    pub is_closed: bool,
     /// What the kernel needs to find it again.
     pub identity: Vec<DefaultNla>,
 }
@@ -200,8 +222,8 @@ pub trait Connections: Send {
 /// What the thread for connections needs from the one that owns graph and table. `None` means not now: that thread ends, or
 /// its table is not in force.
 pub trait Enforcement: Send {
-    /// Which of these connections, [`BATCH`] at most, are not allowed any more. What keeps them cut is in the kernel then.
-    fn judge(&mut self, tuples: &[Tuple]) -> Option<Vec<bool>>;
+    /// The judgement on each of these connections, [`BATCH`] at most. What keeps those cut that are denied is in the kernel then.
+    fn judge(&mut self, tuples: &[Tuple]) -> Option<Vec<Judgement>>;
 
     /// Removes those of these elements whose connection is allowed again; returns whether all of them are gone.
     fn release(&mut self, held: &[Element]) -> Option<bool>;
@@ -266,7 +288,7 @@ impl Queue {
 }
 
 impl Enforcement for Queue {
-    fn judge(&mut self, tuples: &[Tuple]) -> Option<Vec<bool>> {
+    fn judge(&mut self, tuples: &[Tuple]) -> Option<Vec<Judgement>> {
         self.ask(|answer| Event::Judge(tuples.to_vec(), answer))
     }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use policy_core::compile::{self, Compiler, GraphDelta};
 use policy_core::graph::AllowGraph;
-use policy_core::model::Change;
+use policy_core::model::{Change, Placement, Pod};
 use policy_core::plan::InterfaceName;
 use policy_ruleset::{Options, Ruleset, Transaction, render};
 
@@ -108,6 +108,8 @@ pub struct Enforcer {
     replaced: Option<u32>,
     /// Addresses of pods on this node.
     local_addresses: usize,
+    /// Whether a Node or a pod has named the node.
+    is_node_known: bool,
     /// Which interfaces lead to pods.
     interfaces: Interfaces,
     /// Whether that has changed since the last flush.
@@ -148,6 +150,7 @@ impl Enforcer {
             own: std::collections::VecDeque::new(),
             replaced: None,
             local_addresses: 0,
+            is_node_known: false,
             interfaces: Interfaces::default(),
             has_new_interfaces: false,
             next_kind: Kind::Start,
@@ -194,6 +197,12 @@ impl Enforcer {
         self.local_addresses
     }
 
+    /// Whether an object has named the node: its Node, or a pod on it, whatever network the pod uses.
+    #[must_use]
+    pub fn is_node_known(&self) -> bool {
+        self.is_node_known
+    }
+
     /// Queries about the state of the kernel.
     pub fn kernel(&mut self) -> &mut dyn Kernel {
         self.kernel.as_mut()
@@ -202,6 +211,12 @@ impl Enforcer {
     /// Takes changes; they are in force after [`Enforcer::flush`].
     pub fn take(&mut self, changes: Vec<Change>) {
         for change in changes {
+            let named = match &change {
+                Change::Node(node) => Some(&node.name),
+                Change::Pod(Pod { placement: Placement::Node(node), .. }) => Some(node),
+                _ => None,
+            };
+            self.is_node_known |= named.is_some() && named == self.compile_options.node.as_ref();
             self.compiler.apply(change);
         }
     }

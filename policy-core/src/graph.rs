@@ -121,7 +121,8 @@ impl AllowGraph {
     }
 
     /// The nodes that have this address.
-    pub(crate) fn nodes_at(&self, address: IpAddr) -> SmallVec<[NodeId; 1]> {
+    #[must_use]
+    pub fn nodes_at(&self, address: IpAddr) -> SmallVec<[NodeId; 1]> {
         self.addresses.nodes(address)
     }
 

@@ -2,13 +2,15 @@
 //!
 //! An explanation costs what the policies of the pod cost, and those are a tenant's. So explanations get a hundredth of the loop's
 //! time, whatever the size of the policies. A packet that would have to wait longer than a moment is reported with its pods and
-//! policies, and without the nearest miss. What was explained once is not explained again while nothing changes.
+//! policies, and without the nearest miss. What was explained once is not explained again while nothing changes. A packet of a chain
+//! that has been replaced since is reported with the policies of that chain.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use policy_core::graph::AllowGraph;
-use policy_ruleset::Ruleset;
+use policy_ruleset::{GroupDescription, Ruleset};
 
 use super::Clock;
 use crate::denials::explain::{self, Denial};
@@ -22,6 +24,9 @@ const CREDIT: f64 = 0.02;
 const KEPT: usize = 64;
 /// Samples that may wait for an explanation.
 const MOST_WAITING: usize = 64;
+/// How long chains are remembered that were removed, and how many of them: samples of them wait in queues.
+const REMEMBERED: Duration = Duration::from_secs(30);
+const MOST_REMEMBERED: usize = 4096;
 /// How long a sample waits for an explanation that is affordable.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -29,6 +34,8 @@ pub(super) struct Explanations {
     /// What was explained since the last flush, oldest first.
     kept: VecDeque<(Sample, Denial)>,
     waiting: VecDeque<(Instant, Sample)>,
+    /// What the chains of groups stand for, and since when those are gone that are.
+    chains: BTreeMap<String, (Arc<GroupDescription>, Option<Instant>)>,
     /// Seconds that may be spent; below zero after an expensive explanation.
     credit: f64,
     since: Instant,
@@ -36,12 +43,33 @@ pub(super) struct Explanations {
 
 impl Explanations {
     pub(super) fn new(now: Instant) -> Self {
-        Self { kept: VecDeque::new(), waiting: VecDeque::new(), credit: CREDIT, since: now }
+        let (kept, waiting, chains) = Default::default();
+        Self { kept, waiting, chains, credit: CREDIT, since: now }
     }
 
     /// What was explained may be different now.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
+    }
+
+    /// This ruleset is in force.
+    pub(super) fn see(&mut self, ruleset: &Ruleset, now: Instant) {
+        let is_kept = |(_, gone): &(_, Option<Instant>)| gone.is_none_or(|at| now.saturating_duration_since(at) < REMEMBERED);
+        self.chains.retain(|name, chain| {
+            if !ruleset.chains.contains_key(name) {
+                chain.1.get_or_insert(now);
+            }
+            is_kept(chain)
+        });
+        if self.chains.len() > ruleset.chains.len() + MOST_REMEMBERED {
+            self.chains.retain(|_, (_, gone)| gone.is_none());
+        }
+        for name in ruleset.chains.keys() {
+            let group = ruleset.descriptions.get(name).and_then(|description| description.group.clone());
+            if let Some(group) = group {
+                self.chains.insert(name.clone(), (group, None));
+            }
+        }
     }
 
     /// A sample that is to be explained. False when too many wait already.
@@ -71,11 +99,14 @@ impl Explanations {
         if let Some((_, denial)) = self.kept.iter().find(|(kept, _)| *kept == sample) {
             return Some(denial.clone());
         }
-        let description = ruleset.descriptions.get(&sample.chain);
-        if !is_affordable {
-            return Some(explain::denied_briefly(graph, description, &sample));
+        let group = ruleset.descriptions.get(&sample.chain).and_then(|description| description.group.as_deref());
+        if let (None, Some((replaced, _))) = (group, self.chains.get(&sample.chain)) {
+            return Some(explain::denied_briefly(graph, Some(replaced), &sample, explain::REPLACED));
         }
-        let denial = explain::denied(graph, description, &sample);
+        if !is_affordable {
+            return Some(explain::denied_briefly(graph, group, &sample, explain::UNAFFORDABLE));
+        }
+        let denial = explain::denied(graph, group, &sample);
         self.credit -= clock().saturating_duration_since(start).as_secs_f64();
         if self.kept.len() >= KEPT {
             self.kept.pop_front();

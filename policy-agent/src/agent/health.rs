@@ -75,11 +75,16 @@ impl Agent {
         out.extend(self.oversized());
         out.extend(self.unchained.as_ref().map(|trouble| format!("pods start without isolation: {trouble}")));
         out.extend(self.enforcer.save_trouble());
-        if self.is_in_force && self.enforcer.local_addresses() == 0 {
-            let node = &self.node;
-            out.push(format!("no pod of node `{node}` is known, so nothing is enforced; check that the name matches `spec.nodeName` of its pods"));
-        }
+        out.extend(self.unknown_node().filter(|_| self.is_in_force));
         out
+    }
+
+    /// That no object has named the node.
+    pub(super) fn unknown_node(&self) -> Option<String> {
+        let node = &self.node;
+        (!self.enforcer.is_node_known()).then(|| {
+            format!("no Node and no pod is named `{node}`, so nothing is enforced; check that the name of the node is the `spec.nodeName` of its pods")
+        })
     }
 
     /// Pods that get no traffic because of the size of their policies.

@@ -14,7 +14,7 @@ use policy_ruleset::Element;
 
 use crate::admin::status::Status;
 use crate::chain::Unchained;
-use crate::connections::{LookResult, Tuple};
+use crate::connections::{Judgement, LookResult, Tuple};
 use crate::denials::explain::ChainExplanation;
 use crate::denials::nflog::Sample;
 use crate::interfaces::Interface;
@@ -48,7 +48,7 @@ pub enum Event {
     /// Ends of pairs among the node's interfaces, when they are different from before.
     Interfaces(Vec<Interface>),
     /// Which of these tracked connections are to be cut: an answer for each of them, in order.
-    Judge(Vec<Tuple>, SyncSender<Vec<bool>>),
+    Judge(Vec<Tuple>, SyncSender<Vec<Judgement>>),
     /// Remove those of these elements whose connection is allowed again: whether all of them are gone.
     Release(Vec<Element>, SyncSender<bool>),
     /// Remove these elements: their address has a new owner.
@@ -104,7 +104,7 @@ pub(super) struct Asked {
 
 /// A request of the thread for connections, and where the answer goes. It makes one at a time.
 pub(super) enum Batch {
-    Judge(Vec<Tuple>, SyncSender<Vec<bool>>),
+    Judge(Vec<Tuple>, SyncSender<Vec<Judgement>>),
     Release(Vec<Element>, SyncSender<bool>),
     Forget(Vec<Element>, SyncSender<()>),
 }

@@ -10,13 +10,14 @@ use netpol_cni::protocol::{Answer, Task};
 use netpol_cni::protocol::{Attachment, PodName, Sandbox};
 use policy_core::compile;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
+use policy_core::model::Direction;
 use policy_core::sets::{Protocol, Transport};
 use policy_core::verdict::Flow;
 use policy_ruleset::{DenyLog, Options};
 
 use super::*;
 use crate::admin::status::Status;
-use crate::connections::{LookError, Scope, Tuple};
+use crate::connections::{Judgement, LookError, Scope, Tuple};
 use crate::denials::nflog::Sample;
 use crate::kernel::fake::{FakeKernel, Trouble};
 
@@ -295,7 +296,8 @@ fn connections_are_judged_by_what_is_in_force() {
     let (answer, answered) = sync_channel(1);
     bench.mailbox.send(Event::Judge(tuples, answer)).unwrap();
     assert!(bench.agent.round());
-    assert_eq!(answered.try_recv().unwrap(), [true, false], "the policy came with it");
+    let denied = Judgement::Denied { is_unclaimed: [true, false] };
+    assert_eq!(answered.try_recv().unwrap(), [denied, Judgement::Allowed], "the policy came with it");
     let held = || bench.kernel.table().unwrap().sets["was-cut4"].clone();
     let element = tuple("10.0.0.1").reverse().unwrap();
     assert_eq!(held(), [element].into(), "what keeps it cut is in the kernel before the answer");
@@ -322,7 +324,7 @@ fn only_a_translated_connection_is_a_pod_and_itself() {
     let (answer, answered) = sync_channel(1);
     bench.mailbox.send(Event::Judge(tuples, answer)).unwrap();
     assert!(bench.agent.round());
-    assert_eq!(answered.try_recv().unwrap(), [false, true], "S2.15");
+    assert_eq!(answered.try_recv().unwrap(), [Judgement::Allowed, Judgement::Denied { is_unclaimed: [false; 2] }], "S2.15");
 }
 
 #[test]
@@ -351,6 +353,38 @@ fn interfaces_of_pods_are_known_in_the_transaction_that_isolates_the_pod() {
     bench.mailbox.send(Event::Interfaces(Vec::new())).unwrap();
     assert!(bench.agent.round());
     assert!(sources(&bench).is_empty());
+}
+
+#[test]
+fn a_packet_of_a_chain_that_has_been_replaced_is_reported_with_its_policies() {
+    let mut bench = Bench::in_force(Duration::ZERO);
+    bench.tell(&format!("{NAMESPACE}{}{}", pod("a", "10.0.0.1"), deny("a")));
+    assert!(bench.agent.round());
+    let is_of_pod = |name: &&String| name.starts_with("in-x/a") && !name.ends_with(".deny") && !name.contains(".e");
+    let chain = bench.agent.enforcer.ruleset().chains.keys().find(is_of_pod).unwrap().clone();
+    let flow = Flow {
+        source: "192.0.2.9".parse().unwrap(),
+        destination: "10.0.0.1".parse().unwrap(),
+        protocol: Protocol::Port(Transport::Tcp, 80),
+    };
+    // The packet waits in a queue while the policy goes.
+    bench.tell(&format!("{NAMESPACE}{}", pod("a", "10.0.0.1")));
+    assert!(bench.agent.round());
+    let explain = |bench: &mut Bench| {
+        let clock: Clock = Box::new({
+            let now = *bench.now.lock().unwrap();
+            move || now
+        });
+        bench.agent.explanations.add(Sample { chain: chain.clone(), flow }, clock());
+        bench.agent.explanations.next(bench.agent.enforcer.graph(), bench.agent.enforcer.ruleset(), &clock).unwrap()
+    };
+    let denial = explain(&mut bench);
+    assert_eq!((denial.direction, &*denial.policies, denial.note), (Some(Direction::Ingress), "x/a", explain::REPLACED));
+    // Not for ever.
+    bench.pass(Duration::from_secs(60));
+    bench.tell(&format!("{NAMESPACE}{}{}{}", pod("a", "10.0.0.1"), pod("c", "10.0.0.3"), deny("c")));
+    assert!(bench.agent.round());
+    assert_eq!(explain(&mut bench).policies, "");
 }
 
 #[test]

@@ -25,12 +25,17 @@ const GET_ELEMENTS: u8 = 13;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 // A listing of only the entries whose tuples have this source address.
 const CTA_FILTER: u16 = 25;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+// The state of a TCP connection, and those in which it is over: TCP_CONNTRACK_TIME_WAIT, TCP_CONNTRACK_CLOSE.
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const CLOSED: [u8; 2] = [7, 8];
 /// `IPS_DST_NAT`.
 const STATUS_DNAT: u32 = 1 << 5;
 const FILTER_SOURCE_ADDRESS: u32 = 1;
@@ -252,7 +257,10 @@ fn entry(answer: &[u8], scope: &Scope) -> Option<Entry> {
     let identity = NlasIterator::new(answer).flatten().filter(is_identity).map(copy).collect();
     let status = find(answer, CTA_STATUS).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes));
     let is_translated = status & STATUS_DNAT != 0;
-    Some(Entry { tuple: Tuple { source: from, destination: to, protocol, ports, is_translated }, identity })
+    let state =
+        find(answer, CTA_PROTOINFO).and_then(|info| find(find(info, CTA_PROTOINFO_TCP)?, CTA_PROTOINFO_TCP_STATE)?.first());
+    let is_closed = state.is_some_and(|state| CLOSED.contains(state));
+    Some(Entry { tuple: Tuple { source: from, destination: to, protocol, ports, is_translated }, is_closed, identity })
 }
 
 /// An element of a set of what was cut, read from its key.

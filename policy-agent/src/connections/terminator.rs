@@ -9,7 +9,9 @@ use policy_ruleset::terminated;
 
 use super::records::Records;
 use super::schedule::{FIRST_RETRY, SECOND_LOOK, Schedule, Work};
-use super::{BATCH, Clock, Connections, Enforcement, Entry, KnownAddresses, LookError, LookResult, Order, Scope};
+use super::{
+    BATCH, Clock, Connections, Enforcement, Entry, Judgement, KnownAddresses, LookError, LookResult, Order, Scope, Tuple,
+};
 use crate::admin::metrics::{Metrics, seconds};
 
 /// Entries that could not be deleted and are tried again one by one; more of them are looked for again.
@@ -61,7 +63,7 @@ impl Looked {
 /// Connections that were judged.
 #[derive(Default)]
 struct Outcome {
-    doomed: Vec<Entry>,
+    doomed: Vec<(Entry, Judgement)>,
     /// Whether a batch was not judged.
     is_unanswered: bool,
 }
@@ -164,7 +166,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Terminator<C, E, T> {
             }
         });
         outcome.judge(enforcement, &mut batch);
-        let mut looked = self.delete(outcome.doomed);
+        let mut looked = self.delete(outcome.doomed, scope);
         self.metrics.cut_seconds.observe(seconds(self.clock.now().saturating_duration_since(start)));
         if outcome.is_unanswered {
             looked.unseen = Some(Arc::new(LookError::Judge));
@@ -176,12 +178,14 @@ impl<C: Connections, E: Enforcement, T: Clock> Terminator<C, E, T> {
     }
 
     /// Deletes all that can be deleted. The rest is tried again.
-    fn delete(&mut self, entries: Vec<Entry>) -> Looked {
+    fn delete(&mut self, entries: Vec<(Entry, Judgement)>, scope: &Scope) -> Looked {
         let mut looked = Looked::default();
         let was_stubborn = self.stubborn.wait.is_some();
-        for entry in entries {
+        for (entry, judgement) in entries {
             let now = self.clock.now();
             match self.connections.delete(&entry) {
+                // What has ended, and what an end is gone of, loses nothing that anyone looks for.
+                Ok(true) if entry.is_closed || is_abandoned(&entry.tuple, judgement, scope) => {}
                 Ok(true) => {
                     self.metrics.connections_cut.inc();
                     self.records.write(&entry.tuple, now);
@@ -217,7 +221,7 @@ impl<C: Connections, E: Enforcement, T: Clock> Terminator<C, E, T> {
             }
         } else {
             // What fails again is in the queue again.
-            self.delete(outcome.doomed);
+            self.delete(outcome.doomed, &Scope::All);
         }
         if self.stubborn.entries.is_empty() {
             self.stubborn = Stubborn::default();
@@ -256,6 +260,13 @@ impl<C: Connections, E: Enforcement, T: Clock> Terminator<C, E, T> {
     }
 }
 
+/// Whether an end of a connection is an address of the scope that nobody has any more: that of a pod which is gone.
+fn is_abandoned(tuple: &Tuple, judgement: Judgement, scope: &Scope) -> bool {
+    let Judgement::Denied { is_unclaimed } = judgement else { return false };
+    let is_gone = |(address, is_unclaimed): (&IpAddr, bool)| is_unclaimed && *scope != Scope::All && scope.has(address);
+    [&tuple.source, &tuple.destination].into_iter().zip(is_unclaimed).any(is_gone)
+}
+
 impl Outcome {
     fn judge(&mut self, enforcement: &mut impl Enforcement, batch: &mut Vec<Entry>) {
         let entries = std::mem::take(batch);
@@ -265,7 +276,7 @@ impl Outcome {
         let tuples: Vec<_> = entries.iter().map(|entry| entry.tuple).collect();
         match enforcement.judge(&tuples) {
             Some(verdicts) if verdicts.len() == entries.len() => {
-                self.doomed.extend(entries.into_iter().zip(verdicts).filter(|(_, is_doomed)| *is_doomed).map(|(entry, _)| entry));
+                self.doomed.extend(entries.into_iter().zip(verdicts).filter(|(_, judgement)| judgement.is_denied()));
             }
             _ => self.is_unanswered = true,
         }

@@ -7,7 +7,7 @@ use policy_core::graph::{AllowGraph, Endpoint};
 use policy_core::model::Direction;
 use policy_core::sets::PortSet;
 use policy_core::verdict::Cause;
-use policy_ruleset::{Description, Ruleset, TABLE, workload_name};
+use policy_ruleset::{GroupDescription, Ruleset, TABLE, workload_name};
 use serde::{Deserialize, Serialize};
 
 use crate::denials::nflog::Sample;
@@ -81,13 +81,12 @@ impl Denial {
 
 /// Explains a sample by the same verdict that `netpol can` gives.
 #[must_use]
-pub fn denied(graph: &AllowGraph, description: Option<&Description>, sample: &Sample) -> Denial {
+pub fn denied(graph: &AllowGraph, group: Option<&GroupDescription>, sample: &Sample) -> Denial {
     let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
     let from = End::new(graph, sample.flow.source, &source);
     let to = End::new(graph, sample.flow.destination, &destination);
     let asked = PortSet::of(sample.flow.protocol);
     let sides = graph.explain(&source, &destination, false, &asked, [from.name(), to.name()]);
-    let group = description.and_then(|description| description.group.as_ref());
     let side = match group {
         Some(group) => sides.iter().find(|side| side.direction == group.direction),
         None => sides.iter().find(|side| !side.cause.is_allowed()),
@@ -106,11 +105,15 @@ pub fn denied(graph: &AllowGraph, description: Option<&Description>, sample: &Sa
     }
 }
 
+/// Why a sample was reported without an explanation.
+pub const UNAFFORDABLE: &str = "not explained: too many denied packets, or policies that are too large";
+/// The same, for a sample of rules that are not in force any more.
+pub const REPLACED: &str = "denied by rules that have been replaced since";
+
 /// Reports a sample without asking which rules would have allowed it: what that costs does not depend on the policies.
 #[must_use]
-pub fn denied_briefly(graph: &AllowGraph, description: Option<&Description>, sample: &Sample) -> Denial {
+pub fn denied_briefly(graph: &AllowGraph, group: Option<&GroupDescription>, sample: &Sample, note: &'static str) -> Denial {
     let (source, destination) = (graph.endpoint(sample.flow.source), graph.endpoint(sample.flow.destination));
-    let group = description.and_then(|description| description.group.as_ref());
     let named = group.into_iter().flat_map(|group| group.policies.iter().take(POLICIES_NAMED)).map(ToString::to_string);
     let mut policies: Vec<String> = named.collect();
     let more = group.map_or(0, |group| group.policies.len().saturating_sub(POLICIES_NAMED));
@@ -124,7 +127,7 @@ pub fn denied_briefly(graph: &AllowGraph, description: Option<&Description>, sam
         port: sample.flow.protocol.to_string(),
         policies: policies.join(", "),
         nearest_miss: String::new(),
-        note: "not explained: too many denied packets, or policies that are too large",
+        note,
     }
 }
 

@@ -12,14 +12,14 @@ use policy_ruleset::{Element, Transaction, terminated};
 
 use super::apply::Failure;
 use super::{Enforcer, Kind};
-use crate::connections::Tuple;
+use crate::connections::{Judgement, Tuple};
 use crate::kernel::applier::ApplyError;
 
 /// Which connections a judgement terminates.
 #[derive(Debug)]
 pub struct Judged {
-    /// For each connection, whether it is not allowed any more.
-    pub is_doomed: Vec<bool>,
+    /// For each connection, whether it is still allowed.
+    pub judgements: Vec<Judgement>,
     /// How many of these are kept cut for all conversations between their ends, because there is no room for each.
     pub coarse: usize,
     /// How many could come back, because there is no room at all.
@@ -76,15 +76,20 @@ impl Enforcer {
     /// When the table is not known to be in force: then nothing may be deleted yet.
     pub fn judge_and_hold(&mut self, tuples: &[Tuple]) -> Result<Judged, ApplyError> {
         let graph = self.compiler.graph();
-        let is_doomed: Vec<bool> = tuples.iter().map(|tuple| !tuple.verdict(graph).is_allowed()).collect();
+        let is_unclaimed = |address| graph.claimants(address).is_empty() && graph.nodes_at(address).is_empty();
+        let judge = |tuple: &Tuple| match tuple.verdict(graph).is_allowed() {
+            true => Judgement::Allowed,
+            false => Judgement::Denied { is_unclaimed: [tuple.source, tuple.destination].map(is_unclaimed) },
+        };
+        let judgements: Vec<Judgement> = tuples.iter().map(judge).collect();
         let is_guarded = |tuple: &Tuple| {
             // Packets of others meet no rule that looks.
             terminated::is_guarded(&self.ruleset, tuple.source) || terminated::is_guarded(&self.ruleset, tuple.destination)
         };
-        let doomed = tuples.iter().zip(&is_doomed).filter(|(tuple, is_doomed)| **is_doomed && is_guarded(tuple));
+        let doomed = tuples.iter().zip(&judgements).filter(|(tuple, judgement)| judgement.is_denied() && is_guarded(tuple));
         let elements: BTreeSet<Element> = doomed.filter_map(|(tuple, _)| tuple.reverse()).collect();
         let elements: Vec<Element> = elements.into_iter().collect();
-        let mut judged = Judged { is_doomed, coarse: 0, unheld: 0 };
+        let mut judged = Judged { judgements, coarse: 0, unheld: 0 };
         if !elements.is_empty() && !self.apply_aside(&Transaction::hold(&elements))? {
             // No room. Whatever is between these ends is less; it closes more than was cut, and opens nothing.
             let pairs: BTreeSet<Element> = elements.iter().filter_map(terminated::pair).collect();
@@ -259,7 +264,7 @@ mod tests {
         let mut test = Test::new();
         test.tell(&policy("a", "[]"));
         let judged = test.enforcer.judge_and_hold(&[udp(1), Tuple { destination: IpAddr::from([10, 0, 0, 2]), ..udp(2) }]);
-        assert_eq!(judged.unwrap().is_doomed, [true, false]);
+        assert_eq!(judged.unwrap().judgements, [Judgement::Denied { is_unclaimed: [true, false] }, Judgement::Allowed]);
         let element = udp(1).reverse().unwrap();
         assert_eq!(test.held("was-cut4"), [element].into());
         test.enforcer.invalidate();
@@ -282,7 +287,7 @@ mod tests {
         let mut coarse = Vec::new();
         for batch in tuples.chunks(BATCH) {
             let judged = test.enforcer.judge_and_hold(batch).unwrap();
-            assert!(judged.is_doomed.iter().all(|is_doomed| *is_doomed) && judged.unheld == 0);
+            assert!(judged.judgements.iter().all(|judgement| judgement.is_denied()) && judged.unheld == 0);
             coarse.push(judged.coarse);
         }
         assert_eq!(coarse.pop(), Some(1));

@@ -6,7 +6,6 @@ use netlink_packet_core::DefaultNla;
 use policy_ruleset::Element;
 
 use super::*;
-use crate::connections::Tuple;
 
 /// What the fakes of a test share.
 #[derive(Default)]
@@ -14,6 +13,9 @@ struct World {
     entries: BTreeMap<u32, Tuple>,
     /// Sources whose connections are not allowed.
     denied: BTreeSet<IpAddr>,
+    unclaimed: BTreeSet<IpAddr>,
+    /// Connections that both ends have closed.
+    closed: BTreeSet<u32>,
     undeletable: BTreeSet<u32>,
     held: BTreeSet<Element>,
     /// Scopes that were listed.
@@ -42,11 +44,15 @@ impl Connections for Fake {
         if world.cannot_list {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let entries = world.entries.clone();
+        let (entries, closed) = (world.entries.clone(), world.closed.clone());
         drop(world);
         let is_in = |tuple: &Tuple| scope.has(&tuple.source) || scope.has(&tuple.destination);
         for (id, tuple) in entries.into_iter().filter(|(_, tuple)| is_in(tuple)) {
-            take(Entry { tuple, identity: vec![DefaultNla::new(12, id.to_be_bytes().to_vec())] });
+            take(Entry {
+                tuple,
+                is_closed: closed.contains(&id),
+                identity: vec![DefaultNla::new(12, id.to_be_bytes().to_vec())],
+            });
         }
         Ok(0)
     }
@@ -66,7 +72,7 @@ impl Connections for Fake {
 }
 
 impl Enforcement for Fake {
-    fn judge(&mut self, tuples: &[Tuple]) -> Option<Vec<bool>> {
+    fn judge(&mut self, tuples: &[Tuple]) -> Option<Vec<Judgement>> {
         let mut world = self.world();
         if world.is_out_of_force {
             return None;
@@ -75,7 +81,12 @@ impl Enforcement for Fake {
         let doomed: Vec<bool> = tuples.iter().map(|tuple| world.denied.contains(&tuple.source)).collect();
         let held = tuples.iter().zip(&doomed).filter(|(_, is_doomed)| **is_doomed).filter_map(|(tuple, _)| tuple.reverse());
         world.held.extend(held);
-        Some(doomed)
+        let unclaimed = |tuple: &Tuple| [tuple.source, tuple.destination].map(|address| world.unclaimed.contains(&address));
+        let judgement = |(tuple, is_doomed): (&Tuple, bool)| match is_doomed {
+            true => Judgement::Denied { is_unclaimed: unclaimed(tuple) },
+            false => Judgement::Allowed,
+        };
+        Some(tuples.iter().zip(doomed).map(judgement).collect())
     }
 
     fn release(&mut self, held: &[Element]) -> Option<bool> {
@@ -177,6 +188,20 @@ fn denied_connections_are_deleted_and_held_first_and_others_stay() {
     let world = test.world();
     assert_eq!(world.entries.keys().collect::<Vec<_>>(), [&2, &3], "only what is denied, and never what the node opened");
     assert_eq!(world.held, [udp(1, 1, 9).reverse().unwrap()].into());
+}
+
+#[test]
+fn what_is_over_or_has_lost_an_end_is_deleted_and_not_counted() {
+    let mut test = Test::new();
+    // 1 has ended; 2 comes from a pod that is gone; 3 comes from outside.
+    test.world().entries = [(1, udp(1, 1, 9)), (2, udp(2, 1, 9)), (3, udp(3, 1, 9))].into();
+    test.world().denied = [ip(1), ip(2), ip(3)].into();
+    test.world().unclaimed = [ip(2), ip(3)].into();
+    test.world().closed = [1].into();
+    test.order(Scope::Addresses([ip(2), ip(9)].into()));
+    test.pass(Duration::ZERO);
+    assert!(test.world().entries.is_empty());
+    assert_eq!(test.terminator.metrics.connections_cut.get(), 1, "what came from outside");
 }
 
 #[test]
