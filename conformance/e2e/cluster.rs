@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use conformance::lab::{ControlPlane, Fabric, Namespace, Network, User};
+use conformance::lab::{self, ControlPlane, Fabric, Namespace, Network, User};
 
 use crate::Result;
 use crate::images;
@@ -195,6 +195,13 @@ impl Cluster {
     /// The network of everybody outside, the API server included.
     pub(crate) fn outside(&self) -> Result<&Namespace> {
         Ok(self.lab()?.network.outside())
+    }
+
+    /// Gives addresses to somebody outside of the cluster.
+    pub(crate) fn add_outside(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        let places = addresses.iter().map(|address| (*address, lab::Place::Outside)).collect();
+        self.lab_mut()?.network.settle(&places);
+        Ok(())
     }
 
     /// Waits for the pods of an object.

@@ -17,8 +17,9 @@ use crate::settings::Settings;
 /// An address outside that policy `open` allows, and one that it does not.
 const ALLOWED: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 8));
-/// The address that a balancer says it has.
-const BALANCER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+/// The Services with a balancer, and the addresses that these say they have.
+const BALANCED: [(&str, IpAddr); 2] =
+    [("web", IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10))), ("local", IpAddr::V4(Ipv4Addr::new(203, 0, 113, 11)))];
 /// The port of the pods.
 const PORT: u16 = 8080;
 /// The pods, the node of each, and the port of the node that leads to it.
@@ -73,10 +74,7 @@ impl Field<'_> {
     }
 
     fn deploy(&mut self) -> Result<()> {
-        let outside = self.cluster.outside()?;
-        for address in [ALLOWED, OTHER] {
-            outside.command("ip", &["address", "add", &format!("{address}/32"), "dev", "lo"]);
-        }
+        self.cluster.add_outside(&[ALLOWED, OTHER])?;
         let pods = PODS.iter().map(|(name, node, port)| self.deployment(name, node, *port));
         let manifests = format!("{}{}", include_str!("field.yaml"), pods.collect::<String>());
         self.cluster.apply(&manifests)?;
@@ -104,18 +102,21 @@ impl Field<'_> {
     }
 
     fn services(&mut self) -> Result<()> {
-        let status = format!("{{\"status\":{{\"loadBalancer\":{{\"ingress\":[{{\"ip\":\"{BALANCER}\"}}]}}}}}}");
-        self.cluster.kubectl(&[
-            "patch",
-            "service",
-            "web",
-            "-n",
-            "shop",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &status,
-        ])?;
+        for (name, address) in BALANCED {
+            let status = serde_json::json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}).to_string();
+            self.cluster.kubectl(&[
+                "patch",
+                "service",
+                name,
+                "-n",
+                "shop",
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                &status,
+            ])?;
+        }
+        let [(_, balancer), (_, local)] = BALANCED;
         let (web, open) = (self.pod("web")?, self.pod("open")?);
         let service: IpAddr = self.kubectl("get service web -n shop -o jsonpath={.spec.clusterIP}")?.parse()?;
         let nodes = NODES.map(|node| node.addresses[0].parse::<IpAddr>());
@@ -127,8 +128,11 @@ impl Field<'_> {
             ("another pod does not", bad, web, PORT, "denied"),
             ("an allowed pod reaches the Service", good, service, 80, "allowed"),
             ("another pod does not reach the Service", bad, service, 80, "denied"),
-            ("an allowed pod reaches the balancer's address", good, BALANCER, 80, "allowed"),
-            ("another pod does not reach the balancer's address", bad, BALANCER, 80, "denied"),
+            // Its node's address arrives (S5.12).
+            ("an allowed pod does not reach the balancer's address", good, balancer, 80, "denied"),
+            ("nor does another pod", bad, balancer, 80, "denied"),
+            ("an allowed pod reaches the balancer's address under the policy Local", good, local, 80, "allowed"),
+            ("another pod does not reach it", bad, local, 80, "denied"),
             ("outside does not reach the node port, on the pod's node", other, n1, 30080, "denied"),
             ("outside does not reach the node port, on another node", other, n2, 30080, "denied"),
             ("outside does not reach the host port", other, n1, 8888, "denied"),

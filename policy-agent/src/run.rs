@@ -42,7 +42,9 @@ use policy_input::cluster::Access;
 use policy_ruleset::Transaction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[cfg(feature = "kubernetes")]
 use crate::args::LoggingArgs;
@@ -59,14 +61,14 @@ const LOG_LINES: usize = 8192;
 /// Logging that never waits: a thread writes to standard error, and lines that find no room are dropped and counted. What is left
 /// is written when the guard is dropped.
 fn start_logging(log: &str, format: LogFormat) -> Result<(ErrorCounter, WorkerGuard)> {
-    let filter = EnvFilter::try_new(log).with_context(|| format!("`{log}` is not a log filter"))?;
+    let filter: Targets = log.parse().with_context(|| format!("`{log}` is not a log filter"))?;
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).thread_name("log").finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     match format {
-        LogFormat::Text => logger.init(),
-        LogFormat::Json => logger.json().flatten_event(true).init(),
+        LogFormat::Text => tracing_subscriber::registry().with(lines).with(filter).init(),
+        LogFormat::Json => tracing_subscriber::registry().with(lines.json().flatten_event(true)).with(filter).init(),
     }
     Ok((dropped, guard))
 }
