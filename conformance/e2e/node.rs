@@ -169,7 +169,7 @@ impl Node {
         for name in ctr(&["list", "-q"])?.lines() {
             let is_short = name.split('/').next().is_some_and(|first| !first.contains('.') && first != "localhost");
             if is_short && !name.starts_with("sha256:") {
-                ctr(&["tag", name, &format!("docker.io/{name}")])?;
+                ctr(&["tag", "--force", name, &format!("docker.io/{name}")])?;
             }
         }
         Ok(child)
@@ -215,7 +215,7 @@ impl Node {
     /// Starts a program that runs until the node ends.
     fn start(&self, program: &Path, arguments: &[&str]) -> Result<Child> {
         let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let log = std::fs::File::create(self.logs.join(format!("{name}.log")))?;
+        let log = std::fs::File::options().create(true).append(true).open(self.logs.join(format!("{name}.log")))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().map_err(|error| format!("cannot start {name}: {error}").into())
