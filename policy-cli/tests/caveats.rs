@@ -273,3 +273,54 @@ fn hooks_that_a_cluster_has_only_for_a_moment_are_named_and_not_evaluated() {
     is_silent(&question, &kept);
     assert_eq!(netpol(&question, &kept).status.code(), Some(0));
 }
+
+/// How many pods an autoscaler can make is not known, and neither is which pods of a Rollout have which labels.
+#[test]
+fn pods_beyond_the_template_are_named() {
+    let policy = policy("db", "podSelector: {matchLabels: {app: db}}");
+    let set = deployment("db").replace("kind: Deployment", "kind: StatefulSet");
+    let scaler = "---\napiVersion: autoscaling.alibabacloud.com/v1beta1\nkind: CronHorizontalPodAutoscaler\nmetadata: {name: c, namespace: a}\n\
+        spec: {scaleTargetRef: {kind: StatefulSet, name: db}, jobs: [{targetSize: 5}]}\n";
+    let input = format!("{NAMESPACE}{}{set}{policy}{scaler}", deployment("web"));
+    let question = ["can", "a/web", "a/db", "-p", "80"];
+    says(&question, &input, "how many pods of a StatefulSet these make is not known: CronHorizontalPodAutoscaler a/c");
+    says(&["list"], &input, "how many pods of a StatefulSet these make is not known: CronHorizontalPodAutoscaler a/c");
+    let rollout = deployment("db")
+        .replace("apiVersion: apps/v1", "apiVersion: argoproj.io/v1alpha1")
+        .replace("kind: Deployment", "kind: Rollout")
+        .replace("template:", "strategy: {canary: {stableMetadata: {labels: {role: stable}}}}, template:");
+    assert!(rollout.contains("stableMetadata"), "{rollout}");
+    let input =
+        format!("{NAMESPACE}{}{rollout}{}", deployment("web"), self::policy("web", "podSelector: {matchLabels: {app: web}}"));
+    says(&question, &input, "labels that these give to some of their pods only are not evaluated: Rollout a/db");
+    is_silent(&question, &input.replace("stableMetadata", "noMetadata"));
+}
+
+/// A suggested fix is a rule for pods, and an operator's pods may be among them. A name can be that of an operator's object too.
+#[test]
+fn pods_of_operators_are_named_with_fixes_and_with_their_own_name() {
+    let operator = |name: &str| {
+        format!(
+            "---\napiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {{name: {name}, namespace: a}}\nspec: {{instances: 3}}\n"
+        )
+    };
+    let of_web = policy("web", "podSelector: {matchLabels: {app: web}}");
+    let input = format!("{NAMESPACE}{}{}{of_web}", deployment("web"), deployment("db"));
+    let question = ["can", "a/web", "a/db", "-p", "80"];
+    is_silent(&question, &format!("{input}{}", operator("pg")));
+    let denied = format!("{input}{}{}", policy("db", "podSelector: {matchLabels: {app: db}}"), operator("pg"));
+    says(&question, &denied, "the suggested fix may also open pods that are not known: CloudNativePG Cluster a/pg");
+    says(&question, &format!("{input}{}", operator("db")), "pods made by controllers that are not known are not evaluated");
+}
+
+#[test]
+fn a_node_port_is_named_where_the_address_may_be_that_of_a_node() {
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: a, labels: {app: web}}\nspec: {nodeName: n1, containers: [{name: c, image: i}]}\n\
+        status: {phase: Running, hostIP: 192.168.0.1, podIP: 10.0.0.1}\n---\n";
+    let input = format!("{NAMESPACE}{pod}{}", service("type: NodePort, ports: [{port: 80, nodePort: 30080}]"));
+    says(
+        &["can", "a/web", "192.168.0.1", "-p", "30080"],
+        &input,
+        "if 192.168.0.1 is a node, the port is a NodePort of Service a/db",
+    );
+}

@@ -37,6 +37,34 @@ fn deployments_are_selected_by_name() {
     ends_with(&run(&["list"]), 2, &["netpol.toml:2:1: unknown field `file`", "did you mean `files`?"]);
 }
 
+/// Options for charts count with a deployment too, after those of the file.
+#[test]
+fn options_for_charts_are_those_of_the_file_and_of_the_command_line() {
+    let config = "[deployments.api]\nchart = \"api\"\nvalues = [\"dev.yaml\"]\nset = [\"a=1\"]\nrelease = \"file\"\n\n[deployments.plain]\nfiles = [\"web.yaml\"]\n";
+    let tree = tree(&[
+        ("netpol.toml", config),
+        ("api/Chart.yaml", "name: api\n"),
+        ("dev.yaml", "{}\n"),
+        ("prod.yaml", "{}\n"),
+        ("web.yaml", WEB),
+    ]);
+    // It notes its arguments.
+    let manifest = WEB.replace('\n', "\\n");
+    let helm = fakes(&[("helm", &format!("printf '%s\\n' \"$@\" > \"$0.arguments\"\nprintf '{manifest}'"))]);
+    let asked = ["list", "-d", "api", "--values", "prod.yaml", "--set", "a=2", "--release", "line"];
+    ends_with(&with(helm.path(), tree.path(), &asked), 0, &["default/web"]);
+    let given = std::fs::read_to_string(helm.path().join("helm.arguments")).expect("noted");
+    let given: Vec<&str> = given.lines().filter(|word| !word.starts_with("--api-versions")).collect();
+    let shown = |path: &str| given.iter().position(|word| word.ends_with(path));
+    let order = ["dev.yaml", "prod.yaml", "--set=a=1", "--set=a=2", "line"].map(shown);
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{given:?}");
+    assert!(!given.contains(&"file"), "{given:?}");
+    for option in [["--values", "prod.yaml"], ["--set", "a=2"], ["--release", "x"], ["--api-versions", "a/v1"]] {
+        let output = with(helm.path(), tree.path(), &[&["list", "-d", "plain"], &option[..]].concat());
+        ends_with(&output, 2, &[option[0], "is for charts, and the deployment is the files web.yaml"]);
+    }
+}
+
 #[test]
 fn validate_checks_every_deployment_by_itself() {
     // Together, they would be one workload written twice.

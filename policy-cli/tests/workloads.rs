@@ -205,7 +205,8 @@ fn pods_of_other_controllers_are_named_where_they_could_be_meant() {
         assert!(parts.iter().all(|part| shown.contains(part)), "{command:?}: {shown}");
     }
     // Policy web isolates the Rollout's pods for ingress, and the pods of the DeploymentConfig are open.
-    can(file, "mon/old", "mon/rollout/web", "80").is("denied", &[]);
+    can(file, "mon/old", "mon/rollout/web", "80")
+        .is("denied", &["the suggested fix may also open pods that are not known: Prometheus mon/main ("]);
     can(file, "mon/web", "mon/deploymentconfig/old", "80").is("allowed", &[]);
     let shown = text(&on_file(file, &["can", "mon/main", "mon/web"]));
     assert!(shown.contains("mon/main is a Prometheus (monitoring.coreos.com/v1)"), "{shown}");

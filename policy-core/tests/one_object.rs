@@ -351,12 +351,22 @@ fn faults_and_contradictions_of_autoscalers_are_errors() {
     }
     let scaler = |most: u8| autoscaler(hpa.0, hpa.1, &format!("maxReplicas: {most}"));
     let of_deployment = |most: u8| scaler(most).replace("kind: StatefulSet", "kind: Deployment");
-    for (first, second) in [(scaler(2), scaler(3)), (of_deployment(2), of_deployment(3)), (scaler(2), of_deployment(2))] {
+    for (first, second) in [(scaler(2), scaler(3)), (scaler(2), of_deployment(2))] {
         let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
         loader.read("a.yaml", format!("{first}---\n{second}").as_bytes());
         let snapshot = loader.finish();
         let [found] = found(&snapshot)[..] else { panic!("{:?}", snapshot.diagnostics) };
         assert!(found.is_error() && found.rule.name == "duplicate-object", "{found:?}");
+    }
+    // How many pods a Deployment has decides nothing.
+    for text in [
+        format!("{}---\n{}", of_deployment(2), of_deployment(3)),
+        of_deployment(2).replace("maxReplicas: 2", "maxReplicas: ${MAX}"),
+    ] {
+        let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+        loader.read("a.yaml", text.as_bytes());
+        let snapshot = loader.finish();
+        assert!(!snapshot.has_errors() && snapshot.unknown_pods().count() == 0, "{text}: {:?}", snapshot.diagnostics);
     }
 }
 

@@ -349,6 +349,16 @@ fn a_rollout_can_take_the_template_of_a_deployment() {
             assert_eq!((snapshot.unknown_pods().count(), snapshot.has_errors()), (0, false), "{:?}", snapshot.diagnostics);
         }
     }
+    // Two of one name, one of which has a template, are two objects of one name.
+    let own = templated("Rollout", "argoproj.io/v1alpha1", "r", "replicas: 1");
+    let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+    loader.read("in.yaml", format!("{own}{rollout}").as_bytes());
+    let twice = loader.finish();
+    assert!(
+        twice.diagnostics.iter().any(|found| found.is_error() && found.rule.name == "duplicate-object"),
+        "{:?}",
+        twice.diagnostics
+    );
     // What it refers to is not there.
     let alone = expected(rollout);
     assert_eq!((alone.unknown_pods().count(), alone.workloads.len()), (1, 0));

@@ -102,27 +102,37 @@ impl Config {
         Globs { folder: folder.to_owned(), globs: self.ignore.clone() }
     }
 
-    /// The arguments that read a deployment, with the others as they are.
-    pub(crate) fn arguments(&self, deployment: &Deployment, args: &InputArgs) -> InputArgs {
+    /// The arguments that read a deployment, with the others as they are. Those for charts come after those of the file.
+    pub(crate) fn arguments(&self, deployment: &Deployment, args: &InputArgs) -> Result<InputArgs> {
+        let of_chart = [
+            ("--values", !args.values.is_empty()),
+            ("--set", !args.set.is_empty()),
+            ("--api-versions", !args.api_versions.is_empty()),
+            ("--release", args.release.is_some()),
+        ];
+        if let (Some((option, _)), None) = (of_chart.into_iter().find(|(_, is_set)| *is_set), &deployment.chart) {
+            bail!("`{option}` is for charts, and the deployment is the {}", deployment.describe());
+        }
         let at = |path: &PathBuf| {
             let path = self.folder().join(path);
             // Words for other input than files are names here.
             let is_word = ["-", ""].iter().any(|word| path == Path::new(word));
             if is_word { Path::new(".").join(path) } else { path }
         };
-        InputArgs {
+        let values = deployment.values.iter().map(at).chain(args.values.iter().cloned());
+        Ok(InputArgs {
             paths: deployment.files.iter().map(at).collect(),
             kustomizations: deployment.kustomize.iter().map(at).collect(),
             chart: deployment.chart.as_ref().map(at),
-            values: deployment.values.iter().map(at).collect(),
-            set: deployment.set.clone(),
-            api_versions: deployment.api_versions.clone(),
-            release: deployment.release.clone(),
+            values: values.collect(),
+            set: [&deployment.set[..], &args.set].concat(),
+            api_versions: [&deployment.api_versions[..], &args.api_versions].concat(),
+            release: args.release.clone().or_else(|| deployment.release.clone()),
             deployment: None,
             is_default: false,
             namespace: args.namespace.clone().or_else(|| deployment.namespace.clone()),
             ..args.clone()
-        }
+        })
     }
 
     fn names(&self) -> String {
@@ -189,13 +199,13 @@ fn explained(message: &str) -> String {
 pub(crate) fn one(args: &InputArgs) -> Result<(InputArgs, Option<String>)> {
     let Some(config) = wanted(args)? else { return Ok((args.clone(), None)) };
     if let Some(name) = &args.deployment {
-        return Ok((config.arguments(config.named(name)?, args), None));
+        return Ok((config.arguments(config.named(name)?, args)?, None));
     }
     match config.deployments.iter().collect::<Vec<_>>().as_slice() {
         [] => Ok((args.clone(), None)),
         [(name, deployment)] => {
             let note = format!("using deployment `{name}` of {}", super::shown(&config.path));
-            Ok((config.arguments(deployment, args), Some(note)))
+            Ok((config.arguments(deployment, args)?, Some(note)))
         }
         _ => bail!("`{}` has several deployments; select one with -d: {}", super::shown(&config.path), config.names()),
     }
@@ -213,16 +223,15 @@ pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
     let only = |args| Ok(vec![Selected { deployment: None, args }]);
     let Some(config) = wanted(args)? else { return only(args.clone()) };
     if let Some(name) = &args.deployment {
-        return only(config.arguments(config.named(name)?, args));
+        return only(config.arguments(config.named(name)?, args)?);
     }
     if config.deployments.is_empty() {
         return only(args.clone());
     }
-    let named = |(name, deployment): (&String, &Deployment)| Selected {
-        deployment: Some((name.clone(), deployment.describe())),
-        args: config.arguments(deployment, args),
+    let named = |(name, deployment): (&String, &Deployment)| {
+        Ok(Selected { deployment: Some((name.clone(), deployment.describe())), args: config.arguments(deployment, args)? })
     };
-    Ok(config.deployments.iter().map(named).collect())
+    config.deployments.iter().map(named).collect()
 }
 
 /// How to read the deployments that the file in a directory names, if it has one.

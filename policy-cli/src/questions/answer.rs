@@ -11,6 +11,7 @@ use super::caveats::{caveats, incomplete};
 use super::connections::{Connection, connections};
 use super::ends::End;
 use super::evaluation::Evaluation;
+use super::representation;
 use super::suggestion::{SuggestedFix, Suggestions};
 use crate::output::{blocks, cidr_texts, names};
 
@@ -180,6 +181,9 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         }
         side
     };
+    let (egress, ingress) = (side(egress, |c| &c.egress, &called[0]), side(ingress, |c| &c.ingress, &called[1]));
+    let has_fix = [&egress, &ingress].into_iter().any(|side| side.nearest_miss.is_some());
+    let of_fixes = if has_fix { representation::of_fixes(evaluation, [from, to]) } else { None };
     Ok(Answer {
         from: from.name(),
         to: to.name(),
@@ -187,10 +191,10 @@ pub(crate) fn answer(evaluation: &Evaluation, from: &End, to: &End, ports: Optio
         verdict: Verdict::of(&all, &some, &asked),
         partly: some.difference(&all).by_protocol(),
         allowed: all.by_protocol(),
-        egress: side(egress, |c| &c.egress, &called[0]),
-        ingress: side(ingress, |c| &c.ingress, &called[1]),
+        egress,
+        ingress,
         outside: outside(&found, &asked),
-        caveats: own.into_iter().chain(incomplete).collect(),
+        caveats: own.into_iter().chain(incomplete).chain(of_fixes).collect(),
     })
 }
 

@@ -54,9 +54,15 @@ pub(super) fn of_ends(
         }
     }
     out.extend(own_node(evaluation, ends, shown, asked));
-    // Pods that are not known change nothing between others. An address may be theirs.
+    // Pods that are not known change nothing between others. An address may be theirs, and so may a name that they share.
     let may_be_theirs = ends.iter().any(|end| matches!(end, End::Address(_) | End::Block(_) | End::External));
-    let is_near = |maker: &&PodMaker| may_be_theirs || maker.makes == Makes::Objects;
+    let namespaces: BTreeSet<&str> = ends.iter().filter_map(|end| end.namespace()).collect();
+    let names: BTreeSet<String> = ends.iter().map(|end| end.name()).collect();
+    let is_near = |maker: &&PodMaker| match maker.makes {
+        Makes::Objects => true,
+        Makes::Pods => may_be_theirs || names.contains(&maker.full_name()),
+        Makes::Replicas | Makes::Labels => may_be_theirs || namespaces.contains(&*maker.namespace),
+    };
     out.extend(unknown_pods(evaluation.snapshot.unknown_pods().filter(is_near)).into_iter().map(Reason::from));
     let mut seen = BTreeSet::new();
     out.retain(|reason| seen.insert(reason.text.clone()));
@@ -65,8 +71,16 @@ pub(super) fn of_ends(
 
 /// The caveat of answers about the workloads that patterns select: pods that are not known may be among them.
 pub(crate) fn of_patterns(evaluation: &Evaluation) -> Vec<Reason> {
-    let makers = evaluation.snapshot.unknown_pods().filter(|maker| maker.makes == Makes::Pods);
+    let makers = evaluation.snapshot.unknown_pods().filter(|maker| maker.makes != Makes::Objects);
     unknown_pods(makers).into_iter().map(Reason::from).collect()
+}
+
+/// The caveat of suggested fixes: a rule for pods may select others that are not known.
+pub(super) fn of_fixes(evaluation: &Evaluation, ends: [&End; 2]) -> Option<Reason> {
+    let namespaces: BTreeSet<&str> = ends.iter().filter_map(|end| end.namespace()).collect();
+    let is_near = |maker: &&PodMaker| maker.makes == Makes::Pods && namespaces.contains(&*maker.namespace);
+    let makers: Vec<String> = evaluation.snapshot.unknown_pods().filter(is_near).map(named).collect();
+    (!makers.is_empty()).then(|| format!("the suggested fix may also open pods that are not known: {}", listed(&makers)).into())
 }
 
 /// The caveats of a list about its workloads.
@@ -146,10 +160,15 @@ pub(crate) fn named(maker: &PodMaker) -> String {
 
 fn unknown_pods<'m>(makers: impl Iterator<Item = &'m PodMaker>) -> Vec<String> {
     let mut by_kind: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
-    let mut generators = Vec::new();
+    let (mut generators, mut scalers, mut labelling) = (Vec::new(), Vec::new(), Vec::new());
     for maker in makers {
-        if maker.makes == Makes::Objects {
-            generators.push(named(maker));
+        match maker.makes {
+            Makes::Pods => {}
+            Makes::Objects => generators.push(named(maker)),
+            Makes::Replicas => scalers.push(named(maker)),
+            Makes::Labels => labelling.push(named(maker)),
+        }
+        if maker.makes != Makes::Pods {
             continue;
         }
         let name = format!("{} ({})", maker.full_name(), maker.origin);
@@ -158,9 +177,13 @@ fn unknown_pods<'m>(makers: impl Iterator<Item = &'m PodMaker>) -> Vec<String> {
     let text = |((title, version), names): ((String, &str), Vec<String>)| {
         format!("pods made by controllers that are not known are not evaluated: {title} ({version}): {}", listed(&names))
     };
-    let of_generators = (!generators.is_empty())
-        .then(|| format!("objects that these make or change may be missing from the input: {}", listed(&generators)));
-    by_kind.into_iter().map(text).chain(of_generators).collect()
+    let others = [
+        (generators, "objects that these make or change may be missing from the input"),
+        (scalers, "how many pods of a StatefulSet these make is not known"),
+        (labelling, "labels that these give to some of their pods only are not evaluated"),
+    ];
+    let others = others.into_iter().filter(|(names, _)| !names.is_empty());
+    by_kind.into_iter().map(text).chain(others.map(|(names, text)| format!("{text}: {}", listed(&names)))).collect()
 }
 
 /// What running pods of a workload leave out of it.

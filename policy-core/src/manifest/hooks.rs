@@ -11,6 +11,8 @@ struct Tool {
     after_success: &'static str,
     /// Hooks of every installation or change, whose objects stay if nothing deletes them.
     usual: &'static [&'static str],
+    /// Other hooks. A hook of another name is not created at all.
+    others: &'static [&'static str],
 }
 
 static TOOLS: [Tool; 2] = [
@@ -20,13 +22,15 @@ static TOOLS: [Tool; 2] = [
         deletion: "helm.sh/hook-delete-policy",
         after_success: "hook-succeeded",
         usual: &["pre-install", "post-install", "pre-upgrade", "post-upgrade"],
+        others: &["pre-delete", "post-delete", "pre-rollback", "post-rollback", "test", "test-success"],
     },
     // https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/
     Tool {
         annotation: "argocd.argoproj.io/hook",
         deletion: "argocd.argoproj.io/hook-delete-policy",
-        after_success: "HookSucceeded",
-        usual: &["PreSync", "Sync", "PostSync"],
+        after_success: "hooksucceeded",
+        usual: &["presync", "sync", "postsync"],
+        others: &["syncfail", "predelete", "postdelete"],
     },
 ];
 
@@ -35,11 +39,18 @@ static TOOLS: [Tool; 2] = [
 pub(super) fn is_passing(tree: &Tree<'_>, object: NodeId) -> bool {
     let Some(metadata) = tree.field(object, "metadata") else { return false };
     let Some(annotations) = tree.field(metadata, "annotations") else { return false };
-    let words = |name: &str| tree.text(annotations, name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
+    let words = |name: &str| {
+        let text = tree.text(annotations, name)?.to_lowercase();
+        Some(text.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>())
+    };
+    // Argo CD follows the annotations of Helm too.
+    let is_deleted =
+        || TOOLS.iter().any(|tool| words(tool.deletion).is_some_and(|when| when.iter().any(|when| when == tool.after_success)));
     let is_of = |tool: &Tool| {
         let Some(hooks) = words(tool.annotation) else { return false };
-        let deletion = words(tool.deletion).unwrap_or_default();
-        !hooks.iter().any(|hook| tool.usual.contains(hook)) || deletion.contains(&tool.after_success)
+        let has = |known: &[&str]| hooks.iter().any(|hook| known.contains(&hook.as_str()));
+        let is_unknown = hooks.iter().any(|hook| !tool.usual.contains(&hook.as_str()) && !tool.others.contains(&hook.as_str()));
+        !has(tool.usual) || is_unknown || is_deleted()
     };
     tree.field(metadata, "uid").is_none() && TOOLS.iter().any(is_of)
 }
@@ -62,6 +73,9 @@ mod tests {
             ("helm.sh/hook: post-install, helm.sh/hook-delete-policy: before-hook-creation", false),
             ("helm.sh/hook: post-install, helm.sh/hook-delete-policy: hook-failed", false),
             ("helm.sh/hook: post-install, helm.sh/hook-delete-policy: 'before-hook-creation, hook-succeeded'", true),
+            ("helm.sh/hook: post-install, helm.sh/hook-delete-policy: Hook-Succeeded", true),
+            ("helm.sh/hook: post-install, argocd.argoproj.io/hook-delete-policy: HookSucceeded", true),
+            ("helm.sh/hook: 'pre-install,foo'", true),
             ("helm.sh/hook: test", true),
             ("helm.sh/hook: 'test, post-install'", false),
             ("helm.sh/hook: pre-delete", true),

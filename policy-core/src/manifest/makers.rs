@@ -34,6 +34,10 @@ pub enum Makes {
     Pods,
     /// Objects of any kind in any namespace, or labels of them.
     Objects,
+    /// More pods of a StatefulSet, up to a number that is not known.
+    Replicas,
+    /// Labels of some pods of its own, which are a workload of the input.
+    Labels,
 }
 
 impl PodMaker {
@@ -314,7 +318,7 @@ const NEVER: [&str; 10] = [
 ];
 
 /// Names, and ends of names, of fields that describe pods without their containers, in lower case.
-const POD_TEMPLATES: [&str; 3] = ["podmetadata", "podtemplate", "podtemplatespec"];
+const POD_TEMPLATES: [&str; 5] = ["podlabels", "podmetadata", "podtemplate", "podtemplates", "podtemplatespec"];
 
 /// Fields that only pods have.
 const ONLY_OF_PODS: [&str; 10] = [
@@ -369,7 +373,10 @@ pub(super) fn templates(tree: &Tree<'_>, object: NodeId, group: &str) -> Templat
         let name = tree.key(*key).unwrap_or_default().to_lowercase();
         let has_spec = || is_template(tree, *value) || tree.field(*value, "spec").is_some_and(|spec| is_of_pods(tree, spec));
         match name.as_str() {
-            _ if POD_TEMPLATES.iter().any(|end| name.ends_with(end)) => !tree.entries(*value).is_empty(),
+            _ if POD_TEMPLATES.iter().any(|end| name.ends_with(end)) => {
+                !tree.entries(*value).is_empty() || matches!(tree.value(*value), Value::Sequence(items) if !items.is_empty())
+            }
+            "containers" => has_images(tree, *value),
             _ if name.ends_with("template") => has_spec(),
             _ if name.ends_with("podspec") => has_containers(tree, *value) || is_of_pods(tree, *value),
             _ => false,
@@ -380,6 +387,11 @@ pub(super) fn templates(tree: &Tree<'_>, object: NodeId, group: &str) -> Templat
         _ => false,
     };
     if tree.descendants([spec]).any(has_nested) { Templates::Nested } else { Templates::None }
+}
+
+/// Whether a list is one of containers: some of them say which image they run.
+fn has_images(tree: &Tree<'_>, node: NodeId) -> bool {
+    matches!(tree.value(node), Value::Sequence(items) if items.iter().any(|item| tree.field(*item, "image").is_some()))
 }
 
 /// Whether a `spec` without containers is that of pods all the same: controllers add the containers.
@@ -419,6 +431,10 @@ mod tests {
             "{podTemplate: {metadata: {labels: {app: web}}}}",
             "{nodeSets: [{podMetadata: {labels: {app: web}}}]}",
             "{server: {podSpec: {priorityClassName: high}}}",
+            "{containers: [{image: i}]}",
+            "{workers: [{containers: [{name: c, image: i}]}]}",
+            "{podTemplates: [{spec: {containers: [{name: c}]}}]}",
+            "{podLabels: {app: web}}",
         ] {
             assert_eq!(found(nested), Templates::Nested, "{nested}");
         }

@@ -12,7 +12,7 @@ use crate::questions::evaluation::Evaluation;
 /// What Services of the input could change about an answer.
 pub(super) fn caveats(evaluation: &Evaluation, ends: [&End; 2], shown: &Connection, asked: &PortSet) -> Vec<Reason> {
     let mut out = Vec::new();
-    out.extend(address_of_services(evaluation, ends[1], asked));
+    out.extend(address_of_services(evaluation, ends[1], asked).or_else(|| maybe_a_node(evaluation, ends[1], shown, asked)));
     out.extend(blocks_of_services(evaluation, shown, ends[1]));
     if let Some(pod) = evaluation.pod_of(&shown.destination) {
         out.extend(mapped_ports(evaluation, pod, asked));
@@ -31,7 +31,10 @@ pub(super) fn address_of_services(evaluation: &Evaluation, to: &End, asked: &Por
             let addresses = to.addresses()?;
             let held = |service: &&Service| service.addresses().any(|address| addresses.contains(address));
             let node_ports = services().filter(|service| has_node_port(service, asked));
-            let is_node = evaluation.snapshot.nodes.values().flat_map(|node| &node.addresses).any(|a| addresses.contains(*a));
+            let of_nodes = evaluation.snapshot.nodes.values().flat_map(|node| &node.addresses);
+            // Dumps of pods say where nodes are, too.
+            let is_at_node = |end: &End| matches!(end, End::Address(address) if !evaluation.graph.nodes_at(*address).is_empty());
+            let is_node = is_at_node(to) || of_nodes.into_iter().any(|address| addresses.contains(*address));
             let by_node_port = node_ports.filter(|_| is_node).map(|service| format!("a NodePort of Service {}", service.key));
             let by_address = services().filter(held).map(|service| described(service, &addresses));
             by_address.chain(by_node_port).collect()
@@ -52,6 +55,22 @@ pub(super) fn address_of_services(evaluation: &Evaluation, to: &End, asked: &Por
         listed(&found)
     );
     Some(Reason::with_section(text, "S5.1"))
+}
+
+/// A destination that the input does not know, and whose port is that of Services on every node.
+fn maybe_a_node(evaluation: &Evaluation, to: &End, shown: &Connection, asked: &PortSet) -> Option<Reason> {
+    let End::Address(address) = to else { return None };
+    if !shown.destination.is_external() || asked.is_all() {
+        return None;
+    }
+    let services = evaluation.snapshot.services.values().filter(|service| has_node_port(service, asked));
+    let names: Vec<String> = services.map(|service| service.key.to_string()).collect();
+    let text = format!(
+        "if {address} is a node, the port is a NodePort of Service {}: policies are evaluated for the pods behind the Service and their \
+         ports, so ask for those pods",
+        listed(&names)
+    );
+    (!names.is_empty()).then(|| Reason::with_section(text, "S5.1"))
 }
 
 fn has_node_port(service: &Service, asked: &PortSet) -> bool {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Error, Result, anyhow, bail};
-use policy_core::manifest::{Extent, PodMaker, nearest};
+use policy_core::manifest::{Extent, Makes, PodMaker, nearest};
 use policy_core::model::{ObjectKey, WorkloadKey};
 
 use super::{End, hints};
+use crate::input::left_out::{self, Kind, LeftOut};
 use crate::questions::evaluation::Evaluation;
 
 /// The workload or pod of a name in a namespace. `text` is what was written.
@@ -65,8 +66,9 @@ fn generated(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name:
 /// # Errors
 /// If there is one, and the input has no pods of it.
 fn made_by(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Result<Vec<End>> {
-    let is_meant =
-        |maker: &&PodMaker| maker.namespace == namespace && maker.name == name && kind.is_none_or(|kind| kind == maker.kind);
+    let is_meant = |maker: &&PodMaker| {
+        has_name(maker) && maker.namespace == namespace && maker.name == name && kind.is_none_or(|kind| kind == maker.kind)
+    };
     let makers: Vec<&PodMaker> = evaluation.snapshot.makers.iter().filter(is_meant).collect();
     let owners: BTreeSet<&WorkloadKey> = makers.iter().flat_map(|maker| &maker.workloads).collect();
     let Some(maker) = makers.first().filter(|_| owners.is_empty()) else {
@@ -96,7 +98,18 @@ fn ends_somewhere(evaluation: &Evaluation, end: &End) -> Result<()> {
     Err(anyhow!("`{}` has no traffic: its pod {}", end.name(), reason.unwrap_or("does not exist")))
 }
 
+/// The error for a name that nothing has. What was left out may have it.
 fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Error {
+    let error = not_there(evaluation, namespace, kind, name);
+    let is_deployable = |entry: &&LeftOut| matches!(entry.kind, Kind::Kustomization | Kind::Chart | Kind::Helmfile);
+    let left_out: Vec<LeftOut> = evaluation.left_out.iter().filter(is_deployable).cloned().collect();
+    match left_out::sentences(&left_out).as_slice() {
+        [] => error,
+        sentences => anyhow!("{error}; {}", sentences.join("; ")),
+    }
+}
+
+fn not_there(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &str) -> Error {
     let what = match kind {
         Some(kind) => format!("{kind} `{name}` in namespace `{namespace}`"),
         None => format!("pod or workload `{name}` in namespace `{namespace}`"),
@@ -106,7 +119,8 @@ fn unknown(evaluation: &Evaluation, namespace: &str, kind: Option<&str>, name: &
     names.extend(
         evaluation.snapshot.pods.keys().filter(|k| !k.name.contains('/')).map(|k| (k.namespace.as_str(), k.name.as_str())),
     );
-    names.extend(evaluation.snapshot.makers.iter().map(|maker| (maker.namespace.as_str(), maker.name.as_str())));
+    let makers = evaluation.snapshot.makers.iter().filter(|maker| has_name(maker));
+    names.extend(makers.map(|maker| (maker.namespace.as_str(), maker.name.as_str())));
     if let Some((set, count)) = numbered(evaluation, namespace, name) {
         return anyhow!(
             "`{namespace}/{name}` is none of the pods of StatefulSet `{set}` that policies name, and {count} pods are too many to list; \
@@ -152,4 +166,9 @@ fn numbered<'n>(evaluation: &Evaluation, namespace: &str, name: &'n str) -> Opti
         Extent::Named { count } => Some((set, count)),
         Extent::Whole | Extent::Cut => None,
     }
+}
+
+/// Whether users can mean the pods of an object by its name. Autoscalers and labels are about pods of others.
+fn has_name(maker: &PodMaker) -> bool {
+    matches!(maker.makes, Makes::Pods | Makes::Objects)
 }

@@ -65,8 +65,10 @@ pub(super) fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, group: &str, k
     let most = max_replicas.or(max_replica_count).or(by_default);
     // The schemas of other groups are not known.
     let is_known = [KUBERNETES, KEDA].contains(&group);
-    let key = if is_known { check(reader, node, kind, &wire.metadata, unread) } else { reader.key(&wire.metadata, node) };
     let is_scaled = target.kind == "StatefulSet";
+    let decides = is_scaled || is_target_lost;
+    let key =
+        if is_known && decides { check(reader, node, kind, &wire.metadata, unread) } else { reader.key(&wire.metadata, node) };
     let most = match most.filter(|_| !is_target_lost) {
         None if is_scaled || is_target_lost => return Scales::Unknown,
         Some(most) if is_scaled => most,
@@ -74,9 +76,9 @@ pub(super) fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, group: &str, k
         _ => return Scales::Nothing,
     };
     let object = ObjectRef::namespaced(&format!("{kind}.{group}"), &key.namespace, &key.name);
-    // API servers fill in fields of autoscalers, and only these are read from them.
-    let written = (&target.kind, &target.name, most);
-    let content = reader.tree.digest_without(node, &["apiVersion", "kind", "metadata", "status"]);
+    // API servers fill in fields of autoscalers, and only these are read from them. Those of other workloads are alike.
+    let written = if is_scaled { (&*target.name, most) } else { ("", 0) };
+    let content = is_scaled.then(|| reader.tree.digest_without(node, &["apiVersion", "kind", "metadata", "status"]));
     if reader.counts_as_written(&object, node, &content, &written) {
         reader.assembly().autoscalers.push(Autoscaler { object, namespace: key.namespace, target: target.name, most });
     }

@@ -136,7 +136,7 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
         Scales::Nothing => {}
         Scales::Known => return true,
         Scales::Unknown => {
-            read_maker(reader, node, api_version, kind, Makes::Pods);
+            read_maker(reader, node, api_version, kind, Makes::Replicas);
             return true;
         }
     }
@@ -160,6 +160,7 @@ pub(in crate::manifest) fn read_other(reader: &mut Reader<'_, '_, '_>, node: Nod
             let (wire, unread) = reader.decode::<TemplateOwner>(node);
             let key = check(reader, node, kind, &wire.metadata, unread);
             let template = lower::lower_template(kind, &wire.spec.template, &key);
+            note_labels(reader, node, api_version, kind);
             add(reader, node, kind, key, &wire.metadata, (None, None), (template, Replicas::Several));
         }
     }
@@ -172,9 +173,29 @@ fn borrow(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str) -> b
     let Some(target) = spec.and_then(|spec| reader.tree.field(spec, "workloadRef")) else { return false };
     let text = |name| reader.tree.text(target, name).unwrap_or_default().to_owned();
     let (kind, name) = (text("kind"), text("name"));
-    let Some((maker, controller)) = maker(reader, node, api_version, "Rollout", Makes::Pods) else { return true };
-    reader.assembly().borrowers.push(Borrower { maker, controller, target: WorkloadKey { kind, name } });
+    let (maker, controller) = describe(reader, node, api_version, "Rollout", Makes::Pods);
+    let object = ObjectRef::namespaced("Rollout", &maker.namespace, &maker.name);
+    let content = reader.tree.digest_without(node, &["apiVersion", "kind", "metadata", "status"]);
+    if reader.counts_as_written(&object, node, &content, &content) {
+        note_labels(reader, node, api_version, "Rollout");
+        reader.assembly().borrowers.push(Borrower { maker, controller, target: WorkloadKey { kind, name } });
+    }
     true
+}
+
+/// Remembers a Rollout that gives some of its pods more labels: those that are stable, or under test.
+fn note_labels(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, kind: &str) {
+    const METADATA: [&str; 4] = ["activeMetadata", "canaryMetadata", "previewMetadata", "stableMetadata"];
+    let tree = reader.tree;
+    let strategy = tree.field(node, "spec").and_then(|spec| tree.field(spec, "strategy"));
+    let has_labels = |node: NodeId| {
+        let own = METADATA.iter().filter_map(|name| tree.field(node, name));
+        own.into_iter().any(|metadata| tree.field(metadata, "labels").is_some_and(|labels| !tree.entries(labels).is_empty()))
+    };
+    if kind == "Rollout" && strategy.is_some_and(|strategy| tree.descendants([strategy]).any(has_labels)) {
+        let maker = describe(reader, node, api_version, kind, Makes::Labels);
+        reader.assembly().makers.push(maker);
+    }
 }
 
 /// Remembers an object whose pods are not known.
@@ -184,8 +205,7 @@ fn read_maker(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str, 
     }
 }
 
-/// An object whose pods are not known, and what controls it; `None` if another one of its name counts. Nothing but its names is read, so
-/// nothing else can be wrong.
+/// The same, and what controls it; `None` if another one of its name counts.
 fn maker(
     reader: &mut Reader<'_, '_, '_>,
     node: NodeId,
@@ -193,14 +213,23 @@ fn maker(
     kind: &str,
     makes: Makes,
 ) -> Option<(PodMaker, Option<OwnerName>)> {
+    let (maker, controller) = describe(reader, node, api_version, kind, makes);
+    let own = (!maker.namespace.is_empty()).then_some(maker.namespace.as_str());
+    reader.counts_by_text(node, api_version, kind, own, &maker.name).then_some((maker, controller))
+}
+
+/// What is remembered of it. Nothing but its names is read, so nothing else can be wrong.
+fn describe(
+    reader: &mut Reader<'_, '_, '_>,
+    node: NodeId,
+    api_version: &str,
+    kind: &str,
+    makes: Makes,
+) -> (PodMaker, Option<OwnerName>) {
     let (wire, _) = reader.decode::<MetadataOnly>(node);
     let ObjectKey { namespace, name } = reader.key(&wire.metadata, node);
     // Many of these kinds are in no namespace.
     let namespace = if makes == Makes::Objects { wire.metadata.namespace.clone() } else { namespace };
-    let own = (!namespace.is_empty()).then_some(namespace.as_str());
-    if !reader.counts_by_text(node, api_version, kind, own, &name) {
-        return None;
-    }
     let maker = PodMaker {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
@@ -210,7 +239,7 @@ fn maker(
         makes,
         workloads: Vec::new(),
     };
-    Some((maker, lower::controller(&wire.metadata)))
+    (maker, lower::controller(&wire.metadata))
 }
 
 /// Reports what is wrong with an object, and returns its key.

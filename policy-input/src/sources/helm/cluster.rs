@@ -137,9 +137,10 @@ fn is_harmless(text: &str) -> bool {
 /// What the actions of a template ask a cluster.
 fn questions(text: &str) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
+    let mut versions = Versions::default();
     for action in actions(text) {
         out.extend(action.split("APIVersions").skip(1).map(api_version));
-        if action.contains("KubeVersion") && minor_versions(action).any(|minor| minor > OLDEST) {
+        if versions.is_open(action) {
             out.insert("`.Capabilities.KubeVersion`".to_owned());
         }
         let outside = without_strings(action);
@@ -155,10 +156,76 @@ fn questions(text: &str) -> BTreeSet<String> {
     out
 }
 
-/// The minor versions of Kubernetes that an action names, as in `">=1.32-0"`.
-fn minor_versions(action: &str) -> impl Iterator<Item = u32> + '_ {
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    action.split("1.").skip(1).filter_map(move |after| after.get(..digits(after))?.parse().ok())
+/// Variables that hold the version of the cluster.
+#[derive(Default)]
+struct Versions<'a>(Vec<&'a str>);
+
+/// Functions whose result depends on the version in ways that are compared here.
+const COMPARING: [&str; 14] = [
+    "contains",
+    "eq",
+    "ge",
+    "gt",
+    "hasPrefix",
+    "hasSuffix",
+    "le",
+    "lt",
+    "mustRegexMatch",
+    "ne",
+    "regexMatch",
+    "semver",
+    "semverCompare",
+    "with",
+];
+
+impl<'a> Versions<'a> {
+    /// Whether what an action does with the version of the cluster is not the same in all clusters. What is only printed is.
+    fn is_open(&mut self, action: &'a str) -> bool {
+        let mentions = action.to_lowercase().contains("kubeversion") || words(action).any(|word| self.0.contains(&word));
+        if !mentions {
+            return false;
+        }
+        if let Some((variable, _)) = action.split_once(":=") {
+            self.0.extend(words(variable).filter(|word| word.starts_with('$')));
+        }
+        let is_compared = words(action).any(|word| COMPARING.contains(&word));
+        is_compared && !is_settled(action)
+    }
+}
+
+fn words(action: &str) -> impl Iterator<Item = &str> {
+    action.split(|c: char| !(c.is_alphanumeric() || "_.$".contains(c))).filter(|word| !word.is_empty())
+}
+
+/// Whether the versions that a comparison names are so old that it has one result in all clusters.
+fn is_settled(action: &str) -> bool {
+    let bytes = action.as_bytes();
+    let mut minors = Vec::new();
+    for (at, found) in action.match_indices(|c: char| c.is_ascii_digit()) {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
+        // Digits in the middle of a number or of a name, and patch levels.
+        if before.is_ascii_alphanumeric() && before != b'v' || "-_".contains(char::from(before)) {
+            continue;
+        }
+        let rest = action.get(at..).unwrap_or(found);
+        let number =
+            |text: &str| text.get(..text.bytes().take_while(u8::is_ascii_digit).count()).and_then(|n| n.parse::<u32>().ok());
+        let is_after_point = before == b'.';
+        match (number(rest), rest.strip_prefix("1.").and_then(number)) {
+            _ if is_after_point => {}
+            (_, Some(minor)) => {
+                let operator = action.get(..at).unwrap_or_default().trim_end_matches('v').trim_end();
+                let after = rest.get(2..).unwrap_or_default().trim_start_matches(|c: char| c.is_ascii_digit());
+                let patch = after.strip_prefix('.').and_then(number).unwrap_or_default();
+                let is_simple = patch == 0 && (operator.ends_with(">=") || operator.ends_with('<'));
+                minors.push((minor, is_simple));
+            }
+            (Some(minor), None) => minors.push((minor, false)),
+            (None, None) => {}
+        }
+    }
+    let is_old = |(minor, is_simple): &(u32, bool)| *minor < OLDEST || (*minor == OLDEST && *is_simple);
+    !minors.is_empty() && minors.iter().all(is_old)
 }
 
 /// What a call asks for, from its text after `.Capabilities.APIVersions`.
@@ -230,9 +297,27 @@ mod tests {
         let version = "`.Capabilities.KubeVersion`";
         assert_eq!(found("{{ if semverCompare \">=1.33-0\" .Capabilities.KubeVersion.Version }}"), [version]);
         assert_eq!(found("{{ if semverCompare \">=1.19-0 <1.34.0\" $kubeVersion.KubeVersion }}"), [version]);
+        for open in [
+            "{{ if lt (int .Capabilities.KubeVersion.Minor) 33 }}",
+            "{{ if eq .Capabilities.KubeVersion.Minor \"32\" }}",
+            "{{ $v := .Capabilities.KubeVersion.Version }}{{ if semverCompare \"<1.33-0\" $v }}",
+            "{{ if semverCompare \"<1.33-0\" (include \"common.capabilities.kubeVersion\" .) }}",
+            "{{ if contains \"-gke\" .Capabilities.KubeVersion.GitVersion }}",
+            "{{ with .Capabilities.KubeVersion }}",
+            "{{ if semverCompare (printf \">=%s\" .Values.min) .Capabilities.KubeVersion.Version }}",
+            "{{ if semverCompare \"<=1.30\" .Capabilities.KubeVersion.Version }}",
+            "{{ if semverCompare \"~1.30.0\" .Capabilities.KubeVersion.Version }}",
+            "{{ if semverCompare \">=1.30.2\" .Capabilities.KubeVersion.Version }}",
+        ] {
+            assert_eq!(found(open), [version], "{open}");
+        }
         for none in [
             "{{ if semverCompare \">=1.19-0\" .Capabilities.KubeVersion.GitVersion }}",
             "{{ .Capabilities.KubeVersion.Version }}",
+            "{{ if semverCompare \">= v1.30.0-0\" .Capabilities.KubeVersion.Version }}",
+            "{{ if ge (int .Capabilities.KubeVersion.Minor) 19 }}",
+            "{{ $v := .Capabilities.KubeVersion.Version }}{{ if semverCompare \"<1.14-0\" $v }}",
+            "{{ define \"common.capabilities.kubeVersion\" }}{{ default .Capabilities.KubeVersion.Version .Values.kubeVersion }}",
             "{{ semverCompare \">=1.33\" .Chart.Version }}",
             "lookup APIVersions",
             "{{/* lookup .Capabilities.APIVersions.Has \"a/v1\" */}}",
