@@ -392,6 +392,7 @@ fn files_of_other_tools_are_not_named() {
         "networkPolicy: {enabled: true}\n",
         "manifests: ['apiVersion: networking.k8s.io/v1']\n",
         "policies: [{podSelector: {}}]\n",
+        "helm: {repo: https://example.com, chart: db}\n",
         "message: forbidden\n",
         "error: {a: b}\n",
         "forbidden\n",

@@ -88,7 +88,7 @@ fn input_caveats(evaluation: &Evaluation, namespaces: &[Option<&str>]) -> Vec<St
     let not_read = left_out::sentences(&evaluation.left_out);
     let not_read = not_read.into_iter().map(|sentence| format!("not read, but could change this answer: {sentence}"));
     let mut out: Vec<String> = foreign_caveats(evaluation, namespaces).into_iter().chain(not_read).collect();
-    out.extend(evaluation.missing.iter().cloned());
+    out.extend(evaluation.missing.iter().chain(&evaluation.snapshot.not_read).cloned());
     out.extend(unread(evaluation));
     out.extend(contradictions(evaluation));
     out.extend(no_objects(evaluation));

@@ -14,6 +14,8 @@ mod reader;
 mod signs;
 mod validity;
 
+pub use items::NOT_READ;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 

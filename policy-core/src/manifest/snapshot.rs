@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub no_objects: Vec<Origin>,
     /// Lists that are one page of several, so that objects of their kind are missing.
     pub partial_lists: Vec<Origin>,
+    /// What a saved cluster has, and whoever saved it could not read, in sentences.
+    pub not_read: Vec<String>,
     /// Objects whose pods a controller makes in a way that is not known, in the order read.
     pub makers: Vec<PodMaker>,
     /// Whether the input holds pods as a cluster reports them, with their status.
@@ -216,6 +218,7 @@ pub(crate) struct Assembly {
     pub unread: Vec<Unread>,
     pub no_objects: Vec<Origin>,
     pub partial_lists: Vec<Origin>,
+    pub not_read: Vec<String>,
     pub objects: usize,
     pub policies: BTreeMap<ObjectKey, Policy>,
     pub claims: Claims,
@@ -250,6 +253,7 @@ impl Assembly {
             unread: self.unread,
             no_objects: self.no_objects,
             partial_lists: self.partial_lists,
+            not_read: self.not_read,
             makers,
             has_reported_pods,
             objects: self.objects,

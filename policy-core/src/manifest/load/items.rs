@@ -12,6 +12,8 @@ use super::{Reader, signs};
 use crate::diagnostic::rules::{files, objects};
 use crate::diagnostic::{ObjectRef, Severity};
 
+/// The annotation of a list in a saved cluster that says what is missing from it, a sentence on each line.
+pub const NOT_READ: &str = "netpol.io/not-read";
 /// Lists inside lists end here.
 pub(super) const DEEPEST_LIST: usize = 4;
 
@@ -76,6 +78,7 @@ impl Reader<'_, '_, '_> {
 
     fn list(&mut self, node: NodeId, meta: &TypeMeta, depth: usize) {
         self.page(node, meta);
+        self.not_read(node);
         let missing = [("kind", meta.kind.is_empty()), ("apiVersion", meta.api_version.is_empty())];
         let Some((missing, _)) = missing.into_iter().find(|(_, is_missing)| *is_missing) else {
             let inherited = meta.kind.strip_suffix("List").filter(|kind| !kind.is_empty());
@@ -168,6 +171,14 @@ impl Reader<'_, '_, '_> {
         self.report(Severity::Warning, node, &ObjectRef::unnamed(&meta.kind), fault.help(help));
         let origin = self.origin(node);
         self.loader.assembly.partial_lists.push(origin);
+    }
+
+    /// Remembers what whoever saved a cluster could not read.
+    fn not_read(&mut self, node: NodeId) {
+        let tree = self.tree;
+        let annotations = tree.field(node, "metadata").and_then(|metadata| tree.field(metadata, "annotations"));
+        let text = annotations.and_then(|annotations| tree.text(annotations, NOT_READ)).unwrap_or_default();
+        self.loader.assembly.not_read.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
     }
 
     /// The type of an event of a watch, as `kubectl get --watch --output-watch-events` prints it.

@@ -202,9 +202,25 @@ fn of_status(tree: &Tree<'_>, node: NodeId) -> Fault {
     Fault::new(&objects::ERROR_ANSWER, &"", message).at(node).help(REPEAT)
 }
 
-/// Keys of objects and of policies, in lower case. Where one of them is, a document may be an object in another wrapping.
-const OF_OBJECTS: [&str; 11] =
-    ["apiversion", "containers", "egress", "ingress", "ipblock", "items", "kind", "metadata", "object", "podselector", "spec"];
+/// Keys of objects, of policies, and of tools that deliver objects, in lower case. Where one of them is, a document may be an object in
+/// another wrapping, or make some.
+const OF_OBJECTS: [&str; 15] = [
+    "apiversion",
+    "chart",
+    "charts",
+    "containers",
+    "egress",
+    "helm",
+    "ingress",
+    "ipblock",
+    "items",
+    "kind",
+    "kustomize",
+    "metadata",
+    "object",
+    "podselector",
+    "spec",
+];
 /// Parts of texts with the same meaning: objects are also written as text in others.
 const IN_TEXTS: [&str; 2] = ["apiversion", "networkpolic"];
 /// Keys of messages about errors, at the top.
