@@ -104,6 +104,8 @@ fn corpus(version: &str, extra: &[&str], is_wanted: impl Fn(usize) -> bool, leas
 }
 
 const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy-agent/deploy/netpol.yaml");
+/// The policies in it: that of the reporter.
+const DEPLOYED_POLICIES: usize = 1;
 
 #[test]
 fn the_corpus_is_true_through_the_newest_api_server() {
@@ -353,7 +355,8 @@ fn thousands_of_objects_come_change_and_go_under_fire() {
         let count = |kind: &str| stage.iter().filter(|object| object["kind"] == kind).count();
         for agent in &cluster.agents {
             agent.wait(|status| {
-                status["objects"]["pods"] == count("Pod") && status["objects"]["policies"] == count("NetworkPolicy")
+                status["objects"]["pods"] == count("Pod")
+                    && status["objects"]["policies"] == count("NetworkPolicy") + DEPLOYED_POLICIES
             });
         }
         // The crowd's own policies are for those far away.
@@ -388,7 +391,7 @@ fn no_pod_sends_a_forbidden_packet_from_its_first_instruction() {
     let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
     let (closed, open) = (ip("10.244.2.1"), ip("10.244.2.2"));
     let Cluster { network, api, agents, folder, .. } = &mut cluster;
-    agents[0].wait(|status| status["objects"]["policies"] == 1);
+    agents[0].wait(|status| status["objects"]["policies"] == 1 + DEPLOYED_POLICIES);
     network.route("10.77.1.0/24", "n1");
     let socket = agents[0].socket().to_owned();
     let mut runtime = Runtime::new(network.node("n1"), "10.77.1.0/24", &folder.path().join("runtime"));
