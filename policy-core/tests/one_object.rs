@@ -361,7 +361,7 @@ fn faults_and_contradictions_of_autoscalers_are_errors() {
     // How many pods a Deployment has decides nothing.
     for text in [
         format!("{}---\n{}", of_deployment(2), of_deployment(3)),
-        of_deployment(2).replace("maxReplicas: 2", "maxReplicas: ${MAX}"),
+        of_deployment(2).replace("maxReplicas: 2", "maxReplicas: \"${MAX}\""),
     ] {
         let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
         loader.read("a.yaml", text.as_bytes());
