@@ -244,6 +244,35 @@ fn a_changed_workload_is_judged_by_its_new_template() {
 }
 
 #[test]
+fn rollouts_of_files_and_of_a_live_cluster_are_one() {
+    let metadata = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: r, namespace: x}\n";
+    let borrowing = format!("{metadata}spec: {{workloadRef: {{apiVersion: apps/v1, kind: Deployment, name: a}}}}\n");
+    let own =
+        format!("{metadata}spec: {{template: {{metadata: {{labels: {{app: own}}}}, spec: {{containers: [{{name: c}}]}}}}}}\n");
+    let changed = deployment("changed", 1);
+    let owner = "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: r, controller: true}";
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: r-6b, namespace: x, labels: {{app: old}}, ownerReferences: [{owner}]}}\nspec: {{nodeName: n1}}\nstatus: {{podIP: 10.0.0.9, phase: Running}}\n"
+    );
+    for (live, file, expected) in [
+        (&borrowing, &own, "own"),
+        (&own, &borrowing, "a"),
+        // The template of the Deployment that lends it.
+        (&borrowing, &changed, "changed"),
+    ] {
+        let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
+        loader.read_live(Syntax::Legacy, "live", format!("{live}---\n{}---\n{}", deployment("a", 1), pod).as_bytes());
+        loader.read("file.yaml", file.as_bytes());
+        let snapshot = loader.finish();
+        let key = WorkloadKey { kind: "Rollout".to_owned(), name: "r".to_owned() };
+        let pods = &snapshot.workloads[&("x".to_owned(), key)].pods;
+        let labels: Vec<&str> = pods.iter().map(|pod| &*snapshot.pods[pod].labels["app"]).collect();
+        assert!(!labels.is_empty() && labels.iter().all(|app| *app == expected), "{expected}: {labels:?}");
+        assert!(!snapshot.has_errors(), "{:?}", snapshot.diagnostics);
+    }
+}
+
+#[test]
 fn files_that_disagree_stay_an_error_beside_a_cluster() {
     let mut loader = Loader::new(Syntax::Strict);
     loader.read_live(Syntax::Legacy, "live", cluster().as_bytes());
@@ -342,9 +371,18 @@ fn faults_and_contradictions_of_autoscalers_are_errors() {
         (hpa, "", None, 1),
         (("example.com/v1", "Scaler"), "", None, 1),
         (("example.com/v1", "Scaler"), "maxReplicas: 3", None, 0),
+        (("datadoghq.com/v1alpha2", "DatadogPodAutoscaler"), "constraints: {maxReplicas: 3}", None, 0),
+        (("datadoghq.com/v1alpha2", "DatadogPodAutoscaler"), "", None, 1),
+        (("autoscaling.gke.io/v1beta1", "MultidimPodAutoscaler"), "constraints: {global: {maxReplicas: 3}}", None, 1),
+        // It changes what pods ask for, and not how many there are.
+        (("autoscaling.k8s.io/v1", "VerticalPodAutoscaler"), "", None, 0),
     ] {
         let mut loader = Loader::new(Syntax::Strict).with_expected_pods();
-        loader.read("a.yaml", format!("{}---\n{}", stateful_set(), autoscaler(version, kind, most)).as_bytes());
+        let mut text = autoscaler(version, kind, most);
+        if ["DatadogPodAutoscaler", "VerticalPodAutoscaler"].contains(&kind) {
+            text = text.replace("scaleTargetRef", "targetRef");
+        }
+        loader.read("a.yaml", format!("{}---\n{text}", stateful_set()).as_bytes());
         let snapshot = loader.finish();
         assert_eq!(found(&snapshot).first().map(|found| found.rule.name), rule, "{kind} {most}");
         assert_eq!(snapshot.unknown_pods().count(), unknown, "{kind} {most}");

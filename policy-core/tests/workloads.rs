@@ -359,9 +359,13 @@ fn a_rollout_can_take_the_template_of_a_deployment() {
         "{:?}",
         twice.diagnostics
     );
-    // What it refers to is not there.
-    let alone = expected(rollout);
-    assert_eq!((alone.unknown_pods().count(), alone.workloads.len()), (1, 0));
+    // What it refers to is not there, or is of another group than what is there.
+    let deployment = templated("Deployment", "apps/v1", "w", "replicas: 1");
+    let of_other_group = rollout.replace("apps/v1", "example.com/v1");
+    for (text, workloads) in [(rollout.to_owned(), 0), (format!("{of_other_group}{deployment}"), 1)] {
+        let alone = expected(&text);
+        assert_eq!((alone.unknown_pods().count(), alone.workloads.len()), (1, workloads), "{text}");
+    }
 }
 
 #[test]

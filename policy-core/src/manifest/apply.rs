@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::kinds::group_of;
 use super::makers::PodMaker;
 use super::snapshot::{Assembly, WorkloadObject};
-use super::workloads::Owners;
+use super::workloads::{self, Owners};
 use crate::diagnostic::ObjectRef;
 use crate::model::{ObjectKey, WorkloadKey};
 
@@ -29,14 +29,18 @@ impl Assembly {
                 (group, foreign.kind.clone(), foreign.namespace.clone(), foreign.name.clone(), place)
             });
         }
+        let loans = workloads::lend(&mut self.workloads, &mut self.makers, std::mem::take(&mut self.borrowers));
         if self.claims.has_live() {
-            self.replace_pods();
+            self.replace_pods(&loans);
         }
     }
 
-    fn replace_pods(&mut self) {
+    fn replace_pods(&mut self, loans: &[(usize, usize)]) {
         let is_changed = |workload: &&WorkloadObject| !self.claims.is_live(&name(&workload.kind, &workload.key));
-        let changed: HashSet<(String, WorkloadKey)> = self.workloads.iter().filter(is_changed).map(member).collect();
+        let borrowers =
+            loans.iter().filter(|(lender, _)| is_changed(&&self.workloads[*lender])).map(|(_, at)| &self.workloads[*at]);
+        let changed: HashSet<(String, WorkloadKey)> =
+            self.workloads.iter().filter(is_changed).chain(borrowers).map(member).collect();
         if changed.is_empty() {
             return;
         }

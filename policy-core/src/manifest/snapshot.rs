@@ -231,8 +231,7 @@ impl Assembly {
         let pods = std::mem::take(&mut self.pods).into_iter().map(|(pod, controller, _)| (pod, controller)).collect();
         let mut workloads = std::mem::take(&mut self.workloads);
         workloads::scale(&mut workloads, &self.autoscalers);
-        let mut makers = std::mem::take(&mut self.makers);
-        workloads::lend(&mut workloads, &mut makers, std::mem::take(&mut self.borrowers));
+        let makers = std::mem::take(&mut self.makers);
         let asked = AskedValues::of(policies.values());
         let Represented { pods, pending, workloads, makers, has_reported_pods } =
             workloads::represent(pods, workloads, makers, &asked, self.expects_pods);

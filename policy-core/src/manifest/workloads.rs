@@ -163,14 +163,22 @@ pub(super) fn scale(objects: &mut [WorkloadObject], autoscalers: &[Autoscaler]) 
     }
 }
 
-/// Gives workloads the template of another one that they name. Where it is not in the input, their pods are not known.
-pub(super) fn lend(objects: &mut Vec<WorkloadObject>, makers: &mut Vec<(PodMaker, Option<OwnerName>)>, borrowers: Vec<Borrower>) {
+/// Gives workloads the template of another one that they name. Where it is not in the input, their pods are not known. Returns who
+/// lends to whom: the two workloads' places among the objects.
+pub(super) fn lend(
+    objects: &mut Vec<WorkloadObject>,
+    makers: &mut Vec<(PodMaker, Option<OwnerName>)>,
+    borrowers: Vec<Borrower>,
+) -> Vec<(usize, usize)> {
+    let mut loans = Vec::new();
     for Borrower { maker, controller, target } in borrowers {
         let is_lender = |object: &&WorkloadObject| {
             object.key.namespace == maker.namespace && object.kind == target.kind && object.key.name == target.name
         };
-        match objects.iter().find(is_lender).cloned() {
-            Some(lender) => {
+        match objects.iter().position(|object| is_lender(&object)) {
+            Some(at) => {
+                loans.push((at, objects.len()));
+                let lender = objects[at].clone();
                 let key = ObjectKey::new(maker.namespace, maker.name);
                 let template = as_rollout(lender.template, &maker.kind, &key);
                 let own_labels = lender.own_labels;
@@ -186,6 +194,7 @@ pub(super) fn lend(objects: &mut Vec<WorkloadObject>, makers: &mut Vec<(PodMaker
             None => makers.push((maker, controller)),
         }
     }
+    loans
 }
 
 /// Adds what the object of a workload says of it beside its running pods.

@@ -1,5 +1,5 @@
 //! Autoscalers of StatefulSets, whose pods differ by their ordinals: a HorizontalPodAutoscaler, a ScaledObject of KEDA, and objects of any
-//! other kind with `scaleTargetRef` and the greatest number of replicas.
+//! other kind with `scaleTargetRef`, or an autoscaler's `targetRef`, and the greatest number of replicas.
 
 use serde::Deserialize;
 
@@ -25,13 +25,22 @@ struct ScaledObject {
     spec: ScaledObjectSpec,
 }
 
-/// Its `spec`, with the fields of HorizontalPodAutoscaler and of ScaledObject.
+/// Its `spec`, with the fields of HorizontalPodAutoscaler, of ScaledObject and of DatadogPodAutoscaler.
 #[derive(Deserialize, Default, Debug)]
 #[serde(rename_all = "camelCase", default)]
 struct ScaledObjectSpec {
+    #[serde(alias = "targetRef")]
     scale_target_ref: ScaleTargetRef,
+    constraints: Constraints,
     max_replicas: Option<i64>,
     max_replica_count: Option<i64>,
+}
+
+/// What DatadogPodAutoscaler bounds its numbers by.
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", default)]
+struct Constraints {
+    max_replicas: Option<i64>,
 }
 
 /// `CrossVersionObjectReference`.
@@ -54,15 +63,17 @@ pub(super) enum Scales {
 
 /// Reads an object of a kind that is in no table, if it scales a StatefulSet.
 pub(super) fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, group: &str, kind: &str) -> Scales {
-    if !reader.tree.has_field(node, &["spec", "scaleTargetRef"]) {
-        return Scales::Nothing;
-    }
+    let reference = match ["scaleTargetRef", "targetRef"].into_iter().find(|name| reader.tree.has_field(node, &["spec", name])) {
+        Some("targetRef") if !kind.ends_with("Autoscaler") || kind.starts_with("Vertical") => return Scales::Nothing,
+        Some(reference) => reference,
+        None => return Scales::Nothing,
+    };
     let (wire, unread) = reader.decode::<ScaledObject>(node);
-    let ScaledObjectSpec { scale_target_ref: target, max_replicas, max_replica_count } = wire.spec;
-    let is_target_lost = unread.touch(&"spec.scaleTargetRef");
+    let ScaledObjectSpec { scale_target_ref: target, constraints, max_replicas, max_replica_count } = wire.spec;
+    let is_target_lost = unread.touch(&format!("spec.{reference}"));
     let is_most_lost = unread.touch(&"spec.maxReplicas") || unread.touch(&"spec.maxReplicaCount");
     let by_default = (group == KEDA && !is_most_lost).then_some(KEDA_MOST);
-    let most = max_replicas.or(max_replica_count).or(by_default);
+    let most = max_replicas.or(max_replica_count).or(constraints.max_replicas).or(by_default);
     // The schemas of other groups are not known.
     let is_known = [KUBERNETES, KEDA].contains(&group);
     let is_scaled = target.kind == "StatefulSet";

@@ -172,13 +172,19 @@ fn borrow(reader: &mut Reader<'_, '_, '_>, node: NodeId, api_version: &str) -> b
     let spec = reader.tree.field(node, "spec");
     let Some(target) = spec.and_then(|spec| reader.tree.field(spec, "workloadRef")) else { return false };
     let text = |name| reader.tree.text(target, name).unwrap_or_default().to_owned();
-    let (kind, name) = (text("kind"), text("name"));
+    // Its controller takes templates of Kubernetes' own kinds alone.
+    let is_lender = is_upstream(group_of(&text("apiVersion")));
+    let target = WorkloadKey { kind: if is_lender { text("kind") } else { String::new() }, name: text("name") };
     let (maker, controller) = describe(reader, node, api_version, "Rollout", Makes::Pods);
     let object = ObjectRef::namespaced("Rollout", &maker.namespace, &maker.name);
     let content = reader.tree.digest_without(node, &["apiVersion", "kind", "metadata", "status"]);
     if reader.counts_as_written(&object, node, &content, &content) {
         note_labels(reader, node, api_version, "Rollout");
-        reader.assembly().borrowers.push(Borrower { maker, controller, target: WorkloadKey { kind, name } });
+        let is_it = |workload: &WorkloadObject| {
+            workload.kind == "Rollout" && workload.key == ObjectKey::new(&*maker.namespace, &*maker.name)
+        };
+        reader.assembly().workloads.retain(|workload| !is_it(workload));
+        reader.assembly().borrowers.push(Borrower { maker, controller, target });
     }
     true
 }
@@ -271,6 +277,12 @@ fn add(
     // API servers fill in how many there are, and autoscalers change it.
     if !reader.counts_as_written(&object, node, &(&template, counts, replicas), &template) {
         return;
+    }
+    if kind == "Rollout" {
+        reader
+            .assembly()
+            .borrowers
+            .retain(|Borrower { maker, .. }| (&maker.namespace, &maker.name) != (&key.namespace, &key.name));
     }
     reader.assembly().workloads.push(WorkloadObject {
         kind: kind.to_owned(),
