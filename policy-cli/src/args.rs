@@ -283,7 +283,7 @@ pub(crate) struct ReachArgs {
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ValidateArgs {
     /// Files and directories to validate, as with `-f`
-    #[arg(value_name = "PATH", conflicts_with = "deployment")]
+    #[arg(value_name = "PATH", conflicts_with = "deployments")]
     pub files: Vec<PathBuf>,
     /// The least severity of findings that makes the exit code 1 [default: `fail-on` of netpol.toml, or error]
     #[arg(long, value_enum, value_name = "SEVERITY")]

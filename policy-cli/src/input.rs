@@ -36,6 +36,7 @@ use policy_input::files::{content, regular_content};
 use crate::args::InputArgs;
 use crate::output::progress::progress;
 
+use config::Part;
 use excerpts::Excerpts;
 use left_out::{Kind, LeftOut};
 use places::Places;
@@ -70,19 +71,20 @@ pub(crate) enum Counted {
 
 /// Reads everything that the arguments name, in the order named; folders in the order of their paths.
 pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) -> Result<Input> {
-    let (args, note) = config::one(args)?;
-    let mut sources = sources(&args)?;
+    let (parts, note) = config::parts(args)?;
+    let mut sources = sources(&parts)?;
     sources.notes.splice(0..0, note);
     let files = sources.count();
     let pieces = std::mem::take(&mut sources.pieces);
-    let mut reading = Reading::new(&args, counted, sources);
+    let namespaces = std::mem::take(&mut sources.namespaces);
+    let mut reading = Reading::new(args, &parts, counted, sources);
     if let Some(path) = stored {
         reading.stored(path)?;
     }
     let progress = progress(pieces.len());
-    for piece in pieces {
+    for (piece, namespace) in pieces.into_iter().zip(namespaces) {
         progress.set_message(piece.name());
-        reading.piece(piece)?;
+        reading.piece(piece, namespace)?;
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -92,6 +94,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) ->
 /// What has been read so far.
 struct Reading<'a> {
     args: &'a InputArgs,
+    parts: &'a [Part],
     loader: Loader,
     /// The largest size of a file.
     limit: u64,
@@ -106,21 +109,19 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(args: &'a InputArgs, counted: Counted, mut found: Sources) -> Self {
+    fn new(args: &'a InputArgs, parts: &'a [Part], counted: Counted, mut found: Sources) -> Self {
         let missing = std::mem::take(&mut found.missing);
-        let mut loader = Loader::new(syntax(args)).with_places();
-        if let Some(namespace) = &args.namespace {
-            loader = loader.with_namespace(namespace);
-        }
+        let loader = Loader::new(syntax(args)).with_places();
         Self {
             args,
+            parts,
             loader: if counted == Counted::Expected { loader.with_expected_pods() } else { loader },
             limit: args.max_size.saturating_mul(1 << 20),
             found,
             excerpts: Excerpts::default(),
             places: Places::default(),
             missing,
-            namespace: args.namespace.clone(),
+            namespace: config::namespace(args, parts),
             without_objects: BTreeSet::new(),
         }
     }
@@ -131,17 +132,17 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn piece(&mut self, piece: Piece) -> Result<()> {
+    /// Reads one piece; `namespace` is that of its objects without one.
+    fn piece(&mut self, piece: Piece, namespace: Option<String>) -> Result<()> {
         let name = piece.name();
+        let namespace = namespace.or_else(|| self.namespace.clone());
+        self.loader.set_namespace(namespace.as_deref());
         match piece {
             Piece::Live => {
                 let live = cluster::read(&self.args.cluster)?;
                 self.missing.extend(live.notes());
                 // The API server accepted the objects of a cluster, possibly under older rules.
                 self.loader.read_live(Syntax::Legacy, cluster::PLACE, &live.text);
-                if self.namespace.is_none() {
-                    self.loader.set_namespace(&live.namespace);
-                }
                 self.namespace.get_or_insert(live.namespace);
             }
             Piece::Named(path) => self.file(&name, content(&path, self.limit)),
@@ -198,14 +199,14 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(self, files: usize) -> Result<Input> {
-        let Self { args, loader, found, mut excerpts, places, missing, namespace, without_objects, .. } = self;
+        let Self { args, parts, loader, found, mut excerpts, places, missing, namespace, without_objects, .. } = self;
         let mut snapshot = loader.finish();
         snapshot.unread.retain(|unread| !without_objects.contains(&unread.file));
         let is_empty = snapshot.workloads.is_empty()
             && snapshot.policies.is_empty()
             && snapshot.foreign.is_empty()
             && snapshot.makers.is_empty();
-        if let Some(refusal) = found.refusal(args).filter(|_| is_empty && !snapshot.has_errors()) {
+        if let Some(refusal) = found.refusal(parts).filter(|_| is_empty && !snapshot.has_errors()) {
             bail!("{refusal}");
         }
         // Of files alone that cannot be read, nothing is known.

@@ -21,9 +21,9 @@ fn deployments_are_selected_by_name() {
     let run = |arguments: &[&str]| with(none.path(), tree.path(), arguments);
     ends_with(&run(&["can", "-d", "dev", "external", "web"]), 0, &["allowed", "x/web"]);
     ends_with(&run(&["can", "-d", "prod", "external", "web"]), 0, &["default/web"]);
-    ends_with(&run(&["list"]), 2, &["`netpol.toml` has several deployments; select one with -d: dev, prod"]);
+    ends_with(&run(&["list"]), 2, &["`netpol.toml` has several deployments; select with -d: dev, prod"]);
     ends_with(&run(&["list", "-d", "prd"]), 2, &["has no deployment `prd`; it has dev, prod; did you mean `prod`?"]);
-    ends_with(&run(&["list", "-d", "dev", "-f", "."]), 2, &["cannot be used with"]);
+    ends_with(&run(&["list", "-d", "dev", "--chart", "."]), 2, &["cannot be used with"]);
     ends_with(&run(&["list", "-f", "prod.yaml"]), 0, &["default/web"]);
     // From a folder below, and not beyond the repository.
     let below = tree.path().join("sub");
@@ -35,6 +35,49 @@ fn deployments_are_selected_by_name() {
     ends_with(&run(&["list"]), 0, &["note: using deployment `dev` of netpol.toml", "x/web"]);
     std::fs::write(tree.path().join("netpol.toml"), "[deployments.dev]\nfile = [\"dev.yaml\"]\n").expect("written");
     ends_with(&run(&["list"]), 2, &["netpol.toml:2:1: unknown field `file`", "did you mean `files`?"]);
+}
+
+/// Several deployments make one cluster, and files are added to it. Each has its namespace.
+#[test]
+fn deployments_are_read_together() {
+    let file = "[deployments.dev]\nfiles = [\"dev.yaml\"]\nnamespace = \"x\"\n\n[deployments.prod]\nkustomize = \"prod\"\nnamespace = \"y\"\n";
+    let tree = tree(&[
+        ("dev.yaml", WEB),
+        ("prod/kustomization.yaml", "resources: []\n"),
+        ("deny.yaml", DENY),
+        ("web.yaml", &WEB.replace("app: web", "app: other")),
+        ("netpol.toml", file),
+    ]);
+    let kustomize = fakes(&[("kustomize", &format!("printf '{}'", WEB.replace('\n', "\\n")))]);
+    let run = |arguments: &[&str]| with(kustomize.path(), tree.path(), arguments);
+    for order in [["-d", "dev", "-d", "prod"], ["-d", "prod", "-d", "dev"]] {
+        ends_with(&run(&[&["can", "x/web", "y/web"], &order[..]].concat()), 0, &["allowed"]);
+        // Of two namespaces, none is that of names.
+        ends_with(
+            &run(&[&["can", "x/web", "web"], &order[..]].concat()),
+            2,
+            &["no pod or workload `web` in namespace `default`"],
+        );
+        ends_with(&run(&[&["can", "x/web", "web", "-n", "x"], &order[..]].concat()), 0, &["x/web → x/web"]);
+    }
+    // What a file adds to a deployment is in its namespace.
+    ends_with(&run(&["can", "-d", "dev", "external", "web"]), 0, &["x/web"]);
+    ends_with(&run(&["can", "-d", "dev", "-f", "deny.yaml", "external", "web"]), 1, &["denied", "x/deny"]);
+    ends_with(&run(&["can", "-d", "dev", "-f", "web.yaml", "external", "web"]), 2, &["duplicate-object"]);
+    let checked = run(&["validate", "-d", "dev", "-d", "prod", "-f", "deny.yaml"]);
+    ends_with(&checked, 0, &["dev (files dev.yaml)", "prod (kustomization prod)", "2 of 2 deployments"]);
+}
+
+/// One chart can be deployed twice.
+#[test]
+fn deployments_of_one_chart_are_told_apart() {
+    let config = "[deployments.a]\nchart = \"api\"\nnamespace = \"x\"\n\n[deployments.b]\nchart = \"api\"\nnamespace = \"y\"\n";
+    let tree = tree(&[("netpol.toml", config), ("api/Chart.yaml", "name: api\n")]);
+    let helm = fakes(&[("helm", &format!("printf '{}'", format!("{WEB}---\n{DENY}").replace('\n', "\\n")))]);
+    let run = |arguments: &[&str]| with(helm.path(), tree.path(), arguments);
+    let both = ["can", "-d", "a", "-d", "b", "x/web", "y/web"];
+    ends_with(&run(&both), 1, &["denied", "deployment b"]);
+    ends_with(&run(&[&both[..], &["--set", "a=1"]].concat()), 2, &["`--set` is for one chart"]);
 }
 
 /// Options for charts count with a deployment too, after those of the file.
@@ -204,5 +247,5 @@ fn every_key_is_documented() {
     // Its example is read.
     let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let tree = tree(&[("netpol.toml", example)]);
-    ends_with(&with(tree.path(), tree.path(), &["list"]), 2, &["select one with -d: dev, plain, prod"]);
+    ends_with(&with(tree.path(), tree.path(), &["list"]), 2, &["select with -d: dev, plain, prod"]);
 }

@@ -34,15 +34,10 @@ pub(crate) struct InputArgs {
     /// The name of the release [default: that of `helm template`]
     #[arg(long, value_name = "NAME", requires = "chart", help_heading = SOURCES)]
     pub release: Option<String>,
-    /// A deployment of netpol.toml, which is searched in this directory and in those above it
-    #[arg(
-        short = 'd',
-        long,
-        value_name = "NAME",
-        conflicts_with_all = ["paths", "kustomizations", "chart"],
-        help_heading = SOURCES
-    )]
-    pub deployment: Option<String>,
+    /// A deployment of netpol.toml, which is searched in this directory and in those above it. Repeatable; several are read
+    /// together, as what `-f` and `-k` name beside them
+    #[arg(short = 'd', long = "deployment", value_name = "NAME", conflicts_with = "chart", help_heading = SOURCES)]
+    pub deployments: Vec<String>,
     /// Leave out what matches in directories, in the syntax of .gitignore. Repeatable. What .gitignore and .netpolignore name is
     /// left out too. Answers name what .gitignore leaves out if it may hold objects
     #[arg(long, value_name = "GLOB", help_heading = SOURCES)]
@@ -77,7 +72,7 @@ impl InputArgs {
     /// directory.
     pub(super) fn complete(&mut self, cluster: &mut ClusterArgs, is_kubectl: bool) {
         let is_selected = !self.paths.is_empty() || !self.kustomizations.is_empty() || self.chart.is_some();
-        if !is_selected && self.deployment.is_none() && !cluster.live {
+        if !is_selected && self.deployments.is_empty() && !cluster.live {
             if is_kubectl {
                 cluster.live = true;
             } else {

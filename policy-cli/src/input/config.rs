@@ -1,6 +1,6 @@
 //! `netpol.toml`: the deployments of a repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -104,13 +104,7 @@ impl Config {
 
     /// The arguments that read a deployment, with the others as they are. Those for charts come after those of the file.
     pub(crate) fn arguments(&self, deployment: &Deployment, args: &InputArgs) -> Result<InputArgs> {
-        let of_chart = [
-            ("--values", !args.values.is_empty()),
-            ("--set", !args.set.is_empty()),
-            ("--api-versions", !args.api_versions.is_empty()),
-            ("--release", args.release.is_some()),
-        ];
-        if let (Some((option, _)), None) = (of_chart.into_iter().find(|(_, is_set)| *is_set), &deployment.chart) {
+        if let (Some(option), None) = (chart_option(args), &deployment.chart) {
             bail!("`{option}` is for charts, and the deployment is the {}", deployment.describe());
         }
         let at = |path: &PathBuf| {
@@ -128,7 +122,7 @@ impl Config {
             set: [&deployment.set[..], &args.set].concat(),
             api_versions: [&deployment.api_versions[..], &args.api_versions].concat(),
             release: args.release.clone().or_else(|| deployment.release.clone()),
-            deployment: None,
+            deployments: Vec::new(),
             is_default: false,
             namespace: args.namespace.clone().or_else(|| deployment.namespace.clone()),
             ..args.clone()
@@ -195,43 +189,87 @@ fn explained(message: &str) -> String {
     }
 }
 
-/// The arguments of a command that answers from one input: those of the deployment that is named, or of the only one.
-pub(crate) fn one(args: &InputArgs) -> Result<(InputArgs, Option<String>)> {
-    let Some(config) = wanted(args)? else { return Ok((args.clone(), None)) };
-    if let Some(name) = &args.deployment {
-        return Ok((config.arguments(config.named(name)?, args)?, None));
+/// A part of an input: a deployment, or what the other arguments select.
+pub(crate) struct Part {
+    /// The name of the deployment.
+    pub deployment: Option<String>,
+    pub args: InputArgs,
+}
+
+/// The parts of an input: the deployments that are named, or the only one, and what else is. Objects and names without a namespace are in
+/// that of the deployments, if it is one.
+pub(crate) fn parts(args: &InputArgs) -> Result<(Vec<Part>, Option<String>)> {
+    let alone = |args| Ok((vec![Part { deployment: None, args }], None));
+    let Some(config) = wanted(args)? else { return alone(args.clone()) };
+    let part = |name: &str, deployment: &Deployment| -> Result<Part> {
+        Ok(Part { deployment: Some(name.to_owned()), args: config.arguments(deployment, args)? })
+    };
+    if args.deployments.is_empty() {
+        return match config.deployments.iter().collect::<Vec<_>>().as_slice() {
+            [] => alone(args.clone()),
+            [(name, deployment)] => {
+                let note = format!("using deployment `{name}` of {}", super::shown(&config.path));
+                Ok((vec![part(name, deployment)?], Some(note)))
+            }
+            _ => bail!("`{}` has several deployments; select with -d: {}", super::shown(&config.path), config.names()),
+        };
     }
-    match config.deployments.iter().collect::<Vec<_>>().as_slice() {
-        [] => Ok((args.clone(), None)),
-        [(name, deployment)] => {
-            let note = format!("using deployment `{name}` of {}", super::shown(&config.path));
-            Ok((config.arguments(deployment, args)?, Some(note)))
-        }
-        _ => bail!("`{}` has several deployments; select one with -d: {}", super::shown(&config.path), config.names()),
+    let names: BTreeSet<&String> = args.deployments.iter().collect();
+    if let (Some(option), true) = (chart_option(args), names.len() > 1) {
+        bail!("`{option}` is for one chart; select one deployment, or write it into {NAME}");
     }
+    let mut parts = Vec::new();
+    for name in names {
+        parts.push(part(name, config.named(name)?)?);
+    }
+    if !args.paths.is_empty() || !args.kustomizations.is_empty() {
+        parts.push(Part { deployment: None, args: InputArgs { namespace: namespace(args, &parts), ..args.clone() } });
+    }
+    Ok((parts, None))
+}
+
+/// The namespace of names: the one that the arguments give, or that of all deployments.
+pub(crate) fn namespace(args: &InputArgs, parts: &[Part]) -> Option<String> {
+    let of_parts = parts.iter().map(|part| &part.args.namespace);
+    let [first, others @ ..] = &of_parts.collect::<Vec<_>>()[..] else { return args.namespace.clone() };
+    args.namespace.clone().or_else(|| (*first).clone().filter(|_| others.iter().all(|other| other == first)))
+}
+
+/// An option for charts that is set.
+fn chart_option(args: &InputArgs) -> Option<&'static str> {
+    let of_chart = [
+        ("--values", !args.values.is_empty()),
+        ("--set", !args.set.is_empty()),
+        ("--api-versions", !args.api_versions.is_empty()),
+        ("--release", args.release.is_some()),
+    ];
+    of_chart.into_iter().find_map(|(option, is_set)| is_set.then_some(option))
 }
 
 /// An input to check by itself.
 pub(crate) struct Selected {
-    /// The name of the deployment and what it is, if it is one of all.
+    /// The name of the deployment and what it is, if it is one of several.
     pub deployment: Option<(String, String)>,
     pub args: InputArgs,
 }
 
-/// The inputs of a command that checks: each deployment, or what the arguments select.
+/// The inputs of a command that checks: each deployment, all of them if none is named, or what the arguments select.
 pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
-    let only = |args| Ok(vec![Selected { deployment: None, args }]);
-    let Some(config) = wanted(args)? else { return only(args.clone()) };
-    if let Some(name) = &args.deployment {
-        return only(config.arguments(config.named(name)?, args)?);
-    }
-    if config.deployments.is_empty() {
-        return only(args.clone());
-    }
-    let named = |(name, deployment): (&String, &Deployment)| {
-        Ok(Selected { deployment: Some((name.clone(), deployment.describe())), args: config.arguments(deployment, args)? })
+    let Some(config) = wanted(args)?.filter(|config| !config.deployments.is_empty() || !args.deployments.is_empty()) else {
+        return Ok(vec![Selected { deployment: None, args: args.clone() }]);
     };
-    config.deployments.iter().map(named).collect()
+    let names: BTreeSet<&String> =
+        if args.deployments.is_empty() { config.deployments.keys().collect() } else { args.deployments.iter().collect() };
+    let is_one = args.deployments.len() == 1;
+    let paths = if args.is_default { Vec::new() } else { args.paths.clone() };
+    let one = |name: &String| {
+        let what = config.named(name)?.describe();
+        let args = InputArgs { deployments: vec![name.clone()], is_default: false, paths: paths.clone(), ..args.clone() };
+        // Of options that it does not take, before anything is read.
+        parts(&args)?;
+        Ok(Selected { deployment: (!is_one).then(|| (name.clone(), what)), args })
+    };
+    names.into_iter().map(one).collect()
 }
 
 /// How to read the deployments that the file in a directory names, if it has one.
@@ -252,11 +290,11 @@ pub(crate) fn fail_on() -> Result<FailOn> {
 
 /// The file, if the arguments ask for a deployment or for nothing.
 fn wanted(args: &InputArgs) -> Result<Option<Config>> {
-    if args.deployment.is_none() && !args.is_default {
+    if args.deployments.is_empty() && !args.is_default {
         return Ok(None);
     }
     let config = Config::find()?;
-    if config.is_none() && args.deployment.is_some() {
+    if config.is_none() && !args.deployments.is_empty() {
         bail!("there is no {NAME} in this directory, nor in one above it; `netpol init` writes one");
     }
     Ok(config)

@@ -13,7 +13,7 @@ use policy_input::sources::other::{Other, other};
 use policy_input::sources::rendered::Rendered;
 use policy_input::sources::{Limits, built_by, is_chart_file, is_kustomization};
 
-use super::config::{self, Config};
+use super::config::{self, Config, Part};
 use super::left_out::{self, Kind, LeftOut};
 use super::search::{Search, is_chart_archive, stand_in};
 use super::{pipes, shown};
@@ -49,6 +49,8 @@ impl Piece {
 #[derive(Default)]
 pub(super) struct Sources {
     pub pieces: Vec<Piece>,
+    /// The namespaces of the objects without one, piece by piece.
+    pub namespaces: Vec<Option<String>>,
     pub left_out: Vec<LeftOut>,
     pub notes: Vec<String>,
     /// What charts ask a cluster, in sentences.
@@ -59,34 +61,20 @@ pub(super) struct Sources {
     of_config: Option<Vec<Globs>>,
 }
 
-/// What the arguments name.
-pub(super) fn sources(args: &InputArgs) -> Result<Sources> {
+/// What the arguments name, part by part.
+pub(super) fn sources(parts: &[Part]) -> Result<Sources> {
     let mut found = Sources::default();
-    if args.cluster.live {
+    if parts.iter().any(|part| part.args.cluster.live) {
         found.pieces.push(Piece::Live);
+        found.namespaces.push(None);
     }
-    for path in &args.paths {
-        if path == Path::new("-") {
-            found.pieces.push(Piece::Named(path.clone()));
-        } else if path.is_dir() {
-            found.folder(path, args)?;
-        } else if path.exists() {
-            match part(path) {
-                Some(left_out) => found.left_out.push(left_out),
-                None => found.pieces.push(Piece::Named(path.clone())),
-            }
-        } else {
-            let live = if path == Path::new("cluster") { "; `--live` reads the live cluster" } else { "" };
-            bail!("`{}` does not exist; specify a file, a directory, or `-` for standard input{live}", path.display());
-        }
+    for Part { deployment, args } in parts {
+        let before = found.pieces.len();
+        found.part(args)?;
+        found.namespaces.resize(found.pieces.len(), args.namespace.clone());
+        found.tell_apart(before, deployment.as_deref());
     }
-    for folder in &args.kustomizations {
-        found.kustomization(folder, args)?;
-    }
-    if let Some(chart) = &args.chart {
-        found.chart(chart, args)?;
-    }
-    found.take_back(args);
+    found.take_back(parts);
     Ok(found)
 }
 
@@ -113,6 +101,44 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 impl Sources {
+    /// What the arguments of one part name.
+    fn part(&mut self, args: &InputArgs) -> Result<()> {
+        for path in &args.paths {
+            if path == Path::new("-") {
+                self.pieces.push(Piece::Named(path.clone()));
+            } else if path.is_dir() {
+                self.folder(path, args)?;
+            } else if path.exists() {
+                match part(path) {
+                    Some(left_out) => self.left_out.push(left_out),
+                    None => self.pieces.push(Piece::Named(path.clone())),
+                }
+            } else {
+                let live = if path == Path::new("cluster") { "; `--live` reads the live cluster" } else { "" };
+                bail!("`{}` does not exist; specify a file, a directory, or `-` for standard input{live}", path.display());
+            }
+        }
+        for folder in &args.kustomizations {
+            self.kustomization(folder, args)?;
+        }
+        if let Some(chart) = &args.chart {
+            self.chart(chart, args)?;
+        }
+        Ok(())
+    }
+
+    /// Gives what two deployments render from one chart names of their own.
+    fn tell_apart(&mut self, before: usize, deployment: Option<&str>) {
+        let Some(deployment) = deployment else { return };
+        let (earlier, own) = self.pieces.split_at_mut(before);
+        for piece in own {
+            let is_taken = earlier.iter().any(|other| other.name() == piece.name());
+            if let (Piece::Rendered(name, _), true) = (&mut *piece, is_taken) {
+                *name = format!("{name}, deployment {deployment}");
+            }
+        }
+    }
+
     fn folder(&mut self, path: &Path, args: &InputArgs) -> Result<()> {
         let mut ignores = self.ignores(path, args)?;
         let contents = contents(path, &mut ignores)?;
@@ -235,12 +261,12 @@ impl Sources {
     }
 
     /// What one argument leaves out and another one reads is not left out.
-    fn take_back(&mut self, args: &InputArgs) {
+    fn take_back(&mut self, parts: &[Part]) {
         if self.left_out.is_empty() {
             return;
         }
-        let folders = args.paths.iter().filter(|path| path.is_dir());
-        let named = folders.chain(&args.chart).filter_map(|path| path.canonicalize().ok());
+        let folders = |args: &InputArgs| args.paths.clone().into_iter().filter(|path| path.is_dir()).chain(args.chart.clone());
+        let named = parts.iter().flat_map(|part| folders(&part.args)).filter_map(|path| path.canonicalize().ok());
         let built = self.built.iter().flat_map(|(_, parts)| parts).cloned();
         let read: BTreeSet<PathBuf> = built.chain(named).collect();
         let files: BTreeSet<String> = self.pieces.iter().map(Piece::name).collect();
@@ -263,9 +289,9 @@ impl Sources {
     }
 
     /// Why nothing can be answered although there is input: all of it belongs to kustomizations and charts.
-    pub(super) fn refusal(&self, args: &InputArgs) -> Option<String> {
+    pub(super) fn refusal(&self, parts: &[Part]) -> Option<String> {
         let mut sentences = left_out::sentences(&self.left_out);
-        sentences.extend(args.paths.iter().filter_map(|path| config::advice(path)));
+        sentences.extend(parts.iter().flat_map(|part| &part.args.paths).filter_map(|path| config::advice(path)));
         let is_asked = self.left_out.iter().any(|entry| matches!(entry.kind, Kind::Kustomization | Kind::Chart | Kind::Helmfile));
         is_asked.then(|| format!("no plain manifest has a workload or a policy; {}", sentences.join("; ")))
     }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::kinds::group_of;
 use super::makers::PodMaker;
 use super::snapshot::{Assembly, WorkloadObject};
-use super::workloads::{self, Owners};
+use super::workloads::{Loan, Owners, lend};
 use crate::diagnostic::ObjectRef;
 use crate::model::{ObjectKey, WorkloadKey};
 
@@ -29,18 +29,20 @@ impl Assembly {
                 (group, foreign.kind.clone(), foreign.namespace.clone(), foreign.name.clone(), place)
             });
         }
-        let loans = workloads::lend(&mut self.workloads, &mut self.makers, std::mem::take(&mut self.borrowers));
+        let loans = lend(&mut self.workloads, &mut self.makers, std::mem::take(&mut self.borrowers));
         if self.claims.has_live() {
-            self.replace_pods(&loans);
+            self.replace_pods(loans);
         }
     }
 
-    fn replace_pods(&mut self, loans: &[(usize, usize)]) {
+    fn replace_pods(&mut self, loans: Vec<Loan>) {
         let is_changed = |workload: &&WorkloadObject| !self.claims.is_live(&name(&workload.kind, &workload.key));
-        let borrowers =
-            loans.iter().filter(|(lender, _)| is_changed(&&self.workloads[*lender])).map(|(_, at)| &self.workloads[*at]);
-        let changed: HashSet<(String, WorkloadKey)> =
-            self.workloads.iter().filter(is_changed).chain(borrowers).map(member).collect();
+        let mut changed: HashSet<(String, WorkloadKey)> = self.workloads.iter().filter(is_changed).map(member).collect();
+        for Loan { namespace, lender, borrower } in loans {
+            if changed.contains(&(namespace.clone(), lender)) {
+                changed.insert((namespace, borrower));
+            }
+        }
         if changed.is_empty() {
             return;
         }

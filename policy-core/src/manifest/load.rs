@@ -44,6 +44,9 @@ pub(super) enum Source {
     Stored,
 }
 
+/// The namespace of objects without one where none is given, as for `kubectl`.
+const DEFAULT_NAMESPACE: &str = "default";
+
 /// Reads any number of files into one [`Snapshot`].
 pub struct Loader {
     pub(super) syntax: Syntax,
@@ -69,7 +72,7 @@ impl Loader {
             stored: HashMap::new(),
             source: Source::File,
             places: None,
-            namespace: "default".to_owned(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
             is_namespace_given: false,
         }
     }
@@ -81,10 +84,10 @@ impl Loader {
         Self { namespace: name.into(), is_namespace_given: true, ..self }
     }
 
-    /// Puts objects without a namespace in this one from here on.
-    pub fn set_namespace(&mut self, name: &str) {
-        name.clone_into(&mut self.namespace);
-        self.is_namespace_given = true;
+    /// Puts objects without a namespace in this one from here on; in `default` if none is given.
+    pub fn set_namespace(&mut self, name: Option<&str>) {
+        name.unwrap_or(DEFAULT_NAMESPACE).clone_into(&mut self.namespace);
+        self.is_namespace_given = name.is_some();
     }
 
     /// The namespace of objects without one, if the caller has named it.

@@ -163,36 +163,39 @@ pub(super) fn scale(objects: &mut [WorkloadObject], autoscalers: &[Autoscaler]) 
     }
 }
 
-/// Gives workloads the template of another one that they name. Where it is not in the input, their pods are not known. Returns who
-/// lends to whom: the two workloads' places among the objects.
+/// A workload whose pods have the template of another one of its namespace.
+pub(super) struct Loan {
+    pub namespace: String,
+    pub lender: WorkloadKey,
+    pub borrower: WorkloadKey,
+}
+
+/// Gives workloads the template of another one that they name. Where it is not in the input, their pods are not known.
 pub(super) fn lend(
     objects: &mut Vec<WorkloadObject>,
     makers: &mut Vec<(PodMaker, Option<OwnerName>)>,
     borrowers: Vec<Borrower>,
-) -> Vec<(usize, usize)> {
+) -> Vec<Loan> {
     let mut loans = Vec::new();
     for Borrower { maker, controller, target } in borrowers {
         let is_lender = |object: &&WorkloadObject| {
             object.key.namespace == maker.namespace && object.kind == target.kind && object.key.name == target.name
         };
-        match objects.iter().position(|object| is_lender(&object)) {
-            Some(at) => {
-                loans.push((at, objects.len()));
-                let lender = objects[at].clone();
-                let key = ObjectKey::new(maker.namespace, maker.name);
-                let template = as_rollout(lender.template, &maker.kind, &key);
-                let own_labels = lender.own_labels;
-                objects.push(WorkloadObject {
-                    kind: maker.kind,
-                    key,
-                    controller,
-                    template,
-                    replicas: Replicas::Several,
-                    own_labels,
-                });
-            }
-            None => makers.push((maker, controller)),
-        }
+        let Some(lender) = objects.iter().find(is_lender).cloned() else {
+            makers.push((maker, controller));
+            continue;
+        };
+        let borrower = WorkloadKey { kind: maker.kind.clone(), name: maker.name.clone() };
+        loans.push(Loan { namespace: maker.namespace.clone(), lender: target, borrower });
+        let key = ObjectKey::new(maker.namespace, maker.name);
+        objects.push(WorkloadObject {
+            template: as_rollout(lender.template, &maker.kind, &key),
+            kind: maker.kind,
+            key,
+            controller,
+            replicas: Replicas::Several,
+            own_labels: lender.own_labels,
+        });
     }
     loans
 }
