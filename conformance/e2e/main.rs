@@ -30,6 +30,7 @@ mod suite;
 use std::process::ExitCode;
 
 use cluster::Cluster;
+use programs::Programs;
 use report::Report;
 use settings::{Settings, Wanted};
 
@@ -41,7 +42,11 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         // A cluster that is there needs no namespaces.
         [] if Settings::of_environment().is_ok_and(|settings| settings.kubeconfig.is_some()) => inside(),
-        [] => sandbox::enter(),
+        [] => {
+            // The namespaces have no way to what is downloaded.
+            Programs::built();
+            sandbox::enter()
+        }
         ["inside"] => inside(),
         ["clean", folder] => sandbox::clean_after(folder.as_ref()),
         ["node", json] => node::run(json),

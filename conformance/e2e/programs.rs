@@ -22,7 +22,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds what is not there yet.
+    /// Builds what is not there yet, for which it may have to be downloaded.
     pub(crate) fn built() -> Self {
         Self {
             cluster: tool(&format!("e2e-{VERSION}")),
