@@ -9,6 +9,7 @@ pub(crate) mod sections;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use policy_core::diagnostic::Severity;
 use serde::Deserialize;
 
 pub(crate) use input::InputArgs;
@@ -62,13 +63,16 @@ pub(crate) fn command() -> clap::Command {
                 "The namespace of names and of objects without one [default: `default`, or the namespace of the context]; only \
                  connections with an end in it are listed",
             ),
-            "validate" | "render" => {
+            "validate" | "lint" | "render" => {
                 Some("The namespace of objects without one [default: `default`, or the namespace of the context]")
             }
             _ => None,
         };
         // Findings do not depend on them.
-        let hidden: &[&str] = if command.get_name() == "validate" { &["own_node_egress", "keep_going"] } else { &[] };
+        let hidden: &[&str] = match command.get_name() {
+            "validate" | "lint" => &["own_node_egress", "keep_going"],
+            _ => &[],
+        };
         command.mut_args(|option| match option.get_id().as_str() {
             "namespace" if help.is_some() => option.help(help.unwrap_or_default()),
             name if hidden.contains(&name) => option.hide(true),
@@ -81,8 +85,10 @@ impl Args {
     /// The arguments, with the cluster copied into those of the input. `kubectl netpol` reads the live cluster by default, `netpol` the
     /// current directory.
     pub(crate) fn resolved(mut self, is_kubectl: bool) -> Self {
-        if let Command::Validate(args) = &mut self.command {
-            args.input.paths.append(&mut args.files);
+        match &mut self.command {
+            Command::Validate(args) => args.input.paths.append(&mut args.files),
+            Command::Lint(args) => args.input.paths.append(&mut args.files),
+            _ => {}
         }
         let cluster = &mut self.cluster;
         cluster.live |= cluster.context.is_some() || cluster.kubeconfig.is_some();
@@ -101,9 +107,11 @@ impl Command {
             Self::Who(args) => Some(&mut args.input),
             Self::Reach(args) => Some(&mut args.input),
             Self::Validate(args) => Some(&mut args.input),
+            Self::Lint(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
             Self::Init(_)
             | Self::Snapshot
+            | Self::Rules(_)
             | Self::Completions { .. }
             | Self::Schema { .. }
             | Self::Man { .. }
@@ -135,6 +143,12 @@ pub(crate) enum Command {
     /// Check manifests, and report every error with file and line
     #[command(after_help = sections::text("validate"))]
     Validate(ValidateArgs),
+    /// Find what is valid and may not mean what it seems to
+    #[command(after_help = sections::text("lint"))]
+    Lint(LintArgs),
+    /// List the rules of `netpol lint` and `netpol validate`, or describe some of them
+    #[command(visible_alias = "rule", after_help = sections::text("rules"))]
+    Rules(RulesArgs),
     /// Write netpol.toml, with the kustomizations, charts and manifests of this directory as deployments
     #[command(after_help = sections::text("init"))]
     Init(InitArgs),
@@ -299,6 +313,34 @@ pub(crate) struct ValidateArgs {
 }
 
 #[derive(ClapArgs, Debug)]
+pub(crate) struct LintArgs {
+    /// Files and directories to check, as with `-f`
+    #[arg(value_name = "PATH", conflicts_with = "deployments")]
+    pub files: Vec<PathBuf>,
+    /// The least severity of findings that makes the exit code 1 [default: `fail-on` of netpol.toml, or error]
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+    /// Check these rules only: ids, names, groups, or `all` [default: every group but portability]
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub select: Vec<String>,
+    /// Leave out these rules: ids, names or groups
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Output format
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = AnswerFormat::Text)]
+    pub output: AnswerFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RulesArgs {
+    /// Describe these rules: ids, names or groups
+    #[arg(value_name = "RULE")]
+    pub rules: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
 pub(crate) struct InitArgs {
     /// Print the file instead of writing it
     #[arg(long)]
@@ -334,6 +376,22 @@ pub(crate) enum FailOn {
     Error,
     /// Errors and warnings
     Warning,
+    /// Every finding
+    Info,
+    /// No finding; the exit code is 0 if the input can be read
+    Never,
+}
+
+impl FailOn {
+    /// Whether a finding of this severity makes a command fail.
+    pub(crate) fn includes(self, severity: Severity) -> bool {
+        match self {
+            Self::Error => severity == Severity::Error,
+            Self::Warning => severity <= Severity::Warning,
+            Self::Info => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Commands with a schema.

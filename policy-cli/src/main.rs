@@ -16,7 +16,7 @@ use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::{Args, Command};
-use commands::{can, complete, init, list, reach, render, snapshot, validate, who};
+use commands::{can, complete, init, lint, list, reach, render, rules, snapshot, validate, who};
 
 /// The outcome of a command, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,6 +58,8 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Who(who) => who::run(who),
         Command::Reach(reach) => reach::run(reach),
         Command::Validate(validate) => validate::run(validate),
+        Command::Lint(lint) => lint::run(lint),
+        Command::Rules(args) => rules::run(args),
         Command::Init(init) => init::run(init),
         Command::Render(render) => render::run(render),
         Command::Snapshot => snapshot::run(&args.cluster),

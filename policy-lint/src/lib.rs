@@ -3,9 +3,11 @@
 //! The crate is pure, as `policy-core` is, and decides nothing: objects go in, diagnostics come out. `netpol validate` shows them at
 //! their places in the files, and the agent's reporter writes them as Events.
 //!
-//! - [`effect`]: the pods that policies are judged by.
+//! - [`context`]: what checks ask.
+//! - [`effect`]: the pods that policies are judged by, by `validate` and the agent.
 //! - [`rules`]: one file for each rule, with its documentation.
 
+pub mod context;
 pub mod effect;
 pub mod rules;
 
@@ -13,11 +15,14 @@ use policy_core::diagnostic::{Diagnostic, Kind, Place, Position, Rule};
 use policy_core::graph::AllowGraph;
 use policy_core::manifest::Snapshot;
 
+use context::Context;
 use effect::{Effects, Knowledge};
+use rules::CHECKS;
 
 /// Every rule that `netpol` and the agent know: those of `policy-core`, then those of this crate.
 pub fn all_rules() -> impl Iterator<Item = &'static Rule> {
-    policy_core::diagnostic::rules::RULES.iter().chain(rules::RULES).copied()
+    let of_checks = CHECKS.iter().map(|check| check.rule);
+    policy_core::diagnostic::rules::RULES.iter().chain(rules::RULES).copied().chain(of_checks)
 }
 
 /// Adds what is found in a snapshot to its diagnostics, before what is assumed, which stays last.
@@ -50,6 +55,25 @@ pub fn check(snapshot: &mut Snapshot) {
 #[must_use]
 pub fn check_graph(graph: &AllowGraph, snapshot: &Snapshot) -> Vec<Diagnostic> {
     rules::ambiguous_address::findings(graph, snapshot)
+}
+
+/// What the checks of `netpol lint` find, beside what [`check`] and [`check_graph`] do.
+#[derive(Debug, Default)]
+pub struct Linted {
+    /// The findings, in the order of the policies' names and of their fields.
+    pub findings: Vec<Diagnostic>,
+    /// What could not be checked, in sentences.
+    pub gaps: Vec<String>,
+}
+
+/// Runs the checks of these rules.
+#[must_use]
+pub fn lint(graph: &AllowGraph, snapshot: &Snapshot, is_wanted: impl Fn(&Rule) -> bool) -> Linted {
+    let context = Context::new(snapshot, graph);
+    let wanted = CHECKS.iter().filter(|check| is_wanted(check.rule));
+    let mut findings: Vec<Diagnostic> = wanted.flat_map(|check| (check.run)(&context)).collect();
+    findings.sort_by(|a, b| (&a.place, &a.object, a.rule.id).cmp(&(&b.place, &b.object, b.rule.id)));
+    Linted { findings, gaps: context.gaps().into_iter().collect() }
 }
 
 #[cfg(test)]
@@ -136,6 +160,31 @@ mod tests {
         }
     }
 
+    fn linted(text: &str) -> Vec<Diagnostic> {
+        let mut loader = Loader::new(Syntax::Strict).with_places().with_expected_pods();
+        loader.read("example.yaml", text.as_bytes());
+        let snapshot = loader.finish();
+        assert!(!snapshot.has_errors(), "{:?}", snapshot.diagnostics);
+        let mut compiler = Compiler::new(Options::default());
+        snapshot.changes().for_each(|change| compiler.apply(change));
+        compiler.flush();
+        lint(compiler.graph(), &snapshot, |_| true).findings
+    }
+
+    /// The example of each check has a finding of it and of no other, and the corrected one has none.
+    #[test]
+    fn examples_of_checks_break_them_and_corrected_ones_do_not() {
+        for rule in CHECKS.iter().map(|check| check.rule) {
+            let found = linted(rule.documentation.example.expect("an example"));
+            let names: Vec<&str> = found.iter().map(|found| found.rule.name).collect();
+            assert_eq!(names, [rule.name], "{found:?}");
+            assert!(found[0].position().is_some_and(|at| at.bytes.1 > at.bytes.0), "{found:?}");
+            if let Some(corrected) = rule.documentation.corrected {
+                assert_eq!(shown(&linted(corrected)), Vec::<String>::new(), "{}", rule.name);
+            }
+        }
+    }
+
     #[test]
     fn each_rule_has_a_name_of_its_own_and_a_manual() {
         let mut names: Vec<&str> = all_rules().map(|rule| rule.name).collect();
@@ -143,6 +192,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), number, "a rule is listed twice");
+        let ids: std::collections::BTreeSet<&str> = all_rules().map(|rule| rule.id).collect();
+        assert_eq!(ids.len(), number, "an id is used twice");
         for rule in all_rules() {
             let manual = &rule.documentation;
             assert!(
@@ -150,6 +201,7 @@ mod tests {
                 "{}",
                 rule.name
             );
+            assert!(rule.id.len() == 5 && rule.id.starts_with("NP"), "{}", rule.name);
             assert!(rule.section.starts_with('S') && !rule.summary.is_empty(), "{}", rule.name);
             assert!([manual.what, manual.why, manual.fix].iter().all(|text| text.ends_with('.')), "{}", rule.name);
             assert!(

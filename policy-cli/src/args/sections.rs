@@ -117,6 +117,33 @@ netpol validate -o json",
     ),
 ];
 
+const LINT: &[Section] = &[
+    examples(
+        "\
+netpol lint manifests/
+netpol lint -k overlays/prod
+netpol lint                              every deployment of netpol.toml
+netpol lint --select security,NP301      some rules
+netpol lint --ignore redundant-rule      all rules but some
+netpol lint --fail-on warning            warnings fail too
+netpol rules                             what the rules are",
+    ),
+    exit_codes(
+        "\
+0  no findings of the severity of `--fail-on`
+1  such findings
+2  a usage error, or input that cannot be read at all",
+    ),
+];
+
+const RULES: &[Section] = &[examples(
+    "\
+netpol rules                             every rule, in one line
+netpol rule NP107                        what one rule finds, and why
+netpol rule half-open
+netpol rules security                    the rules of a group",
+)];
+
 const INIT: &[Section] = &[
     examples(
         "\
@@ -186,6 +213,8 @@ pub(crate) fn sections(command: &str) -> &'static [Section] {
         "who" => WHO,
         "reach" => REACH,
         "validate" => VALIDATE,
+        "lint" => LINT,
+        "rules" => RULES,
         "init" => INIT,
         "render" => RENDER,
         "snapshot" => SNAPSHOT,

@@ -1,6 +1,6 @@
 //! A rule that names a port that no container has (S1.53, S1.54).
 
-use policy_core::diagnostic::{Diagnostic, Documentation, Kind, ObjectRef, Rule, Severity};
+use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Rule, Severity};
 use policy_core::model::{Direction, NamedPort, Pod, Policy, PortEntry, Ports};
 use policy_core::sets::Transport;
 
@@ -8,8 +8,10 @@ use crate::effect::{Effects, Knowledge};
 
 /// A rule names a port that no container of any pod concerned has.
 pub static NAMED_PORT_NOT_FOUND: Rule = Rule {
+    id: "NP103",
     name: "named-port-not-found",
     severity: Severity::Warning,
+    group: Group::Correctness,
     kind: Kind::NoEffect,
     section: "S1.53",
     event_reason: Some("NamedPortNotFound"),
@@ -25,6 +27,7 @@ pub static NAMED_PORT_NOT_FOUND: Rule = Rule {
              spec: {podSelector: {}, ingress: [{ports: [{port: https}]}]}\n",
         ),
         fix: "Use the name of a port that the containers declare, or its number.",
+        corrected: None,
     },
 };
 
