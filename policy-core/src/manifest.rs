@@ -47,6 +47,7 @@ mod workloads;
 
 pub use encoding::utf8;
 pub use foreign::is_foreign_policy;
+pub use kinds::network_policy::IGNORE;
 pub use kinds::{removal, unreadable};
 pub use load::{Loader, NOT_READ};
 pub use lower::{Syntax, is_generated};

@@ -6,10 +6,12 @@
 //! - [`context`]: what checks ask.
 //! - [`effect`]: the pods that policies are judged by, by `validate` and the agent.
 //! - [`rules`]: one file for each rule, with its documentation.
+//! - [`suppression`]: findings that their authors have accepted.
 
 pub mod context;
 pub mod effect;
 pub mod rules;
+pub mod suppression;
 
 use policy_core::diagnostic::{Diagnostic, Kind, Place, Position, Rule};
 use policy_core::graph::AllowGraph;
@@ -22,7 +24,12 @@ use rules::CHECKS;
 /// Every rule that `netpol` and the agent know: those of `policy-core`, then those of this crate.
 pub fn all_rules() -> impl Iterator<Item = &'static Rule> {
     let of_checks = CHECKS.iter().map(|check| check.rule);
-    policy_core::diagnostic::rules::RULES.iter().chain(rules::RULES).copied().chain(of_checks)
+    policy_core::diagnostic::rules::RULES
+        .iter()
+        .chain(rules::RULES)
+        .copied()
+        .chain(of_checks)
+        .chain([&suppression::STALE_SUPPRESSION])
 }
 
 /// Adds what is found in a snapshot to its diagnostics, before what is assumed, which stays last.
@@ -183,6 +190,53 @@ mod tests {
                 assert_eq!(shown(&linted(corrected)), Vec::<String>::new(), "{}", rule.name);
             }
         }
+    }
+
+    /// What is left of the findings of a text, and what is stale.
+    fn suppressed(text: &str, is_checked: impl Fn(&Rule) -> bool) -> Vec<String> {
+        let mut loader = Loader::new(Syntax::Strict).with_places().with_expected_pods();
+        loader.read("a.yaml", text.as_bytes());
+        let snapshot = loader.finish();
+        let mut compiler = Compiler::new(Options::default());
+        snapshot.changes().for_each(|change| compiler.apply(change));
+        compiler.flush();
+        let mut findings = lint(compiler.graph(), &snapshot, |_| true).findings;
+        findings.extend(snapshot.diagnostics.clone());
+        findings.retain(|finding| finding.kind() != Kind::Assumed);
+        suppression::suppress(&mut findings, &snapshot, &suppression::comments("a.yaml", text), is_checked);
+        findings.iter().map(|finding| format!("{}:{}", finding.position().map_or(0, |at| at.line), finding.rule.name)).collect()
+    }
+
+    #[test]
+    fn accepted_findings_are_left_out_and_stale_acceptances_are_findings() {
+        let stale = &suppression::STALE_SUPPRESSION.documentation;
+        assert_eq!(suppressed(stale.example.unwrap(), |_| true), ["6:stale-suppression"]);
+        assert_eq!(suppressed(stale.corrected.unwrap(), |_| true), Vec::<String>::new());
+        let policy = |annotation: &str, above: &str, comment: &str| {
+            format!(
+                "{above}apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: web, namespace: shop, annotations: {{a: b{annotation}}}}}\nspec:\n  podSelector: {{}}\n  ingress:\n  - from:{comment}\n"
+            )
+        };
+        let none = Vec::<String>::new();
+        for (annotation, above, comment, expected) in [
+            ("", "", "", vec!["7:everyone-by-omission"]),
+            (", netpol.io/ignore: NP201", "", "", vec![]),
+            (", netpol.io/ignore: \"np201,NP108 reason\"", "", "", vec!["3:stale-suppression"]),
+            (", netpol.io/ignore: half-opne", "", "", vec!["7:everyone-by-omission", "3:stale-suppression"]),
+            ("", "", " # netpol:ignore everyone-by-omission on purpose", vec![]),
+            ("", "", " # netpol:ignored NP201", vec!["7:everyone-by-omission"]),
+            ("", "# netpol:ignore NP201\n# another line\n", "", vec![]),
+            ("", "# netpol:ignore NP202x\n", "", vec!["8:everyone-by-omission", "1:stale-suppression"]),
+            ("", "", " # a#netpol:ignore NP201", vec!["7:everyone-by-omission"]),
+        ] {
+            let text = policy(annotation, above, comment);
+            assert_eq!(suppressed(&text, |_| true), expected, "{text}");
+        }
+        // What is not checked is not stale, and what an API server refuses cannot be accepted.
+        let text = policy(", netpol.io/ignore: \"NP201,NP108\"", "", "");
+        assert_eq!(suppressed(&text, |rule| rule.id != "NP108"), none);
+        let wrong = policy(", netpol.io/ignore: NP011", "", "").replace("ingress", "ingres");
+        assert_eq!(suppressed(&wrong, |_| true), ["6:unknown-field", "3:stale-suppression"]);
     }
 
     #[test]

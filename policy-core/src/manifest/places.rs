@@ -6,12 +6,15 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use super::kinds::network_policy::IGNORE;
 use super::tree::{NodeId, Tree, Value};
 use crate::diagnostic::{ObjectRef, Place, Position};
 
 /// The kinds of objects that are kept, and the fields of each that findings can point at.
-const KEPT: [(&str, &[&[&str]]); 2] =
-    [("NetworkPolicy", &[&["metadata", "name"], &["spec"]]), ("Pod", &[&["status", "podIP"], &["status", "podIPs"]])];
+const KEPT: [(&str, &[&[&str]]); 2] = [
+    ("NetworkPolicy", &[&["metadata", "name"], &["metadata", "annotations", IGNORE], &["spec"]]),
+    ("Pod", &[&["status", "podIP"], &["status", "podIPs"]]),
+];
 
 /// Fields that are kept as a number.
 const FIELDS: [&str; 27] = [
