@@ -326,6 +326,12 @@ pub(crate) struct LintArgs {
     /// Leave out these rules: ids, names or groups
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub ignore: Vec<String>,
+    /// Correct the files where the meaning is certain; comments and layout stay
+    #[arg(long)]
+    pub fix: bool,
+    /// Print what `--fix` would change, and change nothing
+    #[arg(long)]
+    pub diff: bool,
     #[command(flatten)]
     pub input: InputArgs,
     /// Output format

@@ -4,6 +4,7 @@
 //!
 //! - `cluster`: the live cluster.
 //! - `config`: `netpol.toml`.
+//! - `edits`: the edits of findings, applied to files.
 //! - `empty`: input without a single object.
 //! - `excerpts`: the lines that findings point at.
 //! - `left_out`: what was not read, and could hold objects.
@@ -15,6 +16,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod edits;
 pub(crate) mod empty;
 pub(crate) mod excerpts;
 pub(crate) mod left_out;
@@ -32,6 +34,7 @@ use anyhow::{Context, Result, bail};
 use policy_core::diagnostic::Severity;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_input::files::{content, regular_content};
+use policy_lint::suppression::{Comment, comments};
 
 use crate::args::InputArgs;
 use crate::output::progress::progress;
@@ -56,6 +59,8 @@ pub(crate) struct Input {
     /// What could not be read of a live cluster, and what charts ask one, in sentences.
     pub missing: Vec<String>,
     pub files: usize,
+    /// Comments that accept findings.
+    pub comments: Vec<Comment>,
     /// The namespace of the deployment, or of a live cluster's context.
     pub namespace: Option<String>,
 }
@@ -106,6 +111,8 @@ struct Reading<'a> {
     namespace: Option<String>,
     /// Files without an object, whatever else is wrong with them.
     without_objects: BTreeSet<String>,
+    /// Comments that accept findings.
+    comments: Vec<Comment>,
 }
 
 impl<'a> Reading<'a> {
@@ -123,6 +130,7 @@ impl<'a> Reading<'a> {
             missing,
             namespace: config::namespace(args, parts),
             without_objects: BTreeSet::new(),
+            comments: Vec::new(),
         }
     }
 
@@ -195,11 +203,12 @@ impl<'a> Reading<'a> {
         if errors.peek().is_some() && errors.all(unreadable::is_about_text) && unreadable::holds_no_object(&bytes) {
             self.without_objects.insert(name.to_owned());
         }
+        self.comments.extend(std::str::from_utf8(&bytes).iter().flat_map(|text| comments(name, text)));
         self.excerpts.take(name, bytes, found);
     }
 
     fn finish(self, files: usize) -> Result<Input> {
-        let Self { args, parts, loader, found, mut excerpts, places, missing, namespace, without_objects, .. } = self;
+        let Self { args, parts, loader, found, mut excerpts, places, missing, namespace, without_objects, comments, .. } = self;
         let mut snapshot = loader.finish();
         snapshot.unread.retain(|unread| !without_objects.contains(&unread.file));
         let is_empty = snapshot.workloads.is_empty()
@@ -219,7 +228,7 @@ impl<'a> Reading<'a> {
         excerpts.complete(&snapshot.diagnostics);
         let Sources { mut left_out, notes, .. } = found;
         left_out.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, namespace })
+        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, comments, namespace })
     }
 }
 

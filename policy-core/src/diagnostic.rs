@@ -117,7 +117,7 @@ pub struct Edit {
     pub file: String,
     /// The first byte that is replaced, and the first byte that is kept.
     pub bytes: (usize, usize),
-    /// The text to write there.
+    /// The text to write there. Without text, the edit removes the element of a list whose value is there.
     pub text: String,
 }
 

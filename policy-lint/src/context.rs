@@ -208,7 +208,7 @@ impl<'a> Context<'a> {
         self.snapshot.places.exact(&object, path).is_some()
     }
 
-    /// An edit that replaces the value of a field; `None` if it is not written.
+    /// An edit that replaces the value of a field, or, with an empty text, removes an element of a list; `None` if it is not written.
     #[must_use]
     pub fn replacement(&self, policy: &ObjectKey, path: &str, text: &str) -> Option<Edit> {
         let object = ObjectRef::namespaced("NetworkPolicy", &policy.namespace, &policy.name);

@@ -126,6 +126,7 @@ netpol lint                              every deployment of netpol.toml
 netpol lint --select security,NP301      some rules
 netpol lint --ignore redundant-rule      all rules but some
 netpol lint --fail-on warning            warnings fail too
+netpol lint --fix --diff                 what could be corrected
 netpol rules                             what the rules are",
     ),
     exit_codes(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
-use policy_core::diagnostic::{Diagnostic, Severity};
+use policy_core::diagnostic::{Diagnostic, Edit, Severity};
 use serde::Serialize;
 
 use super::lint::Rules;
@@ -14,7 +14,7 @@ use crate::args::{AnswerFormat, FailOn, InputArgs};
 use crate::input::config::{self, Selected};
 use crate::input::left_out::{self, LeftOut};
 use crate::input::pipes::NotRendered;
-use crate::input::{self, Counted, Input, empty};
+use crate::input::{self, Counted, Input, edits, empty};
 use crate::output::diagnostics::json::Finding;
 use crate::output::diagnostics::text;
 use crate::output::{BOLD, GREEN, RED, YELLOW, is_quiet, json, json_lines, message, print_findings, yaml};
@@ -162,11 +162,15 @@ fn load(args: &InputArgs, checks: &Checks<'_>) -> Read {
     compiler.flush();
     let mut of_graph = policy_lint::check_graph(compiler.graph(), &input.snapshot);
     if let Some(rules) = &checks.lints {
-        input.snapshot.diagnostics.retain(|found| found.is_error() || rules.contain(found.rule));
-        of_graph.retain(|found| rules.contain(found.rule));
         let linted = policy_lint::lint(compiler.graph(), &input.snapshot, |rule| rules.contain(rule));
-        of_graph.extend(linted.findings);
         input.notes.extend(linted.gaps);
+        let mut all = std::mem::take(&mut input.snapshot.diagnostics);
+        all.extend(of_graph);
+        all.extend(linted.findings);
+        policy_lint::suppression::suppress(&mut all, &input.snapshot, &input.comments, |rule| rules.contain(rule));
+        rules.apply(&mut all);
+        edits::complete(&mut all, |file| input.excerpts.text(file));
+        of_graph = all;
     }
     input.places.apply_to(&mut of_graph);
     input.excerpts.complete(&of_graph);
@@ -327,4 +331,15 @@ fn summary(findings: &Findings<'_>, result: &str, left_out: &[LeftOut]) -> Strin
         out.push_str(&format!("excluded: {sentence}\n"));
     }
     out
+}
+
+/// The edits of the findings about each input, by file.
+pub(super) fn fixes(args: &Checks<'_>) -> Result<BTreeMap<String, Vec<Edit>>> {
+    let mut all = Vec::new();
+    for Selected { args: input, .. } in config::each(args.input)? {
+        let (input, of_graph) = load(&input, args)?;
+        all.extend(input.snapshot.diagnostics);
+        all.extend(of_graph);
+    }
+    Ok(edits::by_file(&all))
 }

@@ -86,7 +86,7 @@ pub(super) fn near(context: &Context<'_>, at: &SelectorIn<'_>) -> Option<Near> {
             || at.selector.requirements().iter().enumerate().filter(|(other, _)| *other != place).map(|(_, other)| other);
         let would_match = |pod: &&Pod| others().all(|other| other.holds(pod.labels.get(&other.key).map(String::as_str)));
         for pod in pods().filter(would_match) {
-            let same_key = pod.labels.get(&key).filter(|other| nearest(&value, [other.as_str()].into_iter()).is_some());
+            let same_key = pod.labels.get(&key).filter(|other| nearest(&value, [other.as_str()]).is_some());
             let same_value = pod.labels.iter().filter(|(other, own)| **own == value && is_alias(&key, other));
             let own = same_key.map(|other| (key.clone(), other.clone()));
             for present in own.into_iter().chain(same_value.map(|(key, value)| (key.clone(), value.clone()))) {

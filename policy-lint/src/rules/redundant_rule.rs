@@ -37,7 +37,17 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         let by: Vec<String> = found.by.iter().map(|rule| text(context, rule, found.it)).collect();
         let message =
             format!("{} {} everything that this rule allows{}", by.join(" and "), verb(by.len()), whenever(found.scope));
-        context.finding(&REDUNDANT_RULE, &key, &path, message).help("remove the rule, or the one that allows more")
+        // A policy without rules may be one of other types, and what holds today may not hold tomorrow.
+        let gone = context
+            .redundancies()
+            .rules
+            .iter()
+            .filter(|other| (other.it.policy, other.it.direction) == (found.it.policy, found.it.direction));
+        let rules = context.snapshot.policies.get(&key).and_then(|policy| policy.rules(found.it.direction));
+        let is_certain = found.scope == Scope::Always && rules.is_some_and(|rules| rules.len() > gone.count());
+        let edit = is_certain.then(|| context.replacement(&key, &path, "")).flatten();
+        let finding = context.finding(&REDUNDANT_RULE, &key, &path, message).help("remove the rule, or the one that allows more");
+        Diagnostic { edit, ..finding }
     };
     context.redundancies().rules.iter().map(finding).collect()
 }
