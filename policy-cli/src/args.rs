@@ -407,6 +407,8 @@ pub(crate) enum SchemaOf {
     Reach,
     /// `netpol validate`
     Validate,
+    /// `netpol lint`
+    Lint,
     /// `netpol render`, whose schema is that of nft
     #[value(hide = true)]
     Render,
