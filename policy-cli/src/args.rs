@@ -308,8 +308,8 @@ pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
-    pub output: AnswerFormat,
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = FindingsFormat::Text)]
+    pub output: FindingsFormat,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -335,8 +335,8 @@ pub(crate) struct LintArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Output format
-    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = AnswerFormat::Text)]
-    pub output: AnswerFormat,
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = FindingsFormat::Text)]
+    pub output: FindingsFormat,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -413,6 +413,8 @@ pub(crate) enum SchemaOf {
     Reach,
     /// `netpol validate`
     Validate,
+    /// `netpol lint`
+    Lint,
     /// `netpol render`, whose schema is that of nft
     #[value(hide = true)]
     Render,
@@ -457,7 +459,7 @@ pub(crate) enum CanFormat {
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum AnswerFormat {
+pub(crate) enum FindingsFormat {
     /// Text
     Text,
     /// JSON; `netpol schema` prints its schema
@@ -466,6 +468,14 @@ pub(crate) enum AnswerFormat {
     Jsonl,
     /// YAML, with the fields of JSON
     Yaml,
+    /// SARIF 2.1.0, for GitHub code scanning, GitLab and editors
+    Sarif,
+    /// Commands of GitHub Actions, which annotate pull requests
+    Github,
+    /// A code quality report of GitLab
+    Gitlab,
+    /// JUnit XML, with a test suite for each file
+    Junit,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

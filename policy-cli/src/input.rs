@@ -28,7 +28,7 @@ mod unreadable;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use policy_core::diagnostic::Severity;
@@ -61,8 +61,20 @@ pub(crate) struct Input {
     pub files: usize,
     /// Comments that accept findings.
     pub comments: Vec<Comment>,
+    /// Where the objects come from, in the order in which they were read.
+    pub read_from: Vec<ReadFrom>,
     /// The namespace of the deployment, or of a live cluster's context.
     pub namespace: Option<String>,
+}
+
+/// Where objects come from.
+pub(crate) struct ReadFrom {
+    /// The name that places in it have.
+    pub name: String,
+    /// The file; `None` for standard input and a live cluster. What was rendered has that of the kustomization or the chart.
+    pub file: Option<PathBuf>,
+    /// Whether places in it are those of rendered text, and not of the file.
+    pub is_rendered: bool,
 }
 
 /// The pods that count.
@@ -80,6 +92,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) ->
     let mut sources = sources(&parts)?;
     sources.notes.splice(0..0, note);
     let files = sources.count();
+    let read_from = sources.pieces.iter().flat_map(Piece::read_from).collect();
     let pieces = std::mem::take(&mut sources.pieces);
     let namespaces = std::mem::take(&mut sources.namespaces);
     let mut reading = Reading::new(args, &parts, counted, sources);
@@ -93,7 +106,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) ->
         progress.inc(1);
     }
     progress.finish_and_clear();
-    reading.finish(files)
+    reading.finish(files, read_from)
 }
 
 /// What has been read so far.
@@ -160,7 +173,7 @@ impl<'a> Reading<'a> {
                 }
                 read => self.file(&name, read),
             },
-            Piece::Rendered(_, rendered) => {
+            Piece::Rendered { rendered, .. } => {
                 let text = self.places.take(&name, rendered);
                 self.text(&name, text);
             }
@@ -207,7 +220,7 @@ impl<'a> Reading<'a> {
         self.excerpts.take(name, bytes, found);
     }
 
-    fn finish(self, files: usize) -> Result<Input> {
+    fn finish(self, files: usize, read_from: Vec<ReadFrom>) -> Result<Input> {
         let Self { args, parts, loader, found, mut excerpts, places, missing, namespace, without_objects, comments, .. } = self;
         let mut snapshot = loader.finish();
         snapshot.unread.retain(|unread| !without_objects.contains(&unread.file));
@@ -228,7 +241,7 @@ impl<'a> Reading<'a> {
         excerpts.complete(&snapshot.diagnostics);
         let Sources { mut left_out, notes, .. } = found;
         left_out.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, comments, namespace })
+        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, read_from, comments, namespace })
     }
 }
 

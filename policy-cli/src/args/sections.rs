@@ -107,7 +107,8 @@ netpol validate -k overlays/prod
 netpol validate                          every deployment of netpol.toml
 netpol validate --fail-on warning a.yaml b.yaml
 kubectl get netpol -A -o yaml | netpol validate -f -
-netpol validate -o json",
+netpol validate -o json
+netpol validate -o github                annotations of a pull request",
     ),
     exit_codes(
         "\
@@ -127,6 +128,9 @@ netpol lint --select security,NP301      some rules
 netpol lint --ignore redundant-rule      all rules but some
 netpol lint --fail-on warning            warnings fail too
 netpol lint --fix --diff                 what could be corrected
+netpol lint -o sarif > netpol.sarif      for GitHub code scanning
+netpol lint -o gitlab > quality.json     a code quality report of GitLab
+netpol lint -o junit > netpol.xml        test results
 netpol rules                             what the rules are",
     ),
     exit_codes(

@@ -10,14 +10,15 @@ use serde::Serialize;
 
 use super::lint::Rules;
 use crate::Outcome;
-use crate::args::{AnswerFormat, FailOn, InputArgs};
+use crate::args::{FailOn, FindingsFormat, InputArgs};
 use crate::input::config::{self, Selected};
 use crate::input::left_out::{self, LeftOut};
 use crate::input::pipes::NotRendered;
 use crate::input::{self, Counted, Input, edits, empty};
 use crate::output::diagnostics::json::Finding;
-use crate::output::diagnostics::text;
-use crate::output::{BOLD, GREEN, RED, YELLOW, is_quiet, json, json_lines, message, print_findings, yaml};
+use crate::output::diagnostics::report::{Part, Report};
+use crate::output::diagnostics::{github, gitlab, junit, sarif, text};
+use crate::output::{BOLD, GREEN, RED, YELLOW, is_quiet, json, json_lines, message, print_findings, raw, yaml};
 use crate::questions::representation;
 
 /// The findings, as `-o json` prints them. Fields are added, never renamed or removed.
@@ -78,7 +79,7 @@ pub(super) struct Checks<'a> {
     pub stored: Option<&'a Path>,
     /// The rules beside those of `validate`; `None` for `validate`.
     pub lints: Option<Rules>,
-    pub output: AnswerFormat,
+    pub output: FindingsFormat,
 }
 
 pub(super) fn run(args: &Checks<'_>) -> Result<Outcome> {
@@ -94,7 +95,7 @@ pub(super) fn run(args: &Checks<'_>) -> Result<Outcome> {
             Err(error) if name.is_none() => return Err(error),
             loaded => loaded,
         };
-        if args.output == AnswerFormat::Text {
+        if args.output == FindingsFormat::Text {
             if let Some((name, what)) = name {
                 let gap = if read.is_empty() { "" } else { "\n" };
                 print_findings(&format!("{gap}{BOLD}{name}{BOLD:#} ({what})\n"))?;
@@ -107,8 +108,8 @@ pub(super) fn run(args: &Checks<'_>) -> Result<Outcome> {
                     text::print_notes(&input.missing);
                 }
                 // JSON and YAML have a field for it.
-                Err(error) if args.output == AnswerFormat::Jsonl => message(&format!("{RED}error{RED:#}: {error:#}")),
-                Err(_) => {}
+                Err(_) if matches!(args.output, FindingsFormat::Json | FindingsFormat::Yaml) => {}
+                Err(error) => message(&format!("{RED}error{RED:#}: {error:#}")),
             }
         }
         read.push((name.as_ref().map(|(name, _)| name.as_str()), loaded));
@@ -119,14 +120,40 @@ pub(super) fn run(args: &Checks<'_>) -> Result<Outcome> {
         worst = worst.max(of_one);
         all.add(*name, loaded.as_ref().map(|(input, of_graph)| findings(*name, input, of_graph)));
     }
+    let report = || Report::new(args.command(), read.iter().map(part).collect(), fail_on);
     match args.output {
-        AnswerFormat::Text if !is_quiet() => print_findings(&of_deployments(&all.deployments))?,
-        AnswerFormat::Text => {}
-        AnswerFormat::Json => json(&all)?,
-        AnswerFormat::Jsonl => json_lines(&all.diagnostics)?,
-        AnswerFormat::Yaml => yaml::print(&all)?,
+        FindingsFormat::Text if !is_quiet() => print_findings(&of_deployments(&all.deployments))?,
+        FindingsFormat::Text => {}
+        FindingsFormat::Json => json(&all)?,
+        FindingsFormat::Jsonl => json_lines(&all.diagnostics)?,
+        FindingsFormat::Yaml => yaml::print(&all)?,
+        FindingsFormat::Sarif => json(&sarif::log(&report()?))?,
+        FindingsFormat::Github => raw(github::commands(&report()?).as_bytes())?,
+        FindingsFormat::Gitlab => json(&gitlab::issues(&report()?))?,
+        FindingsFormat::Junit => raw(junit::xml(&report()?).as_bytes())?,
     }
     Ok(worst)
+}
+
+impl Checks<'_> {
+    fn command(&self) -> &'static str {
+        if self.lints.is_some() { "netpol lint" } else { "netpol validate" }
+    }
+}
+
+/// An input as services show it.
+fn part<'a>((deployment, loaded): &'a (Option<&'a str>, Read)) -> Part<'a> {
+    let deployment = *deployment;
+    match loaded {
+        Ok((input, of_graph)) => Part {
+            deployment,
+            read_from: &input.read_from,
+            found: input.snapshot.diagnostics.iter().chain(of_graph).collect(),
+            gaps: [&input.notes[..], &input.missing, &left_out::sentences(&input.left_out)].concat(),
+            error: None,
+        },
+        Err(error) => Part { deployment, read_from: &[], found: Vec::new(), gaps: Vec::new(), error: Some(format!("{error:#}")) },
+    }
 }
 
 /// The input of a deployment with the findings about its graph, or why there is none.
@@ -232,7 +259,7 @@ impl<'a> Findings<'a> {
     /// Adds what was found in one input.
     fn add(&mut self, deployment: Option<&'a str>, found: Result<Self, &anyhow::Error>) {
         let counts = |found: &Self| (found.valid, found.errors, found.warnings, found.infos);
-        let (valid, errors, warnings, infos) = found.as_ref().map_or((false, 0, 0, 0), |found| counts(found));
+        let (valid, errors, warnings, infos) = found.as_ref().map_or((false, 0, 0, 0), counts);
         self.valid &= valid;
         self.errors += errors;
         self.warnings += warnings;
