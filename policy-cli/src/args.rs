@@ -115,7 +115,7 @@ impl Command {
             | Self::Completions { .. }
             | Self::Schema { .. }
             | Self::Man { .. }
-            | Self::Reference => None,
+            | Self::Reference { .. } => None,
         }
     }
 }
@@ -179,7 +179,11 @@ pub(crate) enum Command {
     },
     /// Print the page of the manual that describes every command, in Markdown
     #[command(hide = true)]
-    Reference,
+    Reference {
+        /// Print the page with every rule of `netpol lint`
+        #[arg(long)]
+        rules: bool,
+    },
 }
 
 #[derive(ClapArgs, Debug)]

@@ -81,8 +81,9 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
             output::man::write_all(args::command(), directory)?;
             Ok(Outcome::Yes)
         }
-        Command::Reference => {
-            output::raw(output::reference::page(args::command()).as_bytes())?;
+        Command::Reference { rules } => {
+            let page = if *rules { rules::reference() } else { output::reference::page(args::command()) };
+            output::raw(page.as_bytes())?;
             Ok(Outcome::Yes)
         }
     }

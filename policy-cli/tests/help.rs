@@ -100,4 +100,7 @@ fn the_reference_is_what_the_commands_are() {
     for command in COMMANDS {
         assert!(page.contains(&format!("\n## netpol {command}\n")), "{command}");
     }
+    let page = std::fs::read_to_string(root.join("docs/src/reference/rules.md")).expect("a page");
+    let shown = text(&netpol().args(["reference", "--rules"]).output().expect("netpol runs"));
+    assert!(page == shown, "docs/src/reference/rules.md is out of date; run `make reference`");
 }

@@ -59,3 +59,29 @@ fn page(rule: &'static Rule) -> String {
     out.push_str(&block("Allow it", &format!("netpol lint --ignore {}", rule.name)));
     out
 }
+
+/// The page of the manual with every rule, in Markdown.
+pub(crate) fn reference() -> String {
+    let mut out = String::from(
+        "# Rules\n\nThe rules of `netpol lint`. Those of the group *input* are those of `netpol validate` too. `netpol rule ID` prints \
+         the page of one rule.\n",
+    );
+    for group in Group::ALL {
+        out.push_str(&format!("\n## {group}\n\n| id | name | severity | finds |\n| --- | --- | --- | --- |\n"));
+        let own = || policy_lint::all_rules().filter(|rule| rule.group == group);
+        for rule in own() {
+            let anchor = format!("{}-{}", rule.id.to_lowercase(), rule.name);
+            out.push_str(&format!("| [{}](#{anchor}) | `{}` | {} | {} |\n", rule.id, rule.name, rule.severity, rule.summary));
+        }
+        for rule in own() {
+            let manual = &rule.documentation;
+            out.push_str(&format!("\n### {} {}\n\n{}\n\n{}\n\n{}\n", rule.id, rule.name, manual.what, manual.why, manual.fix));
+            for (title, text) in [("Example", manual.example), ("Corrected", manual.corrected)] {
+                if let Some(text) = text {
+                    out.push_str(&format!("\n{title}:\n\n```yaml\n{}\n```\n", text.trim_end()));
+                }
+            }
+        }
+    }
+    out
+}
