@@ -108,6 +108,7 @@ impl Command {
             Self::Reach(args) => Some(&mut args.input),
             Self::Validate(args) => Some(&mut args.input),
             Self::Lint(args) => Some(&mut args.input),
+            Self::Diff(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
             Self::Init(_)
             | Self::Snapshot
@@ -146,6 +147,9 @@ pub(crate) enum Command {
     /// Find what is valid and may not mean what it seems to
     #[command(after_help = sections::text("lint"))]
     Lint(LintArgs),
+    /// List the connections that two inputs allow differently, and what is the cause
+    #[command(after_help = sections::text("diff"))]
+    Diff(DiffArgs),
     /// List the rules of `netpol lint` and `netpol validate`, or describe some of them
     #[command(visible_alias = "rule", after_help = sections::text("rules"))]
     Rules(RulesArgs),
@@ -341,6 +345,49 @@ pub(crate) struct LintArgs {
     /// Output format
     #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = FindingsFormat::Text)]
     pub output: FindingsFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DiffArgs {
+    /// What was, and what is: files or directories, as with `-f`. With `--git`, the paths to read in both revisions; with `--live`, those
+    /// that are compared with the cluster
+    #[arg(value_name = "PATH", num_args = 0..)]
+    pub inputs: Vec<PathBuf>,
+    /// Compare the input in two Git revisions, or in one with the working tree
+    #[arg(long, value_name = "A[..B]")]
+    pub git: Option<String>,
+    /// The changes that make the exit code 1
+    #[arg(long, value_enum, value_name = "CHANGES", default_value_t = ChangeKind::Any)]
+    pub fail_on: ChangeKind,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Output format
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = DiffFormat::Text)]
+    pub output: DiffFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ChangeKind {
+    /// Connections that become allowed
+    Added,
+    /// Connections that become denied
+    Removed,
+    /// Both
+    Any,
+    /// Nothing
+    None,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DiffFormat {
+    /// Text for people
+    Text,
+    /// One JSON object
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// A comment for a pull request
+    Markdown,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -3,6 +3,7 @@
 pub(crate) mod can;
 mod check;
 pub(crate) mod complete;
+pub(crate) mod diff;
 pub(crate) mod init;
 pub(crate) mod lint;
 pub(crate) mod list;

@@ -3,6 +3,7 @@
 //! - `answer`: the verdict on one question, and why.
 //! - `caveats`: what could make an answer differ from what the cluster does.
 //! - `connections`: a question taken apart into connections that each have one answer.
+//! - `differences`: what two inputs allow differently.
 //! - `edits`: the edits that allow all of a question.
 //! - `ends`: what users write for the ends of a connection.
 //! - `evaluation`: what the input describes, compiled.
@@ -17,6 +18,7 @@
 pub(crate) mod answer;
 pub(crate) mod caveats;
 pub(crate) mod connections;
+pub(crate) mod differences;
 pub(crate) mod edits;
 pub(crate) mod ends;
 pub(crate) mod evaluation;

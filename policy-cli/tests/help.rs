@@ -4,8 +4,22 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The commands that are not hidden.
-const COMMANDS: [&str; 13] =
-    ["can", "list", "who", "reach", "validate", "lint", "rules", "init", "render", "snapshot", "completions", "schema", "man"];
+const COMMANDS: [&str; 14] = [
+    "can",
+    "list",
+    "who",
+    "reach",
+    "validate",
+    "lint",
+    "diff",
+    "rules",
+    "init",
+    "render",
+    "snapshot",
+    "completions",
+    "schema",
+    "man",
+];
 
 fn netpol() -> Command {
     Command::new(env!("CARGO_BIN_EXE_netpol"))

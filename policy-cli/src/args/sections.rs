@@ -141,6 +141,25 @@ netpol rules                             what the rules are",
     ),
 ];
 
+const DIFF: &[Section] = &[
+    examples(
+        "\
+netpol diff before/ after/               two directories
+netpol diff --git main..HEAD manifests/  a directory in two revisions
+netpol diff --git main -k overlays/prod  a revision and the working tree
+netpol diff -d staging -d prod           two deployments of netpol.toml
+netpol diff --live manifests/            what applying the files would change
+netpol diff a.yaml b.yaml -o markdown    a comment for a pull request
+netpol diff --fail-on added a/ b/        only new access fails",
+    ),
+    exit_codes(
+        "\
+0  no changes of those of `--fail-on`
+1  such changes
+2  no answer: a usage error, or input that cannot be read or has errors",
+    ),
+];
+
 const RULES: &[Section] = &[examples(
     "\
 netpol rules                             every rule, in one line
@@ -219,6 +238,7 @@ pub(crate) fn sections(command: &str) -> &'static [Section] {
         "reach" => REACH,
         "validate" => VALIDATE,
         "lint" => LINT,
+        "diff" => DIFF,
         "rules" => RULES,
         "init" => INIT,
         "render" => RENDER,
