@@ -109,6 +109,7 @@ impl Command {
             Self::Validate(args) => Some(&mut args.input),
             Self::Lint(args) => Some(&mut args.input),
             Self::Diff(args) => Some(&mut args.input),
+            Self::Test(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
             Self::Init(_)
             | Self::Snapshot
@@ -150,6 +151,9 @@ pub(crate) enum Command {
     /// List the connections that two inputs allow differently, and what is the cause
     #[command(after_help = sections::text("diff"))]
     Diff(DiffArgs),
+    /// Check what is asserted of the connections of an input
+    #[command(after_help = sections::text("test"))]
+    Test(TestArgs),
     /// List the rules of `netpol lint` and `netpol validate`, or describe some of them
     #[command(visible_alias = "rule", after_help = sections::text("rules"))]
     Rules(RulesArgs),
@@ -388,6 +392,37 @@ pub(crate) enum DiffFormat {
     Yaml,
     /// A comment for a pull request
     Markdown,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct TestArgs {
+    /// A file with assertions. Repeatable [default: `tests` of netpol.toml, and netpol-test.yaml and *.netpol-test.yaml in the directories
+    /// of the input]
+    #[arg(long, value_name = "FILE")]
+    pub tests: Vec<PathBuf>,
+    /// Write what is allowed today as a first file of assertions
+    #[arg(long)]
+    pub init: bool,
+    /// List the policies, rules and workloads that no assertion rests on
+    #[arg(long)]
+    pub coverage: bool,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Output format
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = TestFormat::Text)]
+    pub output: TestFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TestFormat {
+    /// Text for people
+    Text,
+    /// One JSON object
+    Json,
+    /// One JSON object for each assertion
+    Jsonl,
+    /// The same as JSON, as YAML
+    Yaml,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -11,6 +11,7 @@ pub(crate) mod reach;
 pub(crate) mod render;
 pub(crate) mod rules;
 pub(crate) mod snapshot;
+pub(crate) mod test;
 pub(crate) mod validate;
 pub(crate) mod who;
 

@@ -16,7 +16,7 @@ use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::{Args, Command};
-use commands::{can, complete, diff, init, lint, list, reach, render, rules, snapshot, validate, who};
+use commands::{can, complete, diff, init, lint, list, reach, render, rules, snapshot, test, validate, who};
 
 /// The outcome of a command, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,6 +60,7 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Validate(validate) => validate::run(validate),
         Command::Lint(lint) => lint::run(lint),
         Command::Diff(diff) => diff::run(diff),
+        Command::Test(test) => test::run(test),
         Command::Rules(args) => rules::run(args),
         Command::Init(init) => init::run(init),
         Command::Render(render) => render::run(render),

@@ -1,6 +1,7 @@
 //! Questions and their answers.
 //!
 //! - `answer`: the verdict on one question, and why.
+//! - `assertions`: what is asserted of an input, and whether it holds.
 //! - `caveats`: what could make an answer differ from what the cluster does.
 //! - `connections`: a question taken apart into connections that each have one answer.
 //! - `differences`: what two inputs allow differently.
@@ -16,6 +17,7 @@
 //! - `scope`: which connections a list shows.
 
 pub(crate) mod answer;
+pub(crate) mod assertions;
 pub(crate) mod caveats;
 pub(crate) mod connections;
 pub(crate) mod differences;

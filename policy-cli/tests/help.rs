@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The commands that are not hidden.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "can",
     "list",
     "who",

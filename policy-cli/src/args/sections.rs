@@ -160,6 +160,32 @@ netpol diff --fail-on added a/ b/        only new access fails",
     ),
 ];
 
+const TEST: &[Section] = &[
+    examples(
+        "\
+netpol test -f manifests/                the assertions beside the manifests
+netpol test -d prod                      those of a deployment
+netpol test --tests prod.yaml -k overlays/prod
+netpol test --init -f manifests/         write what is allowed today
+netpol test --coverage -f manifests/     what has no assertion",
+    ),
+    Section {
+        title: "Assertions",
+        lines: "\
+tests:
+- {from: shop/web, to: shop/cart, ports: [http], expect: allowed}
+- {from: 'shop/*', to: kube-system/dns, ports: [53/UDP], expect: allowed}
+- {to: shop/db, only-from: [shop/api, shop/cart], ports: [5432]}
+- {from: shop/payment, only-to: [shop/cart, 198.51.100.0/25], name: payment}",
+    },
+    exit_codes(
+        "\
+0  every assertion holds
+1  one does not
+2  a usage error, or input or assertions that cannot be read",
+    ),
+];
+
 const RULES: &[Section] = &[examples(
     "\
 netpol rules                             every rule, in one line
@@ -239,6 +265,7 @@ pub(crate) fn sections(command: &str) -> &'static [Section] {
         "validate" => VALIDATE,
         "lint" => LINT,
         "diff" => DIFF,
+        "test" => TEST,
         "rules" => RULES,
         "init" => INIT,
         "render" => RENDER,

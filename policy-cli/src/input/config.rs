@@ -64,6 +64,8 @@ pub(crate) struct Deployment {
     pub api_versions: Vec<String>,
     pub release: Option<String>,
     pub files: Vec<PathBuf>,
+    /// Files with assertions.
+    pub tests: Vec<PathBuf>,
     pub namespace: Option<String>,
 }
 
@@ -306,6 +308,16 @@ pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
         Ok(Selected { deployment: (!is_one).then(|| (name.clone(), what)), args })
     };
     names.into_iter().map(one).collect()
+}
+
+/// The files with assertions that the deployments of an input name.
+pub(crate) fn tests(args: &InputArgs) -> Result<Vec<PathBuf>> {
+    let Some(config) = wanted(args)? else { return Ok(Vec::new()) };
+    let of = |deployment: &Deployment| deployment.tests.iter().map(|path| config.folder().join(path)).collect::<Vec<_>>();
+    match args.deployments.as_slice() {
+        [] if config.deployments.len() == 1 => Ok(config.deployments.values().flat_map(of).collect()),
+        names => Ok(names.iter().map(|name| Ok(of(config.named(name)?))).collect::<Result<Vec<_>>>()?.concat()),
+    }
 }
 
 /// How to read the deployments that the file in a directory names, if it has one.
