@@ -12,6 +12,7 @@ const COMMANDS: [&str; 15] = [
     "validate",
     "lint",
     "diff",
+    "test",
     "rules",
     "init",
     "render",
