@@ -7,9 +7,9 @@
 
 mod causes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use policy_core::model::{Direction, Pod, WorkloadKey};
+use policy_core::model::{Addresses, Direction, Labels, NamedPort, ObjectKey, Placement, WorkloadKey};
 use policy_core::sets::{AddressSet, PortSet};
 use policy_core::verdict::{ConnectivityMatrix, ExternalPorts, PairPorts, WorkloadPods};
 use serde::Serialize;
@@ -62,7 +62,17 @@ struct Unit {
     name: Name,
     /// Its places in the two matrices.
     places: [Option<usize>; 2],
-    is_changed: bool,
+    /// Whether it is another one for its peers: its pods, or the labels of its namespace.
+    is_other: bool,
+    /// Whether policies that select it differ, by direction.
+    sides: [bool; 2],
+}
+
+impl Unit {
+    /// Whether connections that it opens, or that are opened to it, can differ because of it.
+    fn is_changed(&self, direction: Direction) -> bool {
+        self.is_other || self.sides.get(direction as usize).copied().unwrap_or(true)
+    }
 }
 
 /// The first input and the second one.
@@ -79,12 +89,12 @@ pub(crate) fn differences(old: &Evaluation, new: &Evaluation) -> Differences {
     let mut changes = Vec::new();
     for (from, source) in both.units.iter().enumerate() {
         for (to, destination) in both.units.iter().enumerate() {
-            if source.is_changed || destination.is_changed {
+            if source.is_changed(Direction::Egress) || destination.is_changed(Direction::Ingress) {
                 both.pair((from, source), (to, destination), &mut changes);
             }
         }
-        if source.is_changed {
-            both.outside(source, &mut changes);
+        for direction in Direction::ALL.into_iter().filter(|direction| source.is_changed(*direction)) {
+            both.outside(source, direction, &mut changes);
         }
     }
     let order = |change: &Change| (change.kind, change.with_new_or_gone);
@@ -116,16 +126,17 @@ impl<'e> Both<'e> {
                     units.push(unit.clone());
                 }
             }
-            let is_changed = match (first.get(name), second.get(name)) {
+            let is_other = match (first.get(name), second.get(name)) {
                 (Some(one), Some(other)) => {
                     is_all
                         || one.has_replicas != other.has_replicas
-                        || !edits.of(name).is_empty()
+                        || edits.is_relabelled(name)
                         || kinds_of_pods(old, one) != kinds_of_pods(new, other)
                 }
                 _ => true,
             };
-            units.push(Unit { name: name.clone(), places, is_changed });
+            let sides = Direction::ALL.map(|direction| edits.has_policies(name, direction));
+            units.push(Unit { name: name.clone(), places, is_other, sides });
         }
         let [first, second] = pods;
         let matrices = [ConnectivityMatrix::new(&old.graph, first), ConnectivityMatrix::new(&new.graph, second)];
@@ -139,44 +150,41 @@ impl<'e> Both<'e> {
             self.matrices.get(place)?.shared_pair(from, to)
         };
         let (before, after) = (ports(0), ports(1));
-        let none = || PairPorts { all: PortSet::none(), some: PortSet::none() };
-        let (before, after) =
-            (before.map_or_else(none, |ports| (*ports).clone()), after.map_or_else(none, |ports| (*ports).clone()));
+        let none = PairPorts { all: PortSet::none(), some: PortSet::none() };
+        let [before, after] = [&before, &after].map(|ports| ports.as_deref().unwrap_or(&none));
         if before == after {
             return;
         }
         let peer = |unit: &Unit| Peer::workload(&unit.name.0, &unit.name.1);
         let is_alone = [source, destination].iter().any(|unit| unit.places.contains(&None));
         let causes = || self.edits.between_units(&source.name, &destination.name);
-        out.extend(changes(&before, &after, is_alone, &causes, &|| (peer(source), peer(destination))));
+        out.extend(changes(before, after, is_alone, &causes, &|| (peer(source), peer(destination))));
     }
 
     /// What changes between a workload and the addresses that are no pod's and no node's.
-    fn outside(&self, unit: &Unit, out: &mut Vec<Change>) {
-        for direction in Direction::ALL {
-            let parts = |place: usize| -> Vec<ExternalPorts> {
-                let at = unit.places.get(place).copied().flatten();
-                at.zip(self.matrices.get(place)).map(|(at, matrix)| matrix.external(at, direction)).unwrap_or_default()
+    fn outside(&self, unit: &Unit, direction: Direction, out: &mut Vec<Change>) {
+        let parts = |place: usize| -> Vec<ExternalPorts> {
+            let at = unit.places.get(place).copied().flatten();
+            at.zip(self.matrices.get(place)).map(|(at, matrix)| matrix.external(at, direction)).unwrap_or_default()
+        };
+        let mut merged: Vec<(PairPorts, PairPorts, AddressSet)> = Vec::new();
+        for (before, after, addresses) in partition(&parts(0), &parts(1)) {
+            match merged.iter_mut().find(|(b, a, _)| (b, a) == (&before, &after)) {
+                Some((.., same)) => *same = same.union(&addresses),
+                None => merged.push((before, after, addresses)),
+            }
+        }
+        for (before, after, addresses) in merged {
+            // Pods and nodes have places of their own in a comparison.
+            let Some(addresses) = self.evaluations.iter().rev().find_map(|one| one.external(addresses.clone())) else {
+                continue;
             };
-            let mut merged: Vec<(PairPorts, PairPorts, AddressSet)> = Vec::new();
-            for (before, after, addresses) in partition(&parts(0), &parts(1)) {
-                match merged.iter_mut().find(|(b, a, _)| (b, a) == (&before, &after)) {
-                    Some((.., same)) => *same = same.union(&addresses),
-                    None => merged.push((before, after, addresses)),
-                }
-            }
-            for (before, after, addresses) in merged {
-                // Pods and nodes have places of their own in a comparison.
-                let Some(addresses) = self.evaluations.iter().rev().find_map(|one| one.external(addresses.clone())) else {
-                    continue;
-                };
-                let causes = || self.edits.of_side(&unit.name, direction);
-                let peers = || {
-                    let (own, other) = (Peer::workload(&unit.name.0, &unit.name.1), Peer::outside(&addresses));
-                    if direction == Direction::Egress { (own, other) } else { (other, own) }
-                };
-                out.extend(changes(&before, &after, unit.places.contains(&None), &causes, &peers));
-            }
+            let causes = || self.edits.of_side(&unit.name, direction);
+            let peers = || {
+                let (own, other) = (Peer::workload(&unit.name.0, &unit.name.1), Peer::outside(&addresses));
+                if direction == Direction::Egress { (own, other) } else { (other, own) }
+            };
+            out.extend(changes(&before, &after, unit.places.contains(&None), &causes, &peers));
         }
     }
 }
@@ -229,17 +237,18 @@ fn partition(before: &[ExternalPorts], after: &[ExternalPorts]) -> Vec<(PairPort
 }
 
 /// What decides about the pods of a unit, in no order.
-fn kinds_of_pods(evaluation: &Evaluation, unit: &WorkloadPods) -> BTreeSet<String> {
+fn kinds_of_pods<'e>(evaluation: &'e Evaluation, unit: &WorkloadPods) -> HashSet<Pod<'e>> {
     let pods = unit.pods.iter().filter_map(|pod| {
         let (namespace, name) = evaluation.graph.pod_name(*pod);
-        evaluation.snapshot.pods.get(&policy_core::model::ObjectKey::new(namespace, name))
+        evaluation.snapshot.pods.get(&ObjectKey::new(namespace, name))
     });
-    let text =
-        |pod: &Pod| format!("{:?} {:?} {:?} {:?} {}", pod.labels, pod.ports, pod.addresses, pod.placement, pod.is_host_network);
-    pods.map(text).collect()
+    pods.map(|pod| (&pod.labels, pod.ports.as_slice(), &pod.addresses, &pod.placement, pod.is_host_network)).collect()
 }
 
-/// The addresses of nodes, and the namespaces' own.
+/// What decides about a pod.
+type Pod<'e> = (&'e Labels, &'e [NamedPort], &'e Addresses, &'e Placement, bool);
+
+/// The addresses of nodes.
 fn addresses(evaluation: &Evaluation) -> BTreeMap<&str, &[std::net::IpAddr]> {
     evaluation.snapshot.nodes.iter().map(|(name, node)| (name.as_str(), node.addresses.as_slice())).collect()
 }

@@ -1,7 +1,8 @@
 //! The edits between two inputs, and what each of them can change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use policy_core::graph::GroupId;
 use policy_core::model::{Direction, Labels, ObjectKey, Policy, Rule, WorkloadKey};
 use serde::Serialize;
 
@@ -38,19 +39,15 @@ impl Edits {
         let policies = edits.policies(old, new);
         edits.namespaces(old, new);
         for evaluation in [old, new] {
+            let mut by_group: HashMap<GroupId, [Vec<usize>; 2]> = HashMap::new();
             for (name, unit) in evaluation.units() {
-                for pod in unit.pods {
-                    let Some(group) = evaluation.graph.group_of(pod) else { continue };
-                    for direction in Direction::ALL {
-                        let isolating = evaluation.graph.isolating(group, direction).into_iter().filter_map(|policy| {
-                            let (namespace, name) = evaluation.graph.policy_name(policy);
-                            policies.get(&ObjectKey::new(namespace, name)).copied()
-                        });
-                        let own = edits.policies.entry(name.clone()).or_default();
-                        if let Some(own) = own.get_mut(direction as usize) {
-                            own.extend(isolating);
-                        }
-                    }
+                let groups: BTreeSet<GroupId> = unit.pods.iter().filter_map(|pod| evaluation.graph.group_of(*pod)).collect();
+                for group in groups {
+                    let of_group = by_group
+                        .entry(group)
+                        .or_insert_with(|| Direction::ALL.map(|direction| isolating(evaluation, group, direction, &policies)));
+                    let own = edits.policies.entry(name.clone()).or_default();
+                    own.iter_mut().zip(of_group).for_each(|(own, of_group)| own.extend(of_group.iter().copied()));
                 }
             }
         }
@@ -58,10 +55,14 @@ impl Edits {
         edits
     }
 
-    /// What concerns a workload.
-    pub(super) fn of(&self, name: &Name) -> BTreeSet<usize> {
-        let of_policies = self.policies.get(name).into_iter().flatten().flatten();
-        of_policies.chain(self.workloads.get(name)).chain(self.namespaces.get(&name.0)).copied().collect()
+    /// Whether labels or named ports of a workload, or labels of its namespace, differ.
+    pub(super) fn is_relabelled(&self, name: &Name) -> bool {
+        self.workloads.contains_key(name) || self.namespaces.contains_key(&name.0)
+    }
+
+    /// Whether policies differ that isolate a workload for a direction, in one input or the other.
+    pub(super) fn has_policies(&self, name: &Name, direction: Direction) -> bool {
+        self.policies.get(name).and_then(|own| own.get(direction as usize)).is_some_and(|own| !own.is_empty())
     }
 
     /// What can change the connections of a workload in one direction.
@@ -144,6 +145,16 @@ impl Edits {
             }
         }
     }
+}
+
+/// The edits of policies that isolate a group.
+fn isolating(evaluation: &Evaluation, group: GroupId, direction: Direction, edits: &BTreeMap<ObjectKey, usize>) -> Vec<usize> {
+    let policies = evaluation.graph.isolating(group, direction).into_iter();
+    let edit = |policy| {
+        let (namespace, name) = evaluation.graph.policy_name(policy);
+        edits.get(&ObjectKey::new(namespace, name)).copied()
+    };
+    policies.filter_map(edit).collect()
 }
 
 /// What differs in a policy of both inputs.
