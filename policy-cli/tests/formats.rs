@@ -348,7 +348,7 @@ fn what_was_rendered_is_shown_at_its_source_if_that_is_known() {
         ("chart/templates/deny.yaml", DENY),
     ]);
     for (arguments, path, line) in
-        [(["-k", "a"], "base/nested.yaml", 3), (["--chart", "chart"], "chart/templates/nested.yaml", 1)]
+        [(["-k", "a"], "base/nested.yaml", 9), (["--chart", "chart"], "chart/templates/nested.yaml", 1)]
     {
         let output =
             real(&folders, folder.path(), &[&["lint", "-o", "sarif", "--select", "except-nested"], &arguments[..]].concat());

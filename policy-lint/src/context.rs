@@ -159,6 +159,16 @@ impl<'a> Context<'a> {
         self.undeclared.is_empty()
     }
 
+    /// Whether everything is known that the selectors of a policy's peers ask for.
+    #[must_use]
+    pub fn knows_peers_of(&self, policy: &ObjectKey) -> bool {
+        self.peers().filter(|at| at.policy.key == *policy).all(|at| {
+            let Peer::Pods { namespaces, .. } = at.peer else { return true };
+            let namespaces = self.namespaces(at.policy, namespaces);
+            namespaces.is_some_and(|all| !all.is_empty() && all.iter().all(|namespace| self.knows_pods_of(namespace)))
+        })
+    }
+
     /// The policy in the graph.
     #[must_use]
     pub fn id(&self, policy: &Policy) -> Option<PolicyId> {

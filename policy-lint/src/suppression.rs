@@ -5,11 +5,10 @@
 use std::collections::BTreeSet;
 
 use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Place, Position, Rule, Severity};
-use policy_core::manifest::{IGNORE, Snapshot};
-use policy_core::model::ObjectKey;
+use policy_core::manifest::{IGNORE, Snapshot, nearest};
 
-/// What a comment begins with, after its `#`.
-pub const COMMENT: &str = "netpol:ignore";
+/// What a comment begins with, after its `#`; white space may follow it before `ignore`.
+const COMMENT: &str = "netpol:";
 
 /// A finding that is accepted, and is not there.
 pub static STALE_SUPPRESSION: Rule = Rule {
@@ -46,7 +45,7 @@ pub struct Comment {
     pub position: Position,
     /// The line that it is about: its own, or, if nothing else is there, the next one that is no comment.
     pub line: u32,
-    /// What follows [`COMMENT`].
+    /// What follows `netpol:ignore`.
     pub text: String,
 }
 
@@ -85,9 +84,23 @@ fn accepted(line: &str) -> Option<(usize, &str)> {
     let starts = line.match_indices('#').map(|(at, _)| at);
     let is_start = |at: &usize| line.get(..*at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t']));
     starts.filter(is_start).find_map(|at| {
-        let text = line.get(at + 1..)?.trim_start().strip_prefix(COMMENT)?;
+        let text = line.get(at + 1..)?.trim_start().strip_prefix("netpol:")?.trim_start().strip_prefix("ignore")?;
         text.starts_with(char::is_whitespace).then(|| (at, text.trim()))
     })
+}
+
+/// The rules that a text begins with: words with commas between them, or one word.
+fn named(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut words = text.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        out.extend(word.trim_end_matches(':').split(',').filter(|name| !name.is_empty()));
+        let goes_on = word.ends_with(',') || words.peek().is_some_and(|next| next.starts_with(','));
+        if !goes_on {
+            break;
+        }
+    }
+    out
 }
 
 /// Who accepts findings, and which ones.
@@ -110,12 +123,8 @@ impl Suppression<'_> {
             Covers::Line(file, line) => {
                 let is_at = |place: &Place| place.file == *file && place.position.as_ref().is_some_and(|at| at.line == *line);
                 // A comment above an object is about all of it.
-                let is_above = || {
-                    let named = finding.object.as_ref().filter(|object| object.kind == "NetworkPolicy");
-                    let name = named.and_then(|object| Some((object.namespace.as_ref()?, object.name.as_ref()?)));
-                    let policy = name.and_then(|(namespace, name)| snapshot.policies.get(&ObjectKey::new(namespace, name)));
-                    policy.and_then(|policy| policy.origin.as_ref()).is_some_and(|at| at.file == *file && at.line == *line)
-                };
+                let start = finding.object.as_ref().and_then(|object| snapshot.places.nearest(object, ""));
+                let is_above = || start.as_ref().is_some_and(is_at);
                 finding.place.as_ref().is_some_and(is_at) || is_above()
             }
         }
@@ -138,7 +147,7 @@ pub fn suppress(findings: &mut Vec<Diagnostic>, snapshot: &Snapshot, comments: &
     let mut accepted: BTreeSet<usize> = BTreeSet::new();
     let mut stale = Vec::new();
     for suppression in of_policies.chain(of_comments) {
-        for name in suppression.text.split_whitespace().next().unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+        for name in named(suppression.text) {
             let rule = crate::all_rules().find(|rule| rule.name == name || rule.id.eq_ignore_ascii_case(name));
             let hidden = |finding: &Diagnostic| {
                 let can_be = finding.rule.group != Group::Input || !finding.is_error();
@@ -147,7 +156,11 @@ pub fn suppress(findings: &mut Vec<Diagnostic>, snapshot: &Snapshot, comments: &
             let found: Vec<usize> =
                 findings.iter().enumerate().filter(|(_, finding)| hidden(finding)).map(|(at, _)| at).collect();
             let message = match rule {
-                None => format!("there is no rule `{name}`"),
+                None => {
+                    let near = nearest(name, crate::all_rules().flat_map(|rule| [rule.name, rule.id]));
+                    let help = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                    format!("there is no rule `{name}`{help}")
+                }
                 Some(rule) if found.is_empty() && is_checked(rule) => format!("`{name}` finds nothing here"),
                 Some(_) => String::new(),
             };

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use policy_core::compile::{Compiler, Options};
-use policy_core::diagnostic::{Diagnostic, Edit, Severity};
+use policy_core::diagnostic::{Diagnostic, Edit, Position, Severity};
+use policy_core::manifest::Snapshot;
+use policy_core::model::{Direction, ObjectKey};
 use serde::Serialize;
 
 use super::lint::Rules;
@@ -195,13 +197,35 @@ fn load(args: &InputArgs, checks: &Checks<'_>) -> Read {
         all.extend(of_graph);
         all.extend(linted.findings);
         policy_lint::suppression::suppress(&mut all, &input.snapshot, &input.comments, |rule| rules.contain(rule));
-        rules.apply(&mut all);
         edits::complete(&mut all, |file| input.excerpts.text(file));
         of_graph = all;
     }
     input.places.apply_to(&mut of_graph);
+    at_rules(&mut of_graph, &input.snapshot);
+    if let Some(rules) = &checks.lints {
+        rules.apply(&mut of_graph);
+    }
     input.excerpts.complete(&of_graph);
     Ok((input, of_graph))
+}
+
+/// Points at the rules of policies whose files are known by their objects alone: those that kustomizations and charts come from.
+fn at_rules(findings: &mut [Diagnostic], snapshot: &Snapshot) {
+    for found in findings {
+        let Some(place) = &mut found.place else { continue };
+        let Some(object) = found.object.as_ref().filter(|object| object.kind == "NetworkPolicy") else { continue };
+        let Some((namespace, name)) = object.namespace.as_ref().zip(object.name.as_ref()) else { continue };
+        let Some(policy) = snapshot.policies.get(&ObjectKey::new(namespace, name)) else { continue };
+        let is_whole = place.position.as_ref().is_some_and(|at| at.bytes == (0, 0));
+        let line = Direction::ALL.into_iter().find_map(|direction| {
+            let rest = found.path.strip_prefix(&format!("spec.{direction}["))?;
+            let index: usize = rest.split(']').next()?.parse().ok()?;
+            policy.rules(direction)?.get(index).map(|rule| rule.line)
+        });
+        if let (true, Some(line)) = (is_whole, line.filter(|line| *line > 0)) {
+            place.position = Some(Position { line, column: 1, bytes: (0, 0) });
+        }
+    }
 }
 
 /// Prints the findings about one input, and their summary.

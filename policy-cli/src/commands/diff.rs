@@ -12,6 +12,7 @@ use super::evaluation;
 use crate::Outcome;
 use crate::args::{ChangeKind, DiffArgs, DiffFormat, InputArgs};
 use crate::output::differences::{Document, markdown, text};
+use crate::output::names::listed;
 use crate::output::{YELLOW, is_quiet, json, message, print_wrapped, raw, yaml};
 use crate::questions::caveats;
 use crate::questions::differences::{Differences, Kind, differences};
@@ -21,7 +22,13 @@ use revisions::Revisions;
 pub(crate) fn run(args: &DiffArgs) -> Result<Outcome> {
     let Some((old, new)) = both(args)? else { return Ok(Outcome::BadInput) };
     let found = differences(&old, &new);
-    let caveats = caveats_of(&old, &new);
+    let mut caveats = caveats_of(&old, &new);
+    if !found.selecting.is_empty() {
+        caveats.push(format!(
+            "pods and namespaces that are not in the input are not compared; these edits are about selectors that may match some: {}",
+            listed(&found.selecting)
+        ));
+    }
     match args.output {
         DiffFormat::Text => {
             print_wrapped(&text(&found, is_quiet()))?;

@@ -120,8 +120,10 @@ fn assertions(args: &TestArgs, input: &InputArgs) -> Result<(Vec<Asserted>, bool
     let mut files = args.tests.clone();
     if files.is_empty() {
         files.extend(config::tests(input)?);
-        for folder in input.paths.iter().chain(&input.kustomizations).chain(&input.chart) {
-            files.extend(beside(folder)?);
+        for part in config::parts(input)?.0 {
+            for folder in part.args.paths.iter().chain(&part.args.kustomizations).chain(&part.args.chart) {
+                files.extend(beside(folder)?);
+            }
         }
     }
     files.dedup();
@@ -295,7 +297,10 @@ fn init(args: &TestArgs) -> Result<Outcome> {
     let written = format!(
         "# What is allowed today, by `netpol test --init`. `netpol test` checks it. Every line is meant to be edited.\ntests:\n{body}"
     );
-    let folder = args.input.paths.iter().find(|path| path.is_dir()).cloned().unwrap_or_else(|| PathBuf::from("."));
+    let (parts, _) = config::parts(&args.input)?;
+    let mut folders =
+        parts.iter().flat_map(|part| part.args.paths.iter().chain(&part.args.kustomizations).chain(&part.args.chart));
+    let folder = folders.find(|path| path.is_dir()).cloned().unwrap_or_else(|| PathBuf::from("."));
     let file = args.tests.first().cloned().unwrap_or_else(|| folder.join(NAME));
     if file.exists() {
         bail!("`{}` is there already; name another file with --tests", file.display());

@@ -26,7 +26,7 @@ pub(crate) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(crate) fn new(found: &'a Differences, caveats: &'a [String]) -> Self {
-        let Differences { changes, edits, went, came } = found;
+        let Differences { changes, edits, went, came, .. } = found;
         let count = |kind: Kind| changes.iter().filter(|change| change.kind == kind).count();
         Self {
             caveats,

@@ -28,6 +28,8 @@ pub(crate) struct Differences {
     pub changes: Vec<Change>,
     /// What is different in the objects, in the order of their names.
     pub edits: Vec<Edit>,
+    /// Policies whose edits are about rules with selectors, which may match pods that neither input has.
+    pub selecting: Vec<String>,
     /// Workloads that only the first input has.
     pub went: Vec<Peer>,
     /// Workloads that only the second input has.
@@ -105,7 +107,7 @@ pub(crate) fn differences(old: &Evaluation, new: &Evaluation) -> Differences {
         both.units.iter().filter(is_alone).map(|unit| Peer::workload(&unit.name.0, &unit.name.1)).collect()
     };
     let (went, came) = (alone(0), alone(1));
-    Differences { changes, went, came, edits: both.edits.list }
+    Differences { changes, went, came, selecting: both.edits.selecting, edits: both.edits.list }
 }
 
 impl<'e> Both<'e> {

@@ -189,6 +189,10 @@ impl<'g> Search<'g> {
             by.extend(others);
         }
         for rule in self.rules.get(&policy).into_iter().flatten().filter(|rule| !self.gone_rules.contains(&rule.at)) {
+            // Whom it is for may be there tomorrow.
+            if scope == Scope::Now && !rule.is_nothing() && !self.has_peers(rule) {
+                return;
+            }
             let Some(others) = self.covering(rule, Some(policy), scope) else { return };
             by.extend(others.into_iter().map(|rule| rule.policy));
         }
@@ -212,7 +216,7 @@ impl<'g> Search<'g> {
             if rule.is_nothing() || (scope == Scope::Now && !self.has_peers(rule)) {
                 continue;
             }
-            if let Some(by) = self.covering(rule, None, scope) {
+            if let Some(by) = self.covering(rule, None, scope).filter(|by| !by.is_empty()) {
                 self.gone_rules.insert(at);
                 let mut by: Vec<RuleAt> = by.into_iter().collect();
                 by.sort_by_key(|rule| (self.graph.policy_name(rule.policy), rule.index));

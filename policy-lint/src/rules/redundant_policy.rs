@@ -3,7 +3,7 @@
 use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, Rule, Severity};
 use policy_core::graph::PolicyId;
 use policy_core::model::ObjectKey;
-use policy_core::proof::Redundant;
+use policy_core::proof::{Redundant, Scope};
 
 use super::redundant_rule::whenever;
 use crate::context::Context;
@@ -32,6 +32,11 @@ pub static REDUNDANT_POLICY: Rule = Rule {
 };
 
 pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
+    // What holds for the pods of the input says nothing while others are missing.
+    let is_known = |found: &&Redundant<PolicyId>| {
+        let (namespace, name) = context.graph.policy_name(found.it);
+        found.scope == Scope::Always || context.knows_peers_of(&ObjectKey::new(namespace, name))
+    };
     let finding = |found: &Redundant<PolicyId>| {
         let (namespace, name) = context.graph.policy_name(found.it);
         let by: Vec<String> = found.by.iter().map(|policy| context.policy_text(*policy)).collect();
@@ -41,5 +46,5 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             .finding(&REDUNDANT_POLICY, &ObjectKey::new(namespace, name), "metadata.name", message)
             .help("remove the policy, or the others")
     };
-    context.redundancies().policies.iter().map(finding).collect()
+    context.redundancies().policies.iter().filter(is_known).map(finding).collect()
 }

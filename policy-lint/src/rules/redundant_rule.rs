@@ -30,6 +30,11 @@ pub static REDUNDANT_RULE: Rule = Rule {
 };
 
 pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
+    // What holds for the pods of the input says nothing while others are missing.
+    let is_known = |found: &&Redundant<RuleAt>| {
+        let (namespace, name) = context.graph.policy_name(found.it.policy);
+        found.scope == Scope::Always || context.knows_peers_of(&ObjectKey::new(namespace, name))
+    };
     let finding = |found: &Redundant<RuleAt>| {
         let (namespace, name) = context.graph.policy_name(found.it.policy);
         let key = ObjectKey::new(namespace, name);
@@ -49,7 +54,7 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         let finding = context.finding(&REDUNDANT_RULE, &key, &path, message).help("remove the rule, or the one that allows more");
         Diagnostic { edit, ..finding }
     };
-    context.redundancies().rules.iter().map(finding).collect()
+    context.redundancies().rules.iter().filter(is_known).map(finding).collect()
 }
 
 fn text(context: &Context<'_>, rule: &RuleAt, of: RuleAt) -> String {

@@ -43,6 +43,9 @@ pub(super) fn apply(checks: &Checks<'_>) -> Result<()> {
         }
     }
     let count: usize = done.values().sum();
+    if count == 0 && !is_quiet() {
+        message("note: nothing can be corrected with certainty; what kustomize, helm or standard input give is not edited");
+    }
     if count > 0 && !is_quiet() {
         let files = done.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         message(&format!("note: made {count} edit{} in {files}", if count == 1 { "" } else { "s" }));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use policy_core::graph::GroupId;
-use policy_core::model::{Direction, Labels, ObjectKey, Policy, Rule, WorkloadKey};
+use policy_core::model::{Direction, Labels, ObjectKey, Peer, Peers, Policy, Ports, Rule, WorkloadKey};
 use serde::Serialize;
 
 use crate::questions::evaluation::Evaluation;
@@ -25,6 +25,8 @@ pub(crate) struct Edit {
 /// All of them, and which workloads they concern.
 pub(super) struct Edits {
     pub list: Vec<Edit>,
+    /// Policies whose edits are about rules with selectors.
+    pub selecting: Vec<String>,
     /// By workload: edits of policies that select it, for each direction, in one input or the other.
     policies: BTreeMap<Name, [BTreeSet<usize>; 2]>,
     /// By workload: edits of its own labels, and by namespace: edits of those.
@@ -34,8 +36,13 @@ pub(super) struct Edits {
 
 impl Edits {
     pub(super) fn between(old: &Evaluation, new: &Evaluation) -> Self {
-        let mut edits =
-            Self { list: Vec::new(), policies: BTreeMap::new(), workloads: BTreeMap::new(), namespaces: BTreeMap::new() };
+        let mut edits = Self {
+            list: Vec::new(),
+            selecting: Vec::new(),
+            policies: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+        };
         let policies = edits.policies(old, new);
         edits.namespaces(old, new);
         for evaluation in [old, new] {
@@ -87,7 +94,7 @@ impl Edits {
         self.list.len() - 1
     }
 
-    fn policies(&mut self, old: &Evaluation, new: &Evaluation) -> BTreeMap<ObjectKey, usize> {
+    fn policies(&mut self, old: &Evaluation, new: &Evaluation) -> BTreeMap<ObjectKey, (usize, [bool; 2])> {
         let (before, after) = (&old.snapshot.policies, &new.snapshot.policies);
         let mut out = BTreeMap::new();
         for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
@@ -100,7 +107,18 @@ impl Edits {
             if !what.is_empty() {
                 let origin = other.or(one).and_then(|policy| policy.origin.as_ref());
                 let object = format!("NetworkPolicy {}/{}", key.namespace, key.name);
-                out.insert(key.clone(), self.add(Edit { object, what, place: origin.map(ToString::to_string) }));
+                let directions = Direction::ALL.map(|direction| match (one, other) {
+                    (Some(one), Some(other)) => one.target != other.target || differ(one, other, direction),
+                    _ => true,
+                });
+                if selects(one) != selects(other) {
+                    self.selecting.push(format!("{}/{}", key.namespace, key.name));
+                }
+                let number = self.add(Edit { object, what, place: origin.map(ToString::to_string) });
+                if selects(one) != selects(other) {
+                    self.selecting.push(format!("{}/{}", key.namespace, key.name));
+                }
+                out.insert(key.clone(), (number, directions));
             }
         }
         out
@@ -148,13 +166,41 @@ impl Edits {
 }
 
 /// The edits of policies that isolate a group.
-fn isolating(evaluation: &Evaluation, group: GroupId, direction: Direction, edits: &BTreeMap<ObjectKey, usize>) -> Vec<usize> {
+fn isolating(
+    evaluation: &Evaluation,
+    group: GroupId,
+    direction: Direction,
+    edits: &BTreeMap<ObjectKey, (usize, [bool; 2])>,
+) -> Vec<usize> {
     let policies = evaluation.graph.isolating(group, direction).into_iter();
     let edit = |policy| {
         let (namespace, name) = evaluation.graph.policy_name(policy);
-        edits.get(&ObjectKey::new(namespace, name)).copied()
+        let (number, directions) = edits.get(&ObjectKey::new(namespace, name))?;
+        directions.get(direction as usize).copied().unwrap_or(true).then_some(*number)
     };
     policies.filter_map(edit).collect()
+}
+
+/// Whether two policies allow something else in one direction, or isolate for it alone.
+fn differ(one: &Policy, other: &Policy, direction: Direction) -> bool {
+    let rules = |policy: &Policy| policy.rules(direction).map(<[Rule]>::len);
+    let of_rules = match (one.rules(direction), other.rules(direction)) {
+        (Some(before), Some(after)) => of_rules(direction, before, after),
+        _ => Vec::new(),
+    };
+    rules(one).is_some() != rules(other).is_some() || !of_rules.is_empty()
+}
+
+/// The rules of a policy that are about selectors, in the order of their peers' text.
+fn selects(policy: Option<&Policy>) -> Vec<(Direction, &Peers, &Ports)> {
+    let rules = |direction: Direction| policy.and_then(|policy| policy.rules(direction)).unwrap_or_default();
+    let is_about = |rule: &Rule| match &rule.peers {
+        Peers::Everyone => true,
+        Peers::Listed(peers) => peers.iter().any(|peer| matches!(peer, Peer::Pods { .. })),
+    };
+    let of =
+        |direction| rules(direction).iter().filter(|rule| is_about(rule)).map(move |rule| (direction, &rule.peers, &rule.ports));
+    Direction::ALL.into_iter().flat_map(of).collect()
 }
 
 /// What differs in a policy of both inputs.
