@@ -70,6 +70,11 @@ fn assertions_hold_or_have_counter_examples() {
         ),
         ("{from: {a: b}, to: shop/web, expect: denied}", 2, &["k8s/netpol-test.yaml:2:"]),
         ("null", 2, &["it needs `from` and `to`"]),
+        (
+            "{from: shop/job, to: shop/web, expect: denied, from: shop/api}",
+            2,
+            &["k8s/netpol-test.yaml:2:", "duplicate key `from`"],
+        ),
     ] {
         std::fs::write(&file, format!("tests:\n- {assertion}\n")).expect("written");
         let output = run(tree.path(), &["-f", "k8s"]);

@@ -54,7 +54,7 @@ pub use load::{Loader, NOT_READ};
 pub use lower::{Syntax, is_generated};
 pub use makers::{Makes, PodMaker};
 pub use names::nearest;
-pub use own_files::{OwnFile, own_file};
+pub use own_files::{OwnFile, own_file, scalar_spans};
 pub use places::Places;
 pub use snapshot::{Basis, Extent, Foreign, Replicas, Snapshot, Workload};
 pub use unread::Unread;

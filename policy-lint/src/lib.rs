@@ -231,10 +231,17 @@ mod tests {
             ("", "# netpol:ignore NP201\n# another line\n", "", vec![]),
             ("", "# netpol:ignore NP202x\n", "", vec!["8:everyone-by-omission", "1:stale-suppression"]),
             ("", "", " # a#netpol:ignore NP201", vec!["7:everyone-by-omission"]),
+            (", c: \"x # netpol:ignore NP201 reason\"", "", "", vec!["7:everyone-by-omission"]),
         ] {
             let text = policy(annotation, above, comment);
             assert_eq!(suppressed(&text, |_| true), expected, "{text}");
         }
+        // In a text in block style there are no comments.
+        let doc = "metadata:\n  name: web\n  namespace: shop\n  annotations:\n    doc: |\n      text\n      # netpol:ignore NP201 reason\n";
+        let text = policy("", "", "").replace("metadata: {name: web, namespace: shop, annotations: {a: b}}\n", doc);
+        let text =
+            text.replace("spec:\n  podSelector: {}\n  ingress:\n  - from:\n", "spec: {podSelector: {}, ingress: [{from: []}]}\n");
+        assert_eq!(suppressed(&text, |_| true), ["10:everyone-by-omission"], "{text}");
         // What is not checked is not stale, and what an API server refuses cannot be accepted.
         let text = policy(", netpol.io/ignore: \"NP201,NP108\"", "", "");
         assert_eq!(suppressed(&text, |rule| rule.id != "NP108"), none);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Place, Position, Rule, Severity};
-use policy_core::manifest::{IGNORE, Snapshot, nearest};
+use policy_core::manifest::{IGNORE, Snapshot, nearest, scalar_spans};
 
 /// What a comment begins with, after its `#`; white space may follow it before `ignore`.
 const COMMENT: &str = "netpol:";
@@ -57,6 +57,11 @@ pub fn comments(file: &str, text: &str) -> Vec<Comment> {
     if !text.contains(COMMENT) {
         return out;
     }
+    let scalars = scalar_spans(text);
+    let is_in_scalar = |at: usize| {
+        let before = scalars.partition_point(|(start, _)| *start <= at);
+        scalars.get(..before).unwrap_or_default().iter().rev().take(8).any(|(_, end)| at < *end)
+    };
     let mut start = 0;
     for (number, line) in (1_u32..).zip(text.split_inclusive('\n')) {
         let is_comment = line.trim_start().starts_with('#');
@@ -67,7 +72,7 @@ pub fn comments(file: &str, text: &str) -> Vec<Comment> {
                 }
             }
         }
-        if let Some((at, text)) = accepted(line) {
+        if let Some((at, text)) = accepted(line).filter(|(at, _)| !is_in_scalar(start + at)) {
             waiting.extend(is_comment.then_some(out.len()));
             let column = u32::try_from(line.get(..at).unwrap_or_default().chars().count() + 1).unwrap_or(u32::MAX);
             let end = start + line.trim_end().len();

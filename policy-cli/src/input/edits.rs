@@ -2,17 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use policy_core::diagnostic::{Diagnostic, Edit};
+use policy_core::diagnostic::{Diagnostic, Edit, Group};
 
 /// Turns edits that remove an element of a list, which have no text, into those of its whole text: with its dash and its line, or with its
-/// comma. Edits whose files are not kept, and those of elements that are written in another way, go.
+/// comma. Edits whose files are not kept, and those of elements that are written in another way, go; and those of rules, where a text may
+/// stand for several places: in a file with anchors.
 pub(crate) fn complete<'t>(findings: &mut [Diagnostic], text_of: impl Fn(&str) -> Option<&'t [u8]>) {
-    for finding in findings {
-        let Some(edit) = finding.edit.take_if(|edit| edit.text.is_empty()) else { continue };
+    let mut shared: BTreeMap<String, bool> = BTreeMap::new();
+    for finding in findings.iter_mut().filter(|finding| finding.rule.group != Group::Input) {
+        let Some(edit) = finding.edit.take() else { continue };
         let text = text_of(&edit.file).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let bytes = text.and_then(|text| element(text, edit.bytes));
-        finding.edit = bytes.map(|bytes| Edit { bytes, ..edit });
+        let Some(text) = text else { continue };
+        if *shared.entry(edit.file.clone()).or_insert_with(|| has_anchors(text)) {
+            continue;
+        }
+        finding.edit = match edit.text.is_empty() {
+            true => element(text, edit.bytes).map(|bytes| Edit { bytes, ..edit }),
+            false => Some(edit),
+        };
     }
+}
+
+/// Whether a text may have anchors or aliases. Patterns such as `*.yaml` look like them.
+fn has_anchors(text: &str) -> bool {
+    let starts = text.match_indices(['&', '*']).map(|(at, _)| at);
+    let is_start =
+        |at: usize| text.get(..at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t', '\n', '[', '{', ',']));
+    let is_name = |at: usize| text.get(at + 1..).is_some_and(|rest| rest.starts_with(|c: char| !c.is_whitespace()));
+    starts.into_iter().any(|at| is_start(at) && is_name(at))
 }
 
 /// Where the text of a list element begins and ends, from the place of its value.
@@ -20,6 +37,11 @@ fn element(text: &str, (start, end): (usize, usize)) -> Option<(usize, usize)> {
     let (before, value, after) = (text.get(..start)?, text.get(start..end)?, text.get(end..)?);
     let line = before.rfind('\n').map_or(0, |at| at + 1);
     if before.get(line..)?.trim() == "-" {
+        // A comment above would be about the next element then.
+        let above = before.get(..line)?.lines().rev().take_while(|above| above.trim_start().starts_with('#'));
+        if above.into_iter().any(|above| above.contains("netpol:")) {
+            return None;
+        }
         // The value of a mapping may end with its last line.
         let end = start + value.trim_end().len();
         let rest = text.get(end..)?;
@@ -95,6 +117,16 @@ mod tests {
         assert_eq!(without("a: [1]", "1"), None);
         assert_eq!(without("- - a\n  - b\n", "a"), None);
         assert_eq!(without("- a: 1 }\n", "a: 1"), None);
+        assert_eq!(without("a:\n# netpol:ignore NP201 agreed\n- b: []\n- c: []\n", "b: []"), None);
+    }
+
+    #[test]
+    fn anchors_are_found() {
+        for (text, expected) in
+            [("a: &b 1", true), ("a: *b", true), ("[*b]", true), ("a: b&c d * e", false), ("a: '*'", false), ("&a b: c", true)]
+        {
+            assert_eq!(has_anchors(text), expected, "{text}");
+        }
     }
 
     #[test]

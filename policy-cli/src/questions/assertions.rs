@@ -175,10 +175,21 @@ impl Assertion {
         };
         let blocks = AddressSet::union_of(listed.iter().filter_map(End::addresses));
         for own in &subjects {
+            let found = others(evaluation, own, is_source, asked.as_ref(), &listed, &blocks);
             for other in &listed {
-                outcome.add(ask(own, other)?, Verdict::Allowed)?;
+                // Of addresses, those outside are meant, as in the answer of `netpol who`.
+                let one = match other.addresses() {
+                    None => Some(other.clone()),
+                    Some(addresses) => {
+                        let denied = evaluation.outside_one(&addresses.difference(&found.outside));
+                        denied.or_else(|| evaluation.outside_one(&addresses)).map(End::Address)
+                    }
+                };
+                if let Some(one) = one {
+                    outcome.add(ask(own, &one)?, Verdict::Allowed)?;
+                }
             }
-            for other in others(evaluation, own, is_source, asked.as_ref(), &listed, &blocks) {
+            for other in found.ends {
                 outcome.add(ask(own, &other)?, Verdict::Denied)?;
             }
         }
@@ -209,7 +220,15 @@ fn all_ends(texts: &[String], evaluation: &Evaluation) -> Result<Vec<End>> {
     Ok(out)
 }
 
-/// Ends that are not listed and connect on some of the ports.
+/// What connects to an end, or is reached from it.
+#[derive(Default)]
+struct Others {
+    /// Ends that are not listed and connect on some of the ports.
+    ends: Vec<End>,
+    /// Addresses outside that connect on all of the ports.
+    outside: AddressSet,
+}
+
 fn others(
     evaluation: &Evaluation,
     own: &End,
@@ -217,14 +236,15 @@ fn others(
     asked: Option<&PortSet>,
     listed: &[End],
     blocks: &AddressSet,
-) -> Vec<End> {
+) -> Others {
     let ends = ends::Ends::One(own.clone());
     let scope = Scope::all();
     let question = match is_source {
         true => Question { from: None, to: Some(&ends), scope: &scope },
         false => Question { from: Some(&ends), to: None, scope: &scope },
     };
-    let mut out = Vec::new();
+    let all = asked.cloned().unwrap_or_else(PortSet::all);
+    let mut out = Others::default();
     let is_asked = |row: &Row| asked.is_none_or(|asked| !row.some().intersection(asked).is_empty());
     for row in rows(evaluation, &question).into_iter().filter(is_asked) {
         let peer = if is_source { &row.src } else { &row.dst };
@@ -235,13 +255,15 @@ fn others(
                     owner: policy_core::model::WorkloadKey { kind: kind.clone(), name: name.clone() },
                 };
                 if !listed.contains(&end) && end != *own {
-                    out.push(end);
+                    out.ends.push(end);
                 }
             }
             Peer::External { cidrs, .. } => {
-                let own = cidrs.iter().filter_map(|cidr| cidr.parse().ok()).map(AddressSet::block);
-                let left = AddressSet::union_of(own).difference(blocks);
-                out.extend(evaluation.external_one(&left).map(End::Address));
+                let own = AddressSet::union_of(cidrs.iter().filter_map(|cidr| cidr.parse().ok()).map(AddressSet::block));
+                if all.difference(&row.allowed).is_empty() {
+                    out.outside = out.outside.union(&own);
+                }
+                out.ends.extend(evaluation.outside_one(&own.difference(blocks)).map(End::Address));
             }
         }
     }
@@ -305,6 +327,7 @@ fn name_of(peer: &Peer) -> Option<String> {
 
 fn names_of(peer: &Peer) -> Vec<String> {
     match peer {
+        Peer::External { cidrs, .. } if *cidrs == ["0.0.0.0/0", "::/0"] => vec!["external".to_owned()],
         Peer::External { cidrs, .. } => cidrs.clone(),
         peer => name_of(peer).into_iter().collect(),
     }

@@ -259,6 +259,11 @@ impl<'s> Tree<'s> {
         })
     }
 
+    /// Every text and number, keys included.
+    pub(crate) fn scalars(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().enumerate().filter(|(_, node)| matches!(node.value, Value::Scalar { .. })).map(|(id, _)| id)
+    }
+
     /// Where the node stands.
     pub(crate) fn position(&self, id: NodeId) -> Position {
         let node = self.node(id);
