@@ -1,6 +1,7 @@
 //! A selector that one edit would make match.
 
 use super::peer_matches_nothing::matches_nothing;
+use super::peers_joined_by_or::joined;
 use super::selects_nothing::selects_nothing;
 use crate::context::Context;
 use policy_core::diagnostic::Edit;
@@ -53,7 +54,7 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         out.extend(near(context, &selector).map(|near| finding(context, policy, "spec.podSelector", &near)));
     }
     for at in context.peers() {
-        let Some(namespaces) = matches_nothing(context, &at) else { continue };
+        let Some(namespaces) = matches_nothing(context, &at).filter(|_| joined(context, &at).is_none()) else { continue };
         let Peer::Pods { pods, .. } = at.peer else { continue };
         let selector = SelectorIn { namespaces: &namespaces, selector: pods };
         let path = format!("{}.podSelector", at.path());
@@ -86,7 +87,7 @@ pub(super) fn near(context: &Context<'_>, at: &SelectorIn<'_>) -> Option<Near> {
             || at.selector.requirements().iter().enumerate().filter(|(other, _)| *other != place).map(|(_, other)| other);
         let would_match = |pod: &&Pod| others().all(|other| other.holds(pod.labels.get(&other.key).map(String::as_str)));
         for pod in pods().filter(would_match) {
-            let same_key = pod.labels.get(&key).filter(|other| nearest(&value, [other.as_str()].into_iter()).is_some());
+            let same_key = pod.labels.get(&key).filter(|other| nearest(&value, [other.as_str()]).is_some());
             let same_value = pod.labels.iter().filter(|(other, own)| **own == value && is_alias(&key, other));
             let own = same_key.map(|other| (key.clone(), other.clone()));
             for present in own.into_iter().chain(same_value.map(|(key, value)| (key.clone(), value.clone()))) {
