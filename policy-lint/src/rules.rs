@@ -48,7 +48,9 @@ pub mod except_nested;
 pub mod except_undone;
 pub mod half_open;
 pub mod host_network_peer;
+pub mod isolation_undone;
 pub mod label_near_miss;
+pub mod metadata_reachable;
 pub mod missing_namespace_selector;
 pub mod named_port_divergent;
 pub mod named_port_not_found;
@@ -56,6 +58,7 @@ pub mod named_port_protocol;
 pub mod named_port_sidecar_only;
 pub mod named_port_to_cidr;
 pub mod namespace_label_absent;
+pub mod not_isolated;
 pub mod only_host_network_pods;
 pub mod peer_matches_nothing;
 pub mod peers_joined_by_or;
@@ -64,7 +67,9 @@ pub mod redundant_rule;
 pub mod selector_contradiction;
 pub mod selects_nothing;
 pub mod too_many_peers;
+pub mod v4_only_world;
 pub mod volatile_label;
+pub mod world_open;
 
 use policy_core::diagnostic::{Diagnostic, Rule};
 
@@ -106,6 +111,11 @@ pub static CHECKS: &[Check] = &[
     Check { rule: &dns_blocked::DNS_BLOCKED, run: dns_blocked::check },
     Check { rule: &empty_egress_without_types::EMPTY_EGRESS_WITHOUT_TYPES, run: empty_egress_without_types::check },
     Check { rule: &everyone_by_omission::EVERYONE_BY_OMISSION, run: everyone_by_omission::check },
+    Check { rule: &world_open::WORLD_OPEN, run: world_open::check },
+    Check { rule: &v4_only_world::V4_ONLY_WORLD, run: v4_only_world::check },
+    Check { rule: &metadata_reachable::METADATA_REACHABLE, run: metadata_reachable::check },
+    Check { rule: &not_isolated::NOT_ISOLATED, run: not_isolated::check },
+    Check { rule: &isolation_undone::ISOLATION_UNDONE, run: isolation_undone::check },
     Check { rule: &redundant_rule::REDUNDANT_RULE, run: redundant_rule::check },
     Check { rule: &redundant_policy::REDUNDANT_POLICY, run: redundant_policy::check },
     Check { rule: &volatile_label::VOLATILE_LABEL, run: volatile_label::check },
