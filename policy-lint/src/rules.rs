@@ -42,6 +42,7 @@ macro_rules! shop {
 pub mod ambiguous_address;
 pub mod dns_blocked;
 pub mod empty_egress_without_types;
+pub mod end_port_portability;
 pub mod everyone_by_omission;
 pub mod except_covers_all;
 pub mod except_nested;
@@ -54,17 +55,22 @@ pub mod metadata_reachable;
 pub mod missing_namespace_selector;
 pub mod named_port_divergent;
 pub mod named_port_not_found;
+pub mod named_port_portability;
 pub mod named_port_protocol;
 pub mod named_port_sidecar_only;
 pub mod named_port_to_cidr;
 pub mod namespace_label_absent;
 pub mod not_isolated;
 pub mod only_host_network_pods;
+pub mod own_node_egress;
 pub mod peer_matches_nothing;
 pub mod peers_joined_by_or;
+pub mod pod_by_ip_block;
 pub mod redundant_policy;
 pub mod redundant_rule;
+pub mod sctp_portability;
 pub mod selector_contradiction;
+pub mod selector_tautology;
 pub mod selects_nothing;
 pub mod too_many_peers;
 pub mod v4_only_world;
@@ -120,4 +126,10 @@ pub static CHECKS: &[Check] = &[
     Check { rule: &redundant_policy::REDUNDANT_POLICY, run: redundant_policy::check },
     Check { rule: &volatile_label::VOLATILE_LABEL, run: volatile_label::check },
     Check { rule: &except_nested::EXCEPT_NESTED, run: except_nested::check },
+    Check { rule: &selector_tautology::SELECTOR_TAUTOLOGY, run: selector_tautology::check },
+    Check { rule: &named_port_portability::NAMED_PORT_PORTABILITY, run: named_port_portability::check },
+    Check { rule: &pod_by_ip_block::POD_BY_IP_BLOCK, run: pod_by_ip_block::check },
+    Check { rule: &end_port_portability::END_PORT_PORTABILITY, run: end_port_portability::check },
+    Check { rule: &own_node_egress::OWN_NODE_EGRESS, run: own_node_egress::check },
+    Check { rule: &sctp_portability::SCTP_PORTABILITY, run: sctp_portability::check },
 ];
