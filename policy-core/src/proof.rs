@@ -4,14 +4,17 @@
 //! worlds ([`Scope`]): the pods of the graph, or all pods that could exist.
 //!
 //! - `coverage`: whether other rules allow what a rule allows.
+//! - `isolated`: the pods that the same policies isolate.
 //! - `half_open`: rules whose other side denies everything that they allow.
 //! - `redundancy`: rules and policies without which the graph is the same.
 
 mod coverage;
 mod half_open;
+mod isolated;
 mod redundancy;
 
 pub use half_open::{HalfOpen, half_open};
+pub use isolated::{Isolated, isolated};
 pub use redundancy::{Redundancies, Redundant, redundancies};
 
 use crate::graph::{AllowGraph, GroupId, PeerRecord, PolicyId, hash_name};

@@ -4,11 +4,13 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy_core::diagnostic::rules::objects::UNDECLARED_NAMESPACE;
-use policy_core::diagnostic::{Diagnostic, Edit, ObjectRef, Place, Position, Rule};
-use policy_core::graph::{AllowGraph, PodId, PolicyId};
+use policy_core::diagnostic::{Diagnostic, Edit, ObjectRef, Place, Position, Related, Rule};
+use policy_core::graph::{AllowGraph, GroupId, PodId, PolicyId};
 use policy_core::manifest::{Makes, Snapshot};
 use policy_core::model::{Direction, NAME_LABEL, NamespaceScope, ObjectKey, Peer, Peers, Pod, Policy, Selector};
-use policy_core::proof::{HalfOpen, Redundancies, RuleAt, half_open, redundancies};
+use policy_core::proof::{HalfOpen, Redundancies, RuleAt, half_open, isolated, redundancies};
+
+use crate::openings::{Opening, PolicySet};
 
 /// The input of every check.
 pub struct Context<'a> {
@@ -28,6 +30,9 @@ pub struct Context<'a> {
     gaps: RefCell<BTreeSet<String>>,
     redundancies: OnceCell<Redundancies>,
     half_open: OnceCell<Vec<HalfOpen>>,
+    openings: OnceCell<BTreeMap<&'a ObjectKey, Vec<Opening<'a>>>>,
+    /// By [`Direction`].
+    policy_sets: [OnceCell<Vec<PolicySet<'a>>>; 2],
 }
 
 /// One entry of `from` or `to`.
@@ -83,6 +88,8 @@ impl<'a> Context<'a> {
             gaps: RefCell::default(),
             redundancies: OnceCell::new(),
             half_open: OnceCell::new(),
+            openings: OnceCell::new(),
+            policy_sets: [OnceCell::new(), OnceCell::new()],
         }
     }
 
@@ -131,6 +138,22 @@ impl<'a> Context<'a> {
         let is_known = gap.is_none();
         self.gaps.borrow_mut().extend(gap);
         is_known
+    }
+
+    /// Whether all policies of a namespace are known: no other engine has policies that may concern it, and everything could be read. Says
+    /// once what cannot be checked.
+    #[must_use]
+    pub fn knows_policies_of(&self, namespace: &str) -> bool {
+        let mut foreign = self.snapshot.foreign.iter().filter(|foreign| !foreign.is_hook);
+        let is_foreign = foreign.any(|foreign| foreign.namespace.as_deref().is_none_or(|own| own == namespace));
+        let is_partial = self.is_unknown_anywhere || !self.snapshot.unread.is_empty() || !self.snapshot.partial_lists.is_empty();
+        if is_foreign || is_partial {
+            let why = if is_foreign { "other kinds of policies may concern it" } else { "not all policies are in the input" };
+            self.gaps
+                .borrow_mut()
+                .insert(format!("what the pods of namespace `{namespace}` may do is not checked, because {why}"));
+        }
+        !is_foreign && !is_partial
     }
 
     /// The namespaces that a peer means; `None` if they are not known.
@@ -192,6 +215,58 @@ impl<'a> Context<'a> {
         self.half_open.get_or_init(|| half_open(self.graph))
     }
 
+    /// What the policies of a set allow by address, in the order of their names and rules.
+    pub fn openings(&self, set: &PolicySet<'a>, direction: Direction) -> Vec<&Opening<'a>> {
+        let all = self.openings.get_or_init(|| self.policies().map(|policy| (&policy.key, Opening::of(policy))).collect());
+        let of_set = set.policies.iter().filter_map(|policy| all.get(&policy.key)).flatten();
+        of_set.filter(|opening| opening.direction == direction).collect()
+    }
+
+    /// The policies that isolate the same pods for a direction, and those of namespaces without pods that would isolate the same ones.
+    pub fn policy_sets(&self, direction: Direction) -> &[PolicySet<'a>] {
+        let [egress, ingress] = &self.policy_sets;
+        let cell = if direction == Direction::Egress { egress } else { ingress };
+        cell.get_or_init(|| {
+            let of_pods = isolated(self.graph, direction).into_iter().map(|found| {
+                let policies = found.policies.iter().filter_map(|policy| self.policy(*policy)).collect();
+                PolicySet { policies, groups: found.groups }
+            });
+            of_pods.filter(|set: &PolicySet<'_>| !set.policies.is_empty()).chain(self.sets_without_pods(direction)).collect()
+        })
+    }
+
+    /// In a namespace without pods, the policies with one selector, with those that select every pod.
+    fn sets_without_pods(&self, direction: Direction) -> Vec<PolicySet<'a>> {
+        let mut by_namespace: BTreeMap<&str, BTreeMap<&Selector, Vec<&'a Policy>>> = BTreeMap::new();
+        let isolating = self.policies().filter(|policy| policy.rules(direction).is_some());
+        for policy in isolating.filter(|policy| self.pods_in(&policy.key.namespace).is_empty()) {
+            by_namespace.entry(&policy.key.namespace).or_default().entry(&policy.target).or_default().push(policy);
+        }
+        let mut out = Vec::new();
+        for by_target in by_namespace.values() {
+            let of_all: Vec<&Policy> = by_target
+                .iter()
+                .filter(|(target, _)| target.is_everything())
+                .flat_map(|(_, policies)| policies)
+                .copied()
+                .collect();
+            for (target, own) in by_target {
+                let wider: &[&Policy] = if target.is_everything() { &[] } else { &of_all };
+                let mut policies: Vec<&Policy> = own.iter().chain(wider).copied().collect();
+                policies.sort_by_key(|policy| &policy.key);
+                out.push(PolicySet { policies, groups: Vec::new() });
+            }
+        }
+        out
+    }
+
+    /// The policy of the input.
+    #[must_use]
+    pub fn policy(&self, id: PolicyId) -> Option<&'a Policy> {
+        let (namespace, name) = self.graph.policy_name(id);
+        self.snapshot.policies.get(&ObjectKey::new(namespace, name))
+    }
+
     /// A finding about a policy, at the place of the field.
     #[must_use]
     pub fn finding(&self, rule: &'static Rule, policy: &ObjectKey, path: &str, message: String) -> Diagnostic {
@@ -227,13 +302,38 @@ impl<'a> Context<'a> {
         (bytes.1 > bytes.0).then(|| Edit { file: place.file, bytes, text: text.to_owned() })
     }
 
+    /// The group of a pod; `None` if it is no endpoint.
+    #[must_use]
+    pub fn group_of(&self, pod: &Pod) -> Option<GroupId> {
+        self.graph.pod(&pod.key.namespace, &pod.key.name).and_then(|pod| self.graph.group_of(pod))
+    }
+
     /// A pod as users name it.
     #[must_use]
     pub fn pod_text(&self, pod: PodId) -> String {
         let (namespace, name) = self.graph.pod_name(pod);
-        let key = ObjectKey::new(namespace, name);
-        let owner = self.snapshot.pods.get(&key).and_then(|pod| pod.owner.as_ref());
-        format!("{namespace}/{}", owner.map_or(name, |owner| owner.name.as_str()))
+        self.pod(pod).map_or_else(|| format!("{namespace}/{name}"), workload_text)
+    }
+
+    /// The pod of the input.
+    #[must_use]
+    pub fn pod(&self, id: PodId) -> Option<&'a Pod> {
+        let (namespace, name) = self.graph.pod_name(id);
+        self.snapshot.pods.get(&ObjectKey::new(namespace, name))
+    }
+
+    /// The first pod of some groups as users name it.
+    #[must_use]
+    pub fn example_of(&self, groups: &[GroupId]) -> Option<String> {
+        let pods = self.graph.pods_of(*groups.first()?);
+        pods.min_by_key(|pod| self.graph.pod_name(*pod)).map(|pod| self.pod_text(pod))
+    }
+
+    /// Another place that a finding is about.
+    #[must_use]
+    pub fn related(&self, policy: &ObjectKey, path: &str, message: &str) -> Related {
+        let object = ObjectRef::namespaced("NetworkPolicy", &policy.namespace, &policy.name);
+        Related { message: message.to_owned(), object: Some(object), place: self.place(policy, path) }
     }
 
     /// A policy as users name it.
@@ -241,6 +341,29 @@ impl<'a> Context<'a> {
     pub fn policy_text(&self, policy: PolicyId) -> String {
         let (namespace, name) = self.graph.policy_name(policy);
         format!("{namespace}/{name}")
+    }
+}
+
+/// The workload of a pod, as users name it.
+fn workload_text(pod: &Pod) -> String {
+    let name = pod.owner.as_ref().map_or(pod.key.name.as_str(), |owner| owner.name.as_str());
+    format!("{}/{name}", pod.key.namespace)
+}
+
+/// The workloads of some pods, as users name them: so many of them, and how many others there are.
+#[must_use]
+pub fn pods_text(pods: &[&Pod], most: usize) -> String {
+    let workloads: BTreeSet<String> = pods.iter().map(|pod| workload_text(pod)).collect();
+    named(&workloads.into_iter().collect::<Vec<_>>(), most)
+}
+
+/// Names in words: so many of them, and how many others there are.
+#[must_use]
+pub fn named(names: &[String], most: usize) -> String {
+    match names.len().saturating_sub(most) {
+        0 => names.join(", "),
+        1 if most > 0 => names.join(", "),
+        others => format!("{} and {others} others", names.iter().take(most).cloned().collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::RuleAt;
 use crate::graph::{self, AllowGraph, GroupId, PeerRecord, RuleRecord, TermId};
-use crate::model::{Direction, PortEntry, Ports};
+use crate::model::{Direction, Ports};
 use crate::sets::{AddressSet, PortSet, Transport};
 
 /// What a rule allows, in one form for all rules.
@@ -25,18 +25,7 @@ pub(super) struct PortsOf<'g> {
 
 impl<'g> PortsOf<'g> {
     fn of(ports: &'g Ports) -> Self {
-        let Ports::Listed(entries) = ports else { return Self { numbers: PortSet::all(), names: BTreeSet::new() } };
-        let (mut ranges, mut names) = (Vec::new(), BTreeSet::new());
-        for entry in entries {
-            match entry {
-                PortEntry::Range { protocol, low, high } => ranges.push((*protocol, *low, *high)),
-                PortEntry::Named { protocol, name } => {
-                    names.insert((*protocol, name.as_str()));
-                }
-                PortEntry::Unreadable => {}
-            }
-        }
-        Self { numbers: PortSet::from_ranges(&ranges), names }
+        Self { numbers: ports.numbers(), names: ports.names().collect() }
     }
 
     /// The same with the numbers that the containers of a group give the names.

@@ -1,6 +1,7 @@
 //! A selector that one edit would make match.
 
 use super::peer_matches_nothing::matches_nothing;
+use super::peers_joined_by_or::joined;
 use super::selects_nothing::selects_nothing;
 use crate::context::Context;
 use policy_core::diagnostic::Edit;
@@ -53,7 +54,7 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         out.extend(near(context, &selector).map(|near| finding(context, policy, "spec.podSelector", &near)));
     }
     for at in context.peers() {
-        let Some(namespaces) = matches_nothing(context, &at) else { continue };
+        let Some(namespaces) = matches_nothing(context, &at).filter(|_| joined(context, &at).is_none()) else { continue };
         let Peer::Pods { pods, .. } = at.peer else { continue };
         let selector = SelectorIn { namespaces: &namespaces, selector: pods };
         let path = format!("{}.podSelector", at.path());

@@ -5,6 +5,7 @@ use policy_core::model::NAME_LABEL;
 use policy_core::model::{NamespaceScope, Peer};
 
 use super::peer_matches_nothing::matches_nothing;
+use super::peers_joined_by_or::joined;
 use crate::context::{Context, PeerAt};
 
 /// A peer without `namespaceSelector` matches pods of another namespace only.
@@ -34,6 +35,9 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     for at in context.peers() {
         let (Peer::Pods { pods, .. }, Some(namespace)) = (at.peer, elsewhere(context, &at)) else { continue };
+        if joined(context, &at).is_some() {
+            continue;
+        }
         let own = &at.policy.key.namespace;
         let message = format!("no pod of namespace `{own}` has the labels {pods}; pods of namespace `{namespace}` have them");
         let help = format!("add `namespaceSelector: {{matchLabels: {{{NAME_LABEL}: {namespace}}}}}` to this peer");

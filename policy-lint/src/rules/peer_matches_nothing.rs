@@ -2,6 +2,7 @@
 
 use super::label_near_miss::{SelectorIn, near};
 use super::missing_namespace_selector::elsewhere;
+use super::peers_joined_by_or::joined;
 use crate::context::{Context, PeerAt};
 use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, Rule, Severity};
 use policy_core::model::{Peer, Pod};
@@ -33,8 +34,10 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         let Some(namespaces) = matches_nothing(context, &at) else { continue };
         let Peer::Pods { pods, .. } = at.peer else { continue };
         let selector = SelectorIn { namespaces: &namespaces, selector: pods };
-        let has_other_finding =
-            pods.contradiction().is_some() || near(context, &selector).is_some() || elsewhere(context, &at).is_some();
+        let has_other_finding = pods.contradiction().is_some()
+            || near(context, &selector).is_some()
+            || elsewhere(context, &at).is_some()
+            || joined(context, &at).is_some();
         if has_other_finding {
             continue;
         }
