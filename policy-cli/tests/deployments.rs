@@ -5,11 +5,14 @@
 #[path = "common/folders.rs"]
 mod folders;
 mod programs;
+#[path = "common/rendered.rs"]
+mod rendered;
 
 use std::path::Path;
 use std::process::Command;
 
-use folders::{DENY, WEB, ends_with, fakes, json, real, text, tree, with};
+use folders::{ends_with, fakes, json, text, tree, with};
+use rendered::{DENY, WEB, real};
 
 const TWO: &str = "[deployments.dev]\nfiles = [\"dev.yaml\"]\nnamespace = \"x\"\n\n[deployments.prod]\nfiles = [\"prod.yaml\"]\n";
 

@@ -7,6 +7,8 @@ mod folders;
 #[path = "common/piped.rs"]
 mod piped;
 mod programs;
+#[path = "common/rendered.rs"]
+mod rendered;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -17,8 +19,9 @@ use roxmltree::{Document, Node};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use folders::{DENY, WEB, ends_with, fakes, json, real, text, tree, with};
+use folders::{ends_with, fakes, json, text, tree, with};
 use piped::piped;
+use rendered::{DENY, WEB, real};
 
 /// An unknown field in line 6, with an edit, in a namespace that no file declares.
 const WRONG: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  podSelector: {}\n  ingres: []\n";

@@ -1,6 +1,6 @@
 //! `netpol lint`: which rules are checked, what is accepted, what fails, and what is corrected.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a failing check panics")]
 
 #[path = "common/folders.rs"]
 mod folders;
@@ -169,5 +169,5 @@ fn rules_have_a_manual() {
     let page = |arguments: &[&str]| with(none.path(), none.path(), &[&["rule"], arguments].concat());
     ends_with(&page(&[]), 0, &["NP107  warning  label-near-miss", "hygiene"]);
     ends_with(&page(&["np107"]), 0, &["NP107 label-near-miss (warning, correctness)", "Example", "app: apy", "Corrected"]);
-    ends_with(&page(&["label-near-mis"]), 2, &["did you mean `label-near-miss`?"]);
+    ends_with(&page(&["label-near-mistake"]), 2, &["did you mean `label-near-miss`?"]);
 }

@@ -268,7 +268,6 @@ mod tests {
             namespace: "shop".to_owned(),
             labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
             ports: vec![NamedPort { name: "http".to_owned(), protocol: Transport::Tcp, number: 8080 }],
-            sidecar_ports: Vec::new(),
             pods: vec!["web-0".to_owned()],
             families: BTreeSet::new(),
             sides: [None, None],

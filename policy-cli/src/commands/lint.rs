@@ -29,12 +29,15 @@ pub(crate) fn run(args: &LintArgs) -> Result<Outcome> {
     check::run(&checks)
 }
 
+/// Whether globs match a file.
+type Matcher = Box<dyn Fn(&Path) -> bool>;
+
 /// The rules that are checked. Errors of the input are always reported.
 pub(crate) struct Rules {
     ids: BTreeSet<&'static str>,
     severities: BTreeMap<&'static str, Severity>,
     /// Rules that do not apply to some files.
-    overrides: Vec<(BTreeSet<&'static str>, Box<dyn Fn(&Path) -> bool>)>,
+    overrides: Vec<(BTreeSet<&'static str>, Matcher)>,
 }
 
 impl Rules {
@@ -65,7 +68,7 @@ impl Rules {
             };
             severities.extend(ids_of(std::slice::from_ref(name)).map_err(of_file)?.into_iter().map(|id| (id, severity)));
         }
-        let mut overrides: Vec<(BTreeSet<&str>, Box<dyn Fn(&Path) -> bool>)> = Vec::new();
+        let mut overrides: Vec<(BTreeSet<&str>, Matcher)> = Vec::new();
         for (config, of_paths) in config.iter().flat_map(|config| config.lint.overrides.iter().map(move |own| (config, own))) {
             let matches = config.globs_of(&of_paths.paths).matching().map_err(|text| of_file(anyhow!(text)))?;
             overrides.push((ids_of(&of_paths.ignore).map_err(of_file)?, Box::new(matches)));
