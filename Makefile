@@ -60,6 +60,8 @@ reference: ## ~2 min | Write the pages that describe commands and the values of 
 	@mkdir -p $(TARGET)
 	$(CARGO) run --quiet --locked --package policy-cli -- reference > $(TARGET)/reference.md
 	mv $(TARGET)/reference.md docs/src/reference/netpol.md
+	$(CARGO) run --quiet --locked --package policy-cli -- reference --rules > $(TARGET)/reference.md
+	mv $(TARGET)/reference.md docs/src/reference/rules.md
 	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test readme the_reference
 	WRITE_REFERENCE=1 $(CARGO) test --quiet --locked --package conformance --test deploy the_readme
 

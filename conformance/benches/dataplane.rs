@@ -60,6 +60,7 @@ fn pod(name: &str, app: &str, node: &str, address: IpAddr) -> Change {
         is_host_network: false,
         addresses: Addresses::Known(vec![address]),
         ports: Vec::new(),
+        sidecar_ports: Vec::new(),
         owner: None,
         is_unknown: false,
     })

@@ -285,6 +285,7 @@ mod tests {
             is_host_network: false,
             addresses: Addresses::Known(ips(addresses)),
             ports: Vec::new(),
+            sidecar_ports: Vec::new(),
             owner: None,
             is_unknown: false,
         })

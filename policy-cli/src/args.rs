@@ -9,6 +9,7 @@ pub(crate) mod sections;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use policy_core::diagnostic::Severity;
 use serde::Deserialize;
 
 pub(crate) use input::InputArgs;
@@ -62,13 +63,16 @@ pub(crate) fn command() -> clap::Command {
                 "The namespace of names and of objects without one [default: `default`, or the namespace of the context]; only \
                  connections with an end in it are listed",
             ),
-            "validate" | "render" => {
+            "validate" | "lint" | "render" => {
                 Some("The namespace of objects without one [default: `default`, or the namespace of the context]")
             }
             _ => None,
         };
         // Findings do not depend on them.
-        let hidden: &[&str] = if command.get_name() == "validate" { &["own_node_egress", "keep_going"] } else { &[] };
+        let hidden: &[&str] = match command.get_name() {
+            "validate" | "lint" => &["own_node_egress", "keep_going"],
+            _ => &[],
+        };
         command.mut_args(|option| match option.get_id().as_str() {
             "namespace" if help.is_some() => option.help(help.unwrap_or_default()),
             name if hidden.contains(&name) => option.hide(true),
@@ -81,8 +85,10 @@ impl Args {
     /// The arguments, with the cluster copied into those of the input. `kubectl netpol` reads the live cluster by default, `netpol` the
     /// current directory.
     pub(crate) fn resolved(mut self, is_kubectl: bool) -> Self {
-        if let Command::Validate(args) = &mut self.command {
-            args.input.paths.append(&mut args.files);
+        match &mut self.command {
+            Command::Validate(args) => args.input.paths.append(&mut args.files),
+            Command::Lint(args) => args.input.paths.append(&mut args.files),
+            _ => {}
         }
         let cluster = &mut self.cluster;
         cluster.live |= cluster.context.is_some() || cluster.kubeconfig.is_some();
@@ -101,13 +107,17 @@ impl Command {
             Self::Who(args) => Some(&mut args.input),
             Self::Reach(args) => Some(&mut args.input),
             Self::Validate(args) => Some(&mut args.input),
+            Self::Lint(args) => Some(&mut args.input),
+            Self::Diff(args) => Some(&mut args.input),
+            Self::Test(args) => Some(&mut args.input),
             Self::Render(args) => Some(&mut args.input),
             Self::Init(_)
             | Self::Snapshot
+            | Self::Rules(_)
             | Self::Completions { .. }
             | Self::Schema { .. }
             | Self::Man { .. }
-            | Self::Reference => None,
+            | Self::Reference { .. } => None,
         }
     }
 }
@@ -135,6 +145,18 @@ pub(crate) enum Command {
     /// Check manifests, and report every error with file and line
     #[command(after_help = sections::text("validate"))]
     Validate(ValidateArgs),
+    /// Find what is valid and may not mean what it seems to
+    #[command(after_help = sections::text("lint"))]
+    Lint(LintArgs),
+    /// List the connections that two inputs allow differently, and what is the cause
+    #[command(after_help = sections::text("diff"))]
+    Diff(DiffArgs),
+    /// Check what is asserted of the connections of an input
+    #[command(after_help = sections::text("test"))]
+    Test(TestArgs),
+    /// List the rules of `netpol lint` and `netpol validate`, or describe some of them
+    #[command(visible_alias = "rule", after_help = sections::text("rules"))]
+    Rules(RulesArgs),
     /// Write netpol.toml, with the kustomizations, charts and manifests of this directory as deployments
     #[command(after_help = sections::text("init"))]
     Init(InitArgs),
@@ -165,7 +187,11 @@ pub(crate) enum Command {
     },
     /// Print the page of the manual that describes every command, in Markdown
     #[command(hide = true)]
-    Reference,
+    Reference {
+        /// Print the page with every rule of `netpol lint`
+        #[arg(long)]
+        rules: bool,
+    },
 }
 
 #[derive(ClapArgs, Debug)]
@@ -294,8 +320,116 @@ pub(crate) struct ValidateArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t = AnswerFormat::Text)]
-    pub output: AnswerFormat,
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = FindingsFormat::Text)]
+    pub output: FindingsFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LintArgs {
+    /// Files and directories to check, as with `-f`
+    #[arg(value_name = "PATH", conflicts_with = "deployments")]
+    pub files: Vec<PathBuf>,
+    /// The least severity of findings that makes the exit code 1 [default: `fail-on` of netpol.toml, or error]
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+    /// Check these rules only: ids, names, groups, or `all` [default: every group but portability]
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub select: Vec<String>,
+    /// Leave out these rules: ids, names or groups
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// Correct the files where the meaning is certain; comments and layout stay
+    #[arg(long)]
+    pub fix: bool,
+    /// Print what `--fix` would change, and change nothing
+    #[arg(long)]
+    pub diff: bool,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Output format
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = FindingsFormat::Text)]
+    pub output: FindingsFormat,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DiffArgs {
+    /// What was, and what is: files or directories, as with `-f`. With `--git`, the paths to read in both revisions; with `--live`, those
+    /// that are compared with the cluster
+    #[arg(value_name = "PATH", num_args = 0..)]
+    pub inputs: Vec<PathBuf>,
+    /// Compare the input in two Git revisions, or in one with the working tree
+    #[arg(long, value_name = "A[..B]")]
+    pub git: Option<String>,
+    /// The changes that make the exit code 1
+    #[arg(long, value_enum, value_name = "CHANGES", default_value_t = ChangeKind::Any)]
+    pub fail_on: ChangeKind,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Output format
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = DiffFormat::Text)]
+    pub output: DiffFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ChangeKind {
+    /// Connections that become allowed
+    Added,
+    /// Connections that become denied
+    Removed,
+    /// Both
+    Any,
+    /// Nothing
+    None,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DiffFormat {
+    /// Text for people
+    Text,
+    /// One JSON object
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// A comment for a pull request
+    Markdown,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct TestArgs {
+    /// A file with assertions. Repeatable [default: `tests` of netpol.toml, and netpol-test.yaml and *.netpol-test.yaml in the directories
+    /// of the input]
+    #[arg(long, value_name = "FILE")]
+    pub tests: Vec<PathBuf>,
+    /// Write what is allowed today as a first file of assertions
+    #[arg(long)]
+    pub init: bool,
+    /// List the policies, rules and workloads that no assertion rests on
+    #[arg(long)]
+    pub coverage: bool,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Output format
+    #[arg(short = 'o', long, visible_alias = "format", value_enum, default_value_t = TestFormat::Text)]
+    pub output: TestFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TestFormat {
+    /// Text for people
+    Text,
+    /// One JSON object
+    Json,
+    /// One JSON object for each assertion
+    Jsonl,
+    /// The same as JSON, as YAML
+    Yaml,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RulesArgs {
+    /// Describe these rules: ids, names or groups
+    #[arg(value_name = "RULE")]
+    pub rules: Vec<String>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -334,6 +468,22 @@ pub(crate) enum FailOn {
     Error,
     /// Errors and warnings
     Warning,
+    /// Every finding
+    Info,
+    /// No finding; the exit code is 0 if the input can be read
+    Never,
+}
+
+impl FailOn {
+    /// Whether a finding of this severity makes a command fail.
+    pub(crate) fn includes(self, severity: Severity) -> bool {
+        match self {
+            Self::Error => severity == Severity::Error,
+            Self::Warning => severity <= Severity::Warning,
+            Self::Info => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Commands with a schema.
@@ -349,6 +499,8 @@ pub(crate) enum SchemaOf {
     Reach,
     /// `netpol validate`
     Validate,
+    /// `netpol lint`
+    Lint,
     /// `netpol render`, whose schema is that of nft
     #[value(hide = true)]
     Render,
@@ -393,7 +545,7 @@ pub(crate) enum CanFormat {
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum AnswerFormat {
+pub(crate) enum FindingsFormat {
     /// Text
     Text,
     /// JSON; `netpol schema` prints its schema
@@ -402,6 +554,14 @@ pub(crate) enum AnswerFormat {
     Jsonl,
     /// YAML, with the fields of JSON
     Yaml,
+    /// SARIF 2.1.0, for GitHub code scanning, GitLab and editors
+    Sarif,
+    /// Commands of GitHub Actions, which annotate pull requests
+    Github,
+    /// A code quality report of GitLab
+    Gitlab,
+    /// JUnit XML, with a test suite for each file
+    Junit,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,12 +1,17 @@
 //! The commands of `netpol`, one module each.
 
 pub(crate) mod can;
+mod check;
 pub(crate) mod complete;
+pub(crate) mod diff;
 pub(crate) mod init;
+pub(crate) mod lint;
 pub(crate) mod list;
 pub(crate) mod reach;
 pub(crate) mod render;
+pub(crate) mod rules;
 pub(crate) mod snapshot;
+pub(crate) mod test;
 pub(crate) mod validate;
 pub(crate) mod who;
 

@@ -4,6 +4,7 @@
 //!
 //! - `cluster`: the live cluster.
 //! - `config`: `netpol.toml`.
+//! - `edits`: the edits of findings, applied to files.
 //! - `empty`: input without a single object.
 //! - `excerpts`: the lines that findings point at.
 //! - `left_out`: what was not read, and could hold objects.
@@ -15,6 +16,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod edits;
 pub(crate) mod empty;
 pub(crate) mod excerpts;
 pub(crate) mod left_out;
@@ -26,12 +28,13 @@ mod unreadable;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use policy_core::diagnostic::Severity;
 use policy_core::manifest::{Loader, Snapshot, Syntax};
 use policy_input::files::{content, regular_content};
+use policy_lint::suppression::{Comment, comments};
 
 use crate::args::InputArgs;
 use crate::output::progress::progress;
@@ -56,8 +59,22 @@ pub(crate) struct Input {
     /// What could not be read of a live cluster, and what charts ask one, in sentences.
     pub missing: Vec<String>,
     pub files: usize,
+    /// Comments that accept findings.
+    pub comments: Vec<Comment>,
+    /// Where the objects come from, in the order in which they were read.
+    pub read_from: Vec<ReadFrom>,
     /// The namespace of the deployment, or of a live cluster's context.
     pub namespace: Option<String>,
+}
+
+/// Where objects come from.
+pub(crate) struct ReadFrom {
+    /// The name that places in it have.
+    pub name: String,
+    /// The file; `None` for standard input and a live cluster. What was rendered has that of the kustomization or the chart.
+    pub file: Option<PathBuf>,
+    /// Whether places in it are those of rendered text, and not of the file.
+    pub is_rendered: bool,
 }
 
 /// The pods that count.
@@ -75,6 +92,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) ->
     let mut sources = sources(&parts)?;
     sources.notes.splice(0..0, note);
     let files = sources.count();
+    let read_from = sources.pieces.iter().flat_map(Piece::read_from).collect();
     let pieces = std::mem::take(&mut sources.pieces);
     let namespaces = std::mem::take(&mut sources.namespaces);
     let mut reading = Reading::new(args, &parts, counted, sources);
@@ -88,7 +106,7 @@ pub(crate) fn read(args: &InputArgs, stored: Option<&Path>, counted: Counted) ->
         progress.inc(1);
     }
     progress.finish_and_clear();
-    reading.finish(files)
+    reading.finish(files, read_from)
 }
 
 /// What has been read so far.
@@ -106,6 +124,8 @@ struct Reading<'a> {
     namespace: Option<String>,
     /// Files without an object, whatever else is wrong with them.
     without_objects: BTreeSet<String>,
+    /// Comments that accept findings.
+    comments: Vec<Comment>,
 }
 
 impl<'a> Reading<'a> {
@@ -123,6 +143,7 @@ impl<'a> Reading<'a> {
             missing,
             namespace: config::namespace(args, parts),
             without_objects: BTreeSet::new(),
+            comments: Vec::new(),
         }
     }
 
@@ -152,7 +173,7 @@ impl<'a> Reading<'a> {
                 }
                 read => self.file(&name, read),
             },
-            Piece::Rendered(_, rendered) => {
+            Piece::Rendered { rendered, .. } => {
                 let text = self.places.take(&name, rendered);
                 self.text(&name, text);
             }
@@ -195,11 +216,12 @@ impl<'a> Reading<'a> {
         if errors.peek().is_some() && errors.all(unreadable::is_about_text) && unreadable::holds_no_object(&bytes) {
             self.without_objects.insert(name.to_owned());
         }
+        self.comments.extend(std::str::from_utf8(&bytes).iter().flat_map(|text| comments(name, text)));
         self.excerpts.take(name, bytes, found);
     }
 
-    fn finish(self, files: usize) -> Result<Input> {
-        let Self { args, parts, loader, found, mut excerpts, places, missing, namespace, without_objects, .. } = self;
+    fn finish(self, files: usize, read_from: Vec<ReadFrom>) -> Result<Input> {
+        let Self { args, parts, loader, found, mut excerpts, places, missing, namespace, without_objects, comments, .. } = self;
         let mut snapshot = loader.finish();
         snapshot.unread.retain(|unread| !without_objects.contains(&unread.file));
         let is_empty = snapshot.workloads.is_empty()
@@ -219,7 +241,7 @@ impl<'a> Reading<'a> {
         excerpts.complete(&snapshot.diagnostics);
         let Sources { mut left_out, notes, .. } = found;
         left_out.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, namespace })
+        Ok(Input { snapshot, excerpts, places, notes, left_out, missing, files, read_from, comments, namespace })
     }
 }
 

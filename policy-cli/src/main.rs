@@ -16,7 +16,7 @@ use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::{Args, Command};
-use commands::{can, complete, init, list, reach, render, snapshot, validate, who};
+use commands::{can, complete, diff, init, lint, list, reach, render, rules, snapshot, test, validate, who};
 
 /// The outcome of a command, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,6 +58,10 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
         Command::Who(who) => who::run(who),
         Command::Reach(reach) => reach::run(reach),
         Command::Validate(validate) => validate::run(validate),
+        Command::Lint(lint) => lint::run(lint),
+        Command::Diff(diff) => diff::run(diff),
+        Command::Test(test) => test::run(test),
+        Command::Rules(args) => rules::run(args),
         Command::Init(init) => init::run(init),
         Command::Render(render) => render::run(render),
         Command::Snapshot => snapshot::run(&args.cluster),
@@ -79,8 +83,9 @@ fn run(args: &Args) -> anyhow::Result<Outcome> {
             output::man::write_all(args::command(), directory)?;
             Ok(Outcome::Yes)
         }
-        Command::Reference => {
-            output::raw(output::reference::page(args::command()).as_bytes())?;
+        Command::Reference { rules } => {
+            let page = if *rules { rules::reference() } else { output::reference::page(args::command()) };
+            output::raw(page.as_bytes())?;
             Ok(Outcome::Yes)
         }
     }

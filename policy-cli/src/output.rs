@@ -3,6 +3,7 @@
 //! - `answer`: an answer as text.
 //! - `blocks`: address sets as text.
 //! - `diagnostics`: findings about the input, with the lines that they are about.
+//! - `differences`: the differences between two inputs.
 //! - `graphs`: lists as pictures.
 //! - `links`: places in files as links.
 //! - `man`: the manual pages.
@@ -18,6 +19,7 @@
 pub(crate) mod answer;
 pub(crate) mod blocks;
 pub(crate) mod diagnostics;
+pub(crate) mod differences;
 pub(crate) mod graphs;
 mod links;
 pub(crate) mod man;

@@ -1,8 +1,10 @@
 //! Questions and their answers.
 //!
 //! - `answer`: the verdict on one question, and why.
+//! - `assertions`: what is asserted of an input, and whether it holds.
 //! - `caveats`: what could make an answer differ from what the cluster does.
 //! - `connections`: a question taken apart into connections that each have one answer.
+//! - `differences`: what two inputs allow differently.
 //! - `edits`: the edits that allow all of a question.
 //! - `ends`: what users write for the ends of a connection.
 //! - `evaluation`: what the input describes, compiled.
@@ -15,8 +17,10 @@
 //! - `scope`: which connections a list shows.
 
 pub(crate) mod answer;
+pub(crate) mod assertions;
 pub(crate) mod caveats;
 pub(crate) mod connections;
+pub(crate) mod differences;
 pub(crate) mod edits;
 pub(crate) mod ends;
 pub(crate) mod evaluation;

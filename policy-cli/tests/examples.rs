@@ -76,7 +76,10 @@ fn every_file_of_an_example_is_valid_and_asked_about() {
         let asks_for_folder = readme.contains(&format!("-f examples/{name} "));
         for entry in std::fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|e| e == "yaml") {
+            if path.ends_with("netpol-test.yaml") {
+                let output = run(&format!("netpol test -f examples/{name}"));
+                assert!(output.status.success(), "{name}: {output:?}");
+            } else if path.extension().is_some_and(|e| e == "yaml") {
                 let file = path.file_name().expect("a name").to_string_lossy().into_owned();
                 assert!(asks_for_folder || readme.contains(&file), "nobody asks about {name}/{file}");
                 let output = run(&format!("netpol validate -f examples/{name}/{file}"));

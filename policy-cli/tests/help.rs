@@ -4,8 +4,23 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The commands that are not hidden.
-const COMMANDS: [&str; 11] =
-    ["can", "list", "who", "reach", "validate", "init", "render", "snapshot", "completions", "schema", "man"];
+const COMMANDS: [&str; 15] = [
+    "can",
+    "list",
+    "who",
+    "reach",
+    "validate",
+    "lint",
+    "diff",
+    "test",
+    "rules",
+    "init",
+    "render",
+    "snapshot",
+    "completions",
+    "schema",
+    "man",
+];
 
 fn netpol() -> Command {
     Command::new(env!("CARGO_BIN_EXE_netpol"))
@@ -100,4 +115,7 @@ fn the_reference_is_what_the_commands_are() {
     for command in COMMANDS {
         assert!(page.contains(&format!("\n## netpol {command}\n")), "{command}");
     }
+    let page = std::fs::read_to_string(root.join("docs/src/reference/rules.md")).expect("a page");
+    let shown = text(&netpol().args(["reference", "--rules"]).output().expect("netpol runs"));
+    assert!(page == shown, "docs/src/reference/rules.md is out of date; run `make reference`");
 }

@@ -325,7 +325,12 @@ fn output_follows_the_published_schemas() {
     let foreign = format!(
         "{shop}---\napiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {{name: c, namespace: shop}}\nspec: {{}}\n"
     );
-    let outputs: [(&str, &[&str], &str); 12] = [
+    let nested = policy(
+        "shop",
+        "n",
+        "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.1.1.0/24]}}]}]}",
+    );
+    let outputs: [(&str, &[&str], &str); 14] = [
         ("can", &["can", "shop/report", "shop/db", "-p", "5432"], &shop),
         ("can", &["can", "shop/web", "shop/db"], &shop),
         ("can", &["can", "shop/*", "shop/db", "-p", "5432"], &shop),
@@ -338,6 +343,8 @@ fn output_follows_the_published_schemas() {
         ("reach", &["reach", "shop/web"], &shop),
         ("reach", &["reach", "shop/web", "--hops"], &shop),
         ("validate", &["validate"], &fault),
+        ("lint", &["lint"], &fault),
+        ("lint", &["lint", "--select", "all"], &nested),
     ];
     for (command, arguments, input) in outputs {
         let schema = netpol(&["schema", command], "");

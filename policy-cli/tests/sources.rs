@@ -5,6 +5,8 @@
 #[path = "common/folders.rs"]
 mod folders;
 mod programs;
+#[path = "common/rendered.rs"]
+mod rendered;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use folders::{DENY, WEB, ends_with, fakes, json, real, text, tree, with};
+use folders::{ends_with, fakes, json, text, tree, with};
+use rendered::{DENY, WEB, real};
 
 /// Only port 80.
 const HTTP: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: http}\nspec:\n  podSelector: {matchLabels: {app: web}}\n  ingress:\n  - ports: [{port: 80}]\n";

@@ -74,6 +74,7 @@ impl Shape {
             is_host_network: false,
             addresses: Addresses::Known(vec![address(i)]),
             ports: vec![NamedPort { name: "http".to_owned(), protocol: Transport::Tcp, number: 8080 }],
+            sidecar_ports: Vec::new(),
             owner: None,
             is_unknown: false,
         }

@@ -12,7 +12,7 @@ pub mod rules;
 
 use std::fmt;
 
-pub use rule::{Documentation, Kind, Rule};
+pub use rule::{Documentation, Group, Kind, Rule};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -21,6 +21,8 @@ pub enum Severity {
     Error,
     /// The input is accepted, and may not mean what its author thinks.
     Warning,
+    /// The input means what it says, and could be better.
+    Info,
 }
 
 impl fmt::Display for Severity {
@@ -28,6 +30,7 @@ impl fmt::Display for Severity {
         f.write_str(match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Info => "info",
         })
     }
 }
@@ -114,7 +117,7 @@ pub struct Edit {
     pub file: String,
     /// The first byte that is replaced, and the first byte that is kept.
     pub bytes: (usize, usize),
-    /// The text to write there.
+    /// The text to write there. Without text, the edit removes the element of a list whose value is there.
     pub text: String,
 }
 

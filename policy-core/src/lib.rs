@@ -45,6 +45,7 @@ pub mod graph;
 pub mod manifest;
 pub mod model;
 pub mod plan;
+pub mod proof;
 pub mod sets;
 pub mod suggestion;
 pub mod verdict;

@@ -17,5 +17,6 @@ pub use keys::{ObjectKey, Origin, WorkloadKey};
 pub use node::Node;
 pub use pod::{Addresses, NamedPort, Phase, Placement, Pod};
 pub use policy::{Direction, IpBlock, MOST_PEERS, NamespaceScope, Peer, Peers, Policy, PortEntry, Ports, Rule};
+pub(crate) use selector::{Asked, Left};
 pub use selector::{Labels, Operator, Requirement, Selector, UNKNOWN_VALUE};
 pub use service::{Service, ServicePort, ServiceType, TargetPort};

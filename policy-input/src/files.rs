@@ -7,4 +7,4 @@ mod content;
 mod scan;
 
 pub use content::{beginning, content, regular_content};
-pub use scan::{FolderId, Scan, Selection, is_manifest, manifests_below, scan, scan_selected};
+pub use scan::{FolderId, Scan, Selection, is_manifest, is_test_file, manifests_below, scan, scan_selected};

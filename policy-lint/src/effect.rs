@@ -134,7 +134,8 @@ mod tests {
         let missing = |path: &str| vec![(PORT, path.to_owned())];
         assert_eq!(found(&ingress("{port: http}"), Knowledge::Part), []);
         assert_eq!(found(&ingress("{port: https}"), Knowledge::Part), missing("spec.ingress[1].ports[1].port"));
-        assert_eq!(found(&ingress("{port: http, protocol: UDP}"), Knowledge::Part), missing("spec.ingress[1].ports[1].port"));
+        let udp = [("named-port-protocol", "spec.ingress[1].ports[1].port".to_owned())];
+        assert_eq!(found(&ingress("{port: http, protocol: UDP}"), Knowledge::Part), udp);
         // Nobody is selected, so nobody can lack it.
         assert_eq!(found("{podSelector: {matchLabels: {app: b}}, ingress: [{ports: [{port: https}]}]}", Knowledge::Whole), []);
         let egress = |name: &str| format!("{{podSelector: {{}}, egress: [{{ports: [{{port: {name}}}]}}]}}");

@@ -34,8 +34,8 @@ pub(crate) struct InputArgs {
     /// The name of the release [default: that of `helm template`]
     #[arg(long, value_name = "NAME", requires = "chart", help_heading = SOURCES)]
     pub release: Option<String>,
-    /// A deployment of netpol.toml, which is searched in this directory and in those above it. Repeatable; several are read
-    /// together, as what `-f` and `-k` name beside them
+    /// A deployment of netpol.toml, which is searched in this directory and in those above it. Repeatable; several, and what `-f` and
+    /// `-k` name beside them, are read as one cluster, except by `validate`, `lint` and `test`, which check each deployment by itself
     #[arg(short = 'd', long = "deployment", value_name = "NAME", conflicts_with = "chart", help_heading = SOURCES)]
     pub deployments: Vec<String>,
     /// Leave out what matches in directories, in the syntax of .gitignore. Repeatable. What .gitignore and .netpolignore name is

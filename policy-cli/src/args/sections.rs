@@ -107,7 +107,8 @@ netpol validate -k overlays/prod
 netpol validate                          every deployment of netpol.toml
 netpol validate --fail-on warning a.yaml b.yaml
 kubectl get netpol -A -o yaml | netpol validate -f -
-netpol validate -o json",
+netpol validate -o json
+netpol validate -o github                annotations of a pull request",
     ),
     exit_codes(
         "\
@@ -116,6 +117,82 @@ netpol validate -o json",
 2  a usage error, or input that cannot be read at all",
     ),
 ];
+
+const LINT: &[Section] = &[
+    examples(
+        "\
+netpol lint manifests/
+netpol lint -k overlays/prod
+netpol lint                              every deployment of netpol.toml
+netpol lint --select security,NP301      some rules
+netpol lint --ignore redundant-rule      all rules but some
+netpol lint --fail-on warning            warnings fail too
+netpol lint --fix --diff                 what could be corrected
+netpol lint -o sarif > netpol.sarif      for GitHub code scanning
+netpol lint -o gitlab > quality.json     a code quality report of GitLab
+netpol lint -o junit > netpol.xml        test results
+netpol rules                             what the rules are",
+    ),
+    exit_codes(
+        "\
+0  no findings of the severity of `--fail-on`
+1  such findings
+2  a usage error, or input that cannot be read at all",
+    ),
+];
+
+const DIFF: &[Section] = &[
+    examples(
+        "\
+netpol diff before/ after/               two directories
+netpol diff --git main..HEAD manifests/  a directory in two revisions
+netpol diff --git main -k overlays/prod  a revision and the working tree
+netpol diff -d staging -d prod           two deployments of netpol.toml
+netpol diff --live manifests/            what applying the files would change
+netpol diff a.yaml b.yaml -o markdown    a comment for a pull request
+netpol diff --fail-on added a/ b/        only new access fails",
+    ),
+    exit_codes(
+        "\
+0  no changes of those of `--fail-on`
+1  such changes
+2  no answer: a usage error, or input that cannot be read or has errors",
+    ),
+];
+
+const TEST: &[Section] = &[
+    examples(
+        "\
+netpol test -f manifests/                the assertions beside the manifests
+netpol test -d prod                      those of a deployment
+netpol test --tests prod.yaml -k overlays/prod
+netpol test --init -f manifests/         write what is allowed today
+netpol test --coverage -f manifests/     what has no assertion",
+    ),
+    Section {
+        title: "Assertions",
+        lines: "\
+tests:
+- {from: shop/web, to: shop/cart, ports: [http], expect: allowed}
+- {from: 'shop/*', to: kube-system/dns, ports: [53/UDP], expect: allowed}
+- {to: shop/db, only-from: [shop/api, shop/cart], ports: [5432]}
+- {from: shop/payment, only-to: [shop/cart, 198.51.100.0/25], name: payment}",
+    },
+    exit_codes(
+        "\
+0  every assertion holds
+1  one does not
+2  a usage error, or input or assertions that cannot be read",
+    ),
+];
+
+const RULES: &[Section] = &[examples(
+    "\
+netpol rules                             every rule, in one line
+netpol rule NP107                        what one rule finds, and why
+netpol rule half-open
+netpol rules security                    the rules of a group",
+)];
 
 const INIT: &[Section] = &[
     examples(
@@ -186,6 +263,10 @@ pub(crate) fn sections(command: &str) -> &'static [Section] {
         "who" => WHO,
         "reach" => REACH,
         "validate" => VALIDATE,
+        "lint" => LINT,
+        "diff" => DIFF,
+        "test" => TEST,
+        "rules" => RULES,
         "init" => INIT,
         "render" => RENDER,
         "snapshot" => SNAPSHOT,

@@ -51,7 +51,8 @@ fn candidates(words: &[String]) -> (u8, Vec<String>) {
     }
     match command.get_name() {
         "can" | "who" | "reach" => (NOTHING_ELSE, ends(before)),
-        "validate" => (FILES, Vec::new()),
+        "validate" | "lint" | "diff" => (FILES, Vec::new()),
+        "rules" | "rule" => (NOTHING_ELSE, policy_lint::all_rules().map(|rule| rule.name.to_owned()).collect()),
         _ => {
             let values = command.get_positionals().flat_map(Arg::get_possible_values).filter(|value| !value.is_hide_set());
             (NOTHING_ELSE, values.map(|value| value.get_name().to_owned()).collect())

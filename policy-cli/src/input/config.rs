@@ -20,7 +20,37 @@ pub(crate) const NAME: &str = "netpol.toml";
 struct File {
     fail_on: FailOn,
     ignore: Vec<String>,
+    lint: Lint,
     deployments: BTreeMap<String, Spanned<Deployment>>,
+}
+
+/// What `netpol lint` checks.
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Lint {
+    /// Rules and groups; all but portability if there are none.
+    pub select: Vec<String>,
+    pub ignore: Vec<String>,
+    pub severity: BTreeMap<String, LintSeverity>,
+    pub overrides: Vec<Override>,
+}
+
+/// How bad findings of a rule are.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LintSeverity {
+    Error,
+    Warning,
+    Info,
+}
+
+/// Rules that do not apply to some files.
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Override {
+    /// Globs in the syntax of `.gitignore`, relative to the file.
+    pub paths: Vec<String>,
+    pub ignore: Vec<String>,
 }
 
 /// Objects that are deployed together: one of `kustomize`, `chart` and `files`.
@@ -34,6 +64,8 @@ pub(crate) struct Deployment {
     pub api_versions: Vec<String>,
     pub release: Option<String>,
     pub files: Vec<PathBuf>,
+    /// Files with assertions.
+    pub tests: Vec<PathBuf>,
     pub namespace: Option<String>,
 }
 
@@ -44,6 +76,7 @@ pub(crate) struct Config {
     pub path: PathBuf,
     pub fail_on: FailOn,
     ignore: Vec<String>,
+    pub lint: Lint,
     pub deployments: BTreeMap<String, Deployment>,
 }
 
@@ -88,7 +121,7 @@ impl Config {
             deployment.check().map_err(|text| anyhow!("{}: deployment `{name}`: {text}", place(at)))?;
             deployments.insert(name, deployment);
         }
-        Ok(Self { path, fail_on: file.fail_on, ignore: file.ignore, deployments })
+        Ok(Self { path, fail_on: file.fail_on, ignore: file.ignore, lint: file.lint, deployments })
     }
 
     /// The folder of the file; empty for the current directory.
@@ -98,8 +131,13 @@ impl Config {
 
     /// What is left out of folders.
     pub(crate) fn globs(&self) -> Globs {
+        self.globs_of(&self.ignore)
+    }
+
+    /// Globs that are relative to the file.
+    pub(crate) fn globs_of(&self, globs: &[String]) -> Globs {
         let folder = if self.folder() == Path::new("") { Path::new(".") } else { self.folder() };
-        Globs { folder: folder.to_owned(), globs: self.ignore.clone() }
+        Globs { folder: folder.to_owned(), globs: globs.to_vec() }
     }
 
     /// The arguments that read a deployment, with the others as they are. Those for charts come after those of the file.
@@ -272,6 +310,16 @@ pub(crate) fn each(args: &InputArgs) -> Result<Vec<Selected>> {
     names.into_iter().map(one).collect()
 }
 
+/// The files with assertions that the deployments of an input name.
+pub(crate) fn tests(args: &InputArgs) -> Result<Vec<PathBuf>> {
+    let Some(config) = wanted(args)? else { return Ok(Vec::new()) };
+    let of = |deployment: &Deployment| deployment.tests.iter().map(|path| config.folder().join(path)).collect::<Vec<_>>();
+    match args.deployments.as_slice() {
+        [] if config.deployments.len() == 1 => Ok(config.deployments.values().flat_map(of).collect()),
+        names => Ok(names.iter().map(|name| Ok(of(config.named(name)?))).collect::<Result<Vec<_>>>()?.concat()),
+    }
+}
+
 /// How to read the deployments that the file in a directory names, if it has one.
 pub(crate) fn advice(folder: &Path) -> Option<String> {
     let path = folder.join(NAME);
@@ -317,6 +365,13 @@ mod tests {
         let config = read(text).unwrap();
         assert_eq!(config.fail_on, FailOn::Warning);
         assert_eq!(config.globs().globs, ["tests/**"]);
+        let lint = "[lint]\nselect = [\"all\"]\nignore = [\"NP301\"]\nseverity = {half-open = \"error\"}\n[[lint.overrides]]\npaths = [\"tests/**\"]\nignore = [\"security\"]\n";
+        let lint = read(lint).unwrap().lint;
+        assert_eq!(
+            (lint.select, lint.ignore, lint.severity["half-open"]),
+            (vec!["all".to_owned()], vec!["NP301".to_owned()], LintSeverity::Error)
+        );
+        assert_eq!(lint.overrides, [Override { paths: vec!["tests/**".to_owned()], ignore: vec!["security".to_owned()] }]);
         assert_eq!(config.names(), "dev, plain, prod");
         let prod =
             Deployment { kustomize: Some("overlays/prod".into()), namespace: Some("shop".to_owned()), ..Deployment::default() };

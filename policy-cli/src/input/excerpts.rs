@@ -48,6 +48,11 @@ impl Excerpts {
         self.kept = kept;
     }
 
+    /// The text of a file, if it is kept.
+    pub(crate) fn text(&self, file: &str) -> Option<&[u8]> {
+        self.kept.get(file).map(Vec::as_slice)
+    }
+
     /// The line of a place.
     pub(crate) fn of(&self, place: &Place) -> Option<&Excerpt> {
         self.lines.get(&(place.file.clone(), place.position.as_ref()?.bytes))

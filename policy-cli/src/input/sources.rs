@@ -16,7 +16,7 @@ use policy_input::sources::{Limits, built_by, is_chart_file, is_kustomization};
 use super::config::{self, Config, Part};
 use super::left_out::{self, Kind, LeftOut};
 use super::search::{Search, is_chart_archive, stand_in};
-use super::{pipes, shown};
+use super::{ReadFrom, pipes, shown};
 use crate::args::InputArgs;
 
 /// How long kustomize and helm may take.
@@ -30,8 +30,14 @@ pub(super) enum Piece {
     Named(PathBuf),
     /// A file of a folder.
     Found(PathBuf),
-    /// What a program printed, and the name to read it under.
-    Rendered(String, Rendered),
+    /// What a program printed.
+    Rendered {
+        /// The name to read it under.
+        name: String,
+        /// The file of the kustomization or the chart.
+        made_from: Option<PathBuf>,
+        rendered: Rendered,
+    },
 }
 
 impl Piece {
@@ -40,7 +46,21 @@ impl Piece {
         match self {
             Self::Live => super::cluster::PLACE.to_owned(),
             Self::Named(path) | Self::Found(path) => shown(path),
-            Self::Rendered(name, _) => name.clone(),
+            Self::Rendered { name, .. } => name.clone(),
+        }
+    }
+
+    /// Where its objects come from.
+    pub(super) fn read_from(&self) -> Vec<ReadFrom> {
+        let of_path = |path: &Path| ReadFrom { name: shown(path), file: Some(path.to_owned()), is_rendered: false };
+        match self {
+            Self::Named(path) if path != Path::new("-") => vec![of_path(path)],
+            Self::Found(path) => vec![of_path(path)],
+            Self::Live | Self::Named(_) => vec![ReadFrom { name: self.name(), file: None, is_rendered: false }],
+            Self::Rendered { name, made_from, rendered } => {
+                let whole = ReadFrom { name: name.clone(), file: made_from.clone(), is_rendered: true };
+                rendered.files().into_iter().map(of_path).chain([whole]).collect()
+            }
         }
     }
 }
@@ -133,7 +153,7 @@ impl Sources {
         let (earlier, own) = self.pieces.split_at_mut(before);
         for piece in own {
             let is_taken = earlier.iter().any(|other| other.name() == piece.name());
-            if let (Piece::Rendered(name, _), true) = (&mut *piece, is_taken) {
+            if let (Piece::Rendered { name, .. }, true) = (&mut *piece, is_taken) {
                 *name = format!("{name}, deployment {deployment}");
             }
         }
@@ -225,7 +245,9 @@ impl Sources {
         }
         self.unused(folder, &parts, args)?;
         self.built.push((at, parts));
-        self.pieces.push(Piece::Rendered(format!("{name} (kustomize build)"), rendered));
+        let made_from =
+            std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| is_kustomization(path));
+        self.pieces.push(Piece::Rendered { name: format!("{name} (kustomize build)"), made_from, rendered });
         Ok(())
     }
 
@@ -256,7 +278,8 @@ impl Sources {
         };
         let rendered = template(&release, limits(args)).map_err(|failure| pipes::of_chart(&name, &release, &failure))?;
         self.missing.extend(pipes::without_cluster(&name, &release, limits(args).size));
-        self.pieces.push(Piece::Rendered(format!("{name} (helm template)"), rendered));
+        let made_from = Some(if chart.is_dir() { chart.join("Chart.yaml") } else { chart.to_owned() });
+        self.pieces.push(Piece::Rendered { name: format!("{name} (helm template)"), made_from, rendered });
         Ok(())
     }
 
@@ -282,7 +305,7 @@ impl Sources {
     /// How many files are read.
     pub(super) fn count(&self) -> usize {
         let files = self.pieces.iter().map(|piece| match piece {
-            Piece::Rendered(_, rendered) => rendered.files().len().max(1),
+            Piece::Rendered { rendered, .. } => rendered.files().len().max(1),
             Piece::Live | Piece::Named(_) | Piece::Found(_) => 1,
         });
         files.sum()

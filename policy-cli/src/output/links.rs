@@ -67,7 +67,7 @@ fn linked(text: &str, absolute: impl Fn(&Path) -> Option<String>) -> String {
 }
 
 /// A path in a URL.
-fn encoded(path: &str) -> String {
+pub(super) fn encoded(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {
         let _ = match byte {

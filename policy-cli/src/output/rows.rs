@@ -120,7 +120,7 @@ pub(super) fn label(group: &[&Peer]) -> String {
 }
 
 /// The destination of a merged row, or how the members of its group are connected.
-fn destination(merged: &Merged<'_>, row: &MergedRow<'_>) -> String {
+pub(super) fn destination(merged: &Merged<'_>, row: &MergedRow<'_>) -> String {
     let group = merged.groups.get(row.destination).map(Vec::as_slice).unwrap_or_default();
     match row.within {
         Within::Groups => label(group),

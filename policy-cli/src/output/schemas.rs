@@ -11,7 +11,7 @@ pub(crate) fn print(command: SchemaOf) -> Result<()> {
         SchemaOf::Can => include_bytes!("../../schemas/can.json"),
         SchemaOf::List | SchemaOf::Who => include_bytes!("../../schemas/list.json"),
         SchemaOf::Reach => include_bytes!("../../schemas/reach.json"),
-        SchemaOf::Validate => include_bytes!("../../schemas/validate.json"),
+        SchemaOf::Validate | SchemaOf::Lint => include_bytes!("../../schemas/validate.json"),
         SchemaOf::Render => {
             bail!("`netpol render -o json` prints the JSON of `nft -j`, which the manual page libnftables-json(5) describes")
         }

@@ -21,6 +21,8 @@ use super::connections::Connection;
 use super::ends::End;
 use super::evaluation::Evaluation;
 use super::representation;
+use super::rows::Question;
+use super::scope::Scope;
 use crate::input::left_out;
 use crate::output::names::listed;
 use lists::Listing;
@@ -81,6 +83,12 @@ pub(crate) fn of_lists(evaluation: &Evaluation, list: &Listing<'_>) -> Vec<Strin
     out.extend(lists::of_ends(evaluation, list));
     out.extend(incomplete::of_list(evaluation).iter().map(ToString::to_string));
     out
+}
+
+/// What could make a cluster allow something else than all answers about the input say.
+pub(crate) fn of_everything(evaluation: &Evaluation) -> Vec<String> {
+    let question = Question { from: None, to: None, scope: &Scope::all() };
+    of_lists(evaluation, &Listing::new(evaluation, &question, None, None))
 }
 
 /// What could change answers about these namespaces and is not evaluated, or was not read; `None` is an end without a namespace.

@@ -204,6 +204,11 @@ impl Evaluation {
         has_external.then_some(addresses)
     }
 
+    /// An address among these that belongs to no pod and no node.
+    pub(crate) fn outside_one(&self, addresses: &AddressSet) -> Option<IpAddr> {
+        addresses.difference(&self.known).first()
+    }
+
     /// An address among these that belongs to no pod and no node, or the first one.
     pub(crate) fn external_one(&self, addresses: &AddressSet) -> Option<IpAddr> {
         addresses.difference(&self.known).first().or_else(|| addresses.first())

@@ -39,11 +39,11 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    fn outside(addresses: &AddressSet) -> Self {
+    pub(super) fn outside(addresses: &AddressSet) -> Self {
         Self::External { kind: "External", cidrs: cidr_texts(addresses), shown: blocks::texts(addresses) }
     }
 
-    fn workload(namespace: &str, owner: &WorkloadKey) -> Self {
+    pub(super) fn workload(namespace: &str, owner: &WorkloadKey) -> Self {
         Self::Workload { kind: owner.kind.clone(), namespace: namespace.to_owned(), name: owner.name.clone() }
     }
 

@@ -17,6 +17,11 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// Every connection.
+    pub(crate) fn all() -> Self {
+        Self { namespace: None, labels: Selector::everything() }
+    }
+
     /// The scope that the arguments ask for.
     ///
     /// # Errors

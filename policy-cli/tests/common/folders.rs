@@ -3,14 +3,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failing check panics")]
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-
-pub(crate) const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, labels: {app: web}}\nspec:\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: c, image: i, ports: [{name: http, containerPort: 80}]}]}\n";
-pub(crate) const DENY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n";
 
 pub(crate) type Files<'f> = &'f [(&'f str, &'f str)];
 
@@ -40,13 +37,6 @@ pub(crate) fn with(programs: &Path, folder: &Path, arguments: &[&str]) -> Output
     let mut command = Command::new(env!("CARGO_BIN_EXE_netpol"));
     command.args(arguments).current_dir(folder).env("PATH", programs).stdin(Stdio::null());
     command.output().expect("netpol runs")
-}
-
-/// Runs netpol in a folder, with kubectl and helm.
-pub(crate) fn real(folders: &[PathBuf], folder: &Path, arguments: &[&str]) -> Output {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("a path");
-    with(Path::new(&path), folder, arguments)
 }
 
 pub(crate) fn text(output: &Output) -> String {

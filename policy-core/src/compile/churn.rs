@@ -229,6 +229,7 @@ fn pod(which: usize, variant: usize) -> Pod {
         // Some addresses have several claimants.
         addresses: Addresses::Known((0..variant % 3).map(|i| address(which % 6 + i * 6)).collect()),
         ports: (0..variant % 3).map(|n| port(n + variant)).collect::<BTreeSet<_>>().into_iter().collect(),
+        sidecar_ports: Vec::new(),
         owner: None,
         is_unknown: variant.is_multiple_of(17),
     }

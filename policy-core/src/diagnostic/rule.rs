@@ -47,13 +47,55 @@ impl fmt::Display for Kind {
     }
 }
 
+/// What a rule is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Group {
+    /// What cannot be read, or is not what an API server accepts.
+    Input,
+    /// What does not do what it seems to do.
+    Correctness,
+    /// What lets through more than is usually meant.
+    Security,
+    /// What could be said with less.
+    Hygiene,
+    /// What other engines do differently.
+    Portability,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Input, Self::Correctness, Self::Security, Self::Hygiene, Self::Portability];
+
+    /// Its name, as users write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Correctness => "correctness",
+            Self::Security => "security",
+            Self::Hygiene => "hygiene",
+            Self::Portability => "portability",
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A rule that input can break. Rules are constants: two rules are equal if their names are.
 #[derive(Debug)]
 pub struct Rule {
+    /// The stable id, such as `NP101`. It is never used again for another rule.
+    pub id: &'static str,
     /// The stable code: a name in kebab case for what the rule complains about, so that "allow `unknown-field`" reads well.
     pub name: &'static str,
     /// How bad a finding usually is.
     pub severity: Severity,
+    /// What the rule is for.
+    pub group: Group,
     /// The kind of fault.
     pub kind: Kind,
     /// The section of the semantics that the rule follows, such as `S1.15`.
@@ -77,6 +119,8 @@ pub struct Documentation {
     pub example: Option<&'static str>,
     /// How to correct it.
     pub fix: &'static str,
+    /// The example after that; `None` if it depends on what is meant.
+    pub corrected: Option<&'static str>,
 }
 
 impl PartialEq for Rule {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{Strings, Symbol};
-use crate::model::{Labels, Operator, Selector};
+use crate::model::{Asked, Labels, Left, Operator, Selector};
 
 /// Labels of one object.
 ///
@@ -116,6 +116,37 @@ impl CompiledSelector {
             _ => None,
         });
         wanted.min_by_key(|(_, values)| values.len())
+    }
+
+    /// Of each label that must have one of some values, the first of them.
+    pub(crate) fn first_pairs(&self) -> SmallVec<[(Symbol, Symbol); 4]> {
+        let pairs = self.0.iter().filter_map(|(key, operator)| match operator {
+            CompiledOperator::In(values) => values.first().map(|value| (*key, *value)),
+            _ => None,
+        });
+        pairs.collect()
+    }
+
+    /// Whether every object that could exist and that this selects is one that `wide` selects. False for some selectors that no object
+    /// can meet.
+    pub(crate) fn implies(&self, wide: &Self) -> bool {
+        let asks = |key: Symbol| self.0.iter().any(|(own, _)| *own == key);
+        if self == wide || wide.is_everything() {
+            return true;
+        }
+        // Without a requirement of its own, a label can have any value.
+        wide.0.iter().all(|(key, _)| asks(*key)) && wide.keys().into_iter().all(|key| self.left(key).is_within(&wide.left(key)))
+    }
+
+    /// What is left to a label.
+    fn left(&self, key: Symbol) -> Left<Symbol> {
+        let own = self.0.iter().filter(|(other, _)| *other == key);
+        Left::by(own.map(|(_, operator)| match operator {
+            CompiledOperator::In(values) => Asked::In(values.to_vec()),
+            CompiledOperator::NotIn(values) => Asked::NotIn(values.to_vec()),
+            CompiledOperator::Exists => Asked::Exists,
+            CompiledOperator::DoesNotExist => Asked::DoesNotExist,
+        }))
     }
 
     pub(crate) fn to_selector(&self, strings: &Strings) -> Selector {

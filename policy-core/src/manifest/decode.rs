@@ -18,8 +18,8 @@ use super::scalar::Scalar;
 use super::tree::{NodeId, Tree, Value};
 use crate::diagnostic::rules::files;
 
-/// Wire structs of every kind whose unknown fields are faults, because the struct lists every field.
-const STRICT: [&str; 2] = ["ObjectMeta", "OwnerReference"];
+/// Wire structs of every kind whose unknown fields are faults, because the struct lists every field; and those of netpol's own files.
+const STRICT: [&str; 4] = ["ObjectMeta", "OwnerReference", "TestFile", "Assertion"];
 
 /// An object may make this many faults before the rest of it is given up.
 const MOST_FAULTS: usize = 100;

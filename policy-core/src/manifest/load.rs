@@ -96,7 +96,8 @@ impl Loader {
     }
 
     /// The loader, with the places of objects kept in [`Snapshot::places`], so that findings about the whole can point at them. Cost:
-    /// 16 bytes for each policy and pod, and about seven for each field of a policy's `spec` and for each address of a pod.
+    /// 16 bytes for each policy, pod, workload and namespace, and about seven for each name, each field of a policy's `spec` and each address
+    /// of a pod.
     #[must_use]
     pub fn with_places(self) -> Self {
         Self { places: Some(Places::default()), ..self }

@@ -1,17 +1,31 @@
 //! Where the parts of objects are written, kept after the documents are gone.
 //!
 //! Findings about whole clusters come after all files have been read, and point at a field path. Only what they can point at is kept: the
-//! `spec` of policies, and the addresses of pods. An object takes 16 bytes, and about seven for each field and list element.
+//! `spec` of policies, the addresses of pods, and the names of namespaces and workloads. An object takes 16 bytes, and about seven for each
+//! field and list element.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use super::kinds::network_policy::IGNORE;
 use super::tree::{NodeId, Tree, Value};
 use crate::diagnostic::{ObjectRef, Place, Position};
 
 /// The kinds of objects that are kept, and the fields of each that findings can point at.
-const KEPT: [(&str, &[&[&str]]); 2] =
-    [("NetworkPolicy", &[&["metadata", "name"], &["spec"]]), ("Pod", &[&["status", "podIP"], &["status", "podIPs"]])];
+const KEPT: [(&str, &[&[&str]]); 10] = [
+    ("NetworkPolicy", &[NAME, &["metadata", "annotations", IGNORE], &["spec"]]),
+    ("Pod", &[NAME, &["status", "podIP"], &["status", "podIPs"]]),
+    ("Namespace", &[NAME]),
+    ("CronJob", &[NAME]),
+    ("DaemonSet", &[NAME]),
+    ("Deployment", &[NAME]),
+    ("Job", &[NAME]),
+    ("ReplicaSet", &[NAME]),
+    ("ReplicationController", &[NAME]),
+    ("StatefulSet", &[NAME]),
+];
+
+const NAME: &[&str] = &["metadata", "name"];
 
 /// Fields that are kept as a number.
 const FIELDS: [&str; 27] = [

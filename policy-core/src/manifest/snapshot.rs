@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub pending: BTreeSet<ObjectKey>,
     /// Policies, the faulty ones in their fail-closed form.
     pub policies: BTreeMap<ObjectKey, Policy>,
+    /// The annotations `netpol.io/ignore` of policies: the lint rules that do not apply to them.
+    pub ignores: BTreeMap<ObjectKey, String>,
     /// Workloads by namespace, then kind and name. A pod without controller is a workload of kind `Pod`.
     pub workloads: BTreeMap<(String, WorkloadKey), Workload>,
     /// Everything that there is to say about the files, in the order read.
@@ -221,6 +223,7 @@ pub(crate) struct Assembly {
     pub not_read: Vec<String>,
     pub objects: usize,
     pub policies: BTreeMap<ObjectKey, Policy>,
+    pub ignores: BTreeMap<ObjectKey, String>,
     pub claims: Claims,
 }
 
@@ -242,6 +245,7 @@ impl Assembly {
             pods,
             pending,
             policies,
+            ignores: self.ignores,
             workloads,
             diagnostics: self.diagnostics,
             places: Places::default(),

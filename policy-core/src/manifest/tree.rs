@@ -91,6 +91,8 @@ pub(super) struct Builder<'s> {
     /// Open collections; a mapping waits for a value when its key is here.
     open: Vec<(NodeId, Option<NodeId>)>,
     anchors: HashMap<usize, NodeId>,
+    /// Where the last node with text has ended.
+    end: usize,
 }
 
 impl<'s> Builder<'s> {
@@ -144,11 +146,9 @@ impl<'s> Builder<'s> {
     /// A collection ends with its bracket, or in block style with the last node in it.
     fn close(&mut self, id: NodeId, span: &Span) {
         let bracket = span.byte_range().filter(|range| !range.is_empty()).map(|range| self.start.bytes + range.end);
-        let inside = self.nodes.get(id + 1..).unwrap_or_default();
-        let last = || inside.iter().rev().map(|node| node.bytes.1).find(|end| *end > 0);
-        let end = bracket.or_else(last);
+        self.end = bracket.unwrap_or(self.end);
         if let Some(node) = self.nodes.get_mut(id) {
-            node.bytes.1 = end.unwrap_or_default().max(node.bytes.1);
+            node.bytes.1 = self.end.max(node.bytes.1);
         }
     }
 
@@ -156,6 +156,9 @@ impl<'s> Builder<'s> {
         let id = self.nodes.len();
         let length = span.byte_range().map_or(0, |range| range.len());
         let Position { line, column, bytes } = self.start.position(&span.start, length);
+        if length > 0 {
+            self.end = bytes.1;
+        }
         self.nodes.push(Node { value, line, column, bytes });
         if anchor != 0 {
             self.anchors.insert(anchor, id);
@@ -254,6 +257,11 @@ impl<'s> Tree<'s> {
                 return Some(target);
             }
         })
+    }
+
+    /// Every text and number, keys included.
+    pub(crate) fn scalars(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().enumerate().filter(|(_, node)| matches!(node.value, Value::Scalar { .. })).map(|(id, _)| id)
     }
 
     /// Where the node stands.
@@ -474,7 +482,7 @@ mod tests {
 
     #[test]
     fn collections_end_with_their_bracket_or_their_last_node() {
-        let text = "a:\n  b: [1, {c: 2} ]  # no\n  d:\n  - e: 3\n  - f: \"4\"\n\n# end\ng: {}\n";
+        let text = "a:\n  b: [1, {c: 2} ]  # no\n  d:\n  - e: 3\n  - f: \"4\"\n\n# end\ng: {}\nh:\n- i:\n  j: [{k: 5}]\nl: x\n";
         let tree = Documents::new(text).next().unwrap().unwrap();
         let shown = |path: &str| {
             let at = tree.position(tree.locate(tree.root(), path)).bytes;
@@ -486,6 +494,7 @@ mod tests {
         assert_eq!(shown("a.d"), Some("e: 3\n  - f: \"4\""));
         assert_eq!(shown("a.d[1]"), Some("f: \"4\""));
         assert_eq!(shown("g"), Some("{}"));
+        assert_eq!(shown("h[0]"), Some("i:\n  j: [{k: 5}]"));
         assert_eq!(shown(""), Some(text.trim_end()));
     }
 

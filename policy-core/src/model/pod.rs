@@ -24,6 +24,8 @@ pub struct Pod {
     pub addresses: Addresses,
     /// The named ports of containers and sidecars (S1.55). Sorted, without repeats.
     pub ports: Vec<NamedPort>,
+    /// Those of them that sidecars have and no container does. Nothing is decided by it.
+    pub sidecar_ports: Vec<NamedPort>,
     /// The controller it belongs to.
     pub owner: Option<WorkloadKey>,
     /// Whether something that decides who it is could not be read: its labels, an address, its node, its phase or its network

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{ObjectKey, Origin, Selector};
-use crate::sets::{AddressSet, Transport};
+use crate::sets::{AddressSet, PortSet, Transport};
 
 /// Pairs of ports and peers that one decision may have, together with the selectors and address ranges of its peer sets. Rules with
 /// ranges of ports that overlap make a peer set for each port at which one begins or ends, so few rules can make very many: twelve
@@ -156,6 +156,31 @@ pub enum Ports {
     All,
     /// At least one of these.
     Listed(Vec<PortEntry>),
+}
+
+impl Ports {
+    /// What is named by number; every protocol and port if nothing is listed.
+    #[must_use]
+    pub fn numbers(&self) -> PortSet {
+        let Self::Listed(entries) = self else { return PortSet::all() };
+        let ranges: Vec<(Transport, u16, u16)> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                PortEntry::Range { protocol, low, high } => Some((*protocol, *low, *high)),
+                PortEntry::Named { .. } | PortEntry::Unreadable => None,
+            })
+            .collect();
+        PortSet::from_ranges(&ranges)
+    }
+
+    /// What is named by name, in the order of the list.
+    pub fn names(&self) -> impl Iterator<Item = (Transport, &str)> {
+        let entries = if let Self::Listed(entries) = self { entries.as_slice() } else { &[] };
+        entries.iter().filter_map(|entry| match entry {
+            PortEntry::Named { protocol, name } => Some((*protocol, name.as_str())),
+            PortEntry::Range { .. } | PortEntry::Unreadable => None,
+        })
+    }
 }
 
 /// One entry of `ports`.

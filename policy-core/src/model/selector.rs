@@ -54,6 +54,18 @@ impl Requirement {
             Operator::DoesNotExist => value.is_none(),
         }
     }
+
+    fn asked(&self) -> Asked<&str> {
+        fn list(values: &BTreeSet<String>) -> Vec<&str> {
+            values.iter().map(String::as_str).collect()
+        }
+        match &self.operator {
+            Operator::In(values) => Asked::In(list(values)),
+            Operator::NotIn(values) => Asked::NotIn(list(values)),
+            Operator::Exists => Asked::Exists,
+            Operator::DoesNotExist => Asked::DoesNotExist,
+        }
+    }
 }
 
 impl Selector {
@@ -103,10 +115,74 @@ impl Selector {
         self.requirements.is_empty()
     }
 
+    /// The first label that no object can have as required, if there is one.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<&str> {
+        self.requirements.iter().map(|requirement| requirement.key.as_str()).find(|key| {
+            let own = self.requirements.iter().filter(|requirement| requirement.key == **key);
+            Left::by(own.map(Requirement::asked)).is_nothing()
+        })
+    }
+
     /// Whether an object with these labels is selected.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|r| r.holds(labels.get(&r.key).map(String::as_str)))
+    }
+}
+
+/// The values that requirements leave to one label.
+///
+/// Shape: every list is as long as those of the requirements that it comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Left<V> {
+    /// Whether the label may be absent.
+    is_absent: bool,
+    /// Whether `values` are those that are left, and not those that are not.
+    is_finite: bool,
+    values: Vec<V>,
+}
+
+/// What a requirement asks, over any kind of value.
+pub(crate) enum Asked<V> {
+    In(Vec<V>),
+    NotIn(Vec<V>),
+    Exists,
+    DoesNotExist,
+}
+
+impl<V: PartialEq> Left<V> {
+    /// What requirements on one label leave to it.
+    pub(crate) fn by(requirements: impl Iterator<Item = Asked<V>>) -> Self {
+        let mut left = Self { is_absent: true, is_finite: false, values: Vec::new() };
+        for asked in requirements {
+            match asked {
+                Asked::In(values) => {
+                    let kept = values.into_iter().filter(|value| left.values.contains(value) == left.is_finite).collect();
+                    left = Self { is_absent: false, is_finite: true, values: kept };
+                }
+                Asked::NotIn(values) if left.is_finite => left.values.retain(|value| !values.contains(value)),
+                Asked::NotIn(values) => left.values.extend(values),
+                Asked::Exists => left.is_absent = false,
+                Asked::DoesNotExist => left = Self { is_finite: true, values: Vec::new(), ..left },
+            }
+        }
+        left
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_nothing(&self) -> bool {
+        !self.is_absent && self.is_finite && self.values.is_empty()
+    }
+
+    /// Whether all of it is in another one. There are more values than any list has.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let are_values = match (self.is_finite, other.is_finite) {
+            (true, is_finite) => self.values.iter().all(|value| other.values.contains(value) == is_finite),
+            (false, false) => other.values.iter().all(|value| self.values.contains(value)),
+            (false, true) => false,
+        };
+        are_values && (other.is_absent || !self.is_absent)
     }
 }
 
@@ -167,5 +243,28 @@ mod tests {
             Selector::new([requirement("app", Operator::In(values(&["a"]))), requirement("app", Operator::In(values(&["b"])))]);
         assert!(!never.matches(&Labels::from([("app".into(), "a".into())])));
         assert!(!never.matches(&Labels::new()));
+        assert_eq!(never.contradiction(), Some("app"));
+    }
+
+    /// Every selector of up to two requirements on one label with few values, against every label.
+    #[test]
+    fn contradictions_are_what_matches_nothing() {
+        let operators = |value: &str| {
+            [
+                Operator::In(values(&[value])),
+                Operator::In(values(&["a", "b"])),
+                Operator::NotIn(values(&[value])),
+                Operator::Exists,
+                Operator::DoesNotExist,
+            ]
+        };
+        for one in operators("a") {
+            for other in operators("b") {
+                let selector = Selector::new([requirement("app", one.clone()), requirement("app", other)]);
+                let labels = ["a", "b", "c"].map(|value| Labels::from([("app".to_owned(), value.to_owned())]));
+                let is_met = labels.iter().chain([&Labels::new()]).any(|labels| selector.matches(labels));
+                assert_eq!(selector.contradiction().is_none(), is_met, "{selector}");
+            }
+        }
     }
 }

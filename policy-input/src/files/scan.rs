@@ -156,9 +156,19 @@ pub fn is_manifest(path: &Path) -> bool {
     let extension = |p: &Path| p.extension().map(|e| e.to_string_lossy().to_lowercase());
     match extension(path).as_deref() {
         Some("gz") => path.file_stem().is_some_and(|stem| is_manifest(Path::new(stem))),
-        Some(other) => EXTENSIONS.contains(&other),
+        Some(other) => EXTENSIONS.contains(&other) && !is_test_file(path),
         None => false,
     }
+}
+
+/// Whether a file holds assertions about manifests, by its name: `netpol-test.yaml`, or one that ends with `.netpol-test.yaml`.
+#[must_use]
+pub fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    ["yaml", "yml"].iter().any(|ending| {
+        let whole = format!("netpol-test.{ending}");
+        name == whole || name.ends_with(&format!(".{whole}"))
+    })
 }
 
 #[cfg(test)]

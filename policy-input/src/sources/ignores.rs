@@ -43,6 +43,21 @@ pub struct Ignores {
     pub troubles: Vec<String>,
 }
 
+impl Globs {
+    /// Whether they match a file. The file need not exist.
+    ///
+    /// # Errors
+    /// When a glob is invalid, with the glob and the reason.
+    pub fn matching(&self) -> Result<impl Fn(&Path) -> bool + use<>, String> {
+        let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let matcher = matcher(&folder, &self.globs)?;
+        Ok(move |file: &Path| {
+            let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+            file.starts_with(&folder) && matcher.matched_path_or_any_parents(&file, false).is_ignore()
+        })
+    }
+}
+
 impl Ignores {
     /// What is left out below a folder: by its ignore files, by globs, and by the ignore files above it in the same Git repository or below
     /// the folder of globs.

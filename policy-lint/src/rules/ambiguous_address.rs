@@ -2,15 +2,17 @@
 
 use std::net::IpAddr;
 
-use policy_core::diagnostic::{Diagnostic, Documentation, Kind, ObjectRef, Place, Related, Rule, Severity};
+use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Place, Related, Rule, Severity};
 use policy_core::graph::AllowGraph;
 use policy_core::manifest::Snapshot;
 use policy_core::model::{Addresses, ObjectKey};
 
 /// Several pods have the same address.
 pub static AMBIGUOUS_ADDRESS: Rule = Rule {
+    id: "NP104",
     name: "ambiguous-address",
     severity: Severity::Warning,
+    group: Group::Correctness,
     kind: Kind::AmbiguousPodIP,
     section: "S2.5",
     event_reason: None,
@@ -23,6 +25,7 @@ pub static AMBIGUOUS_ADDRESS: Rule = Rule {
              apiVersion: v1\nkind: Pod\nmetadata: {name: new, namespace: shop}\nspec: {nodeName: n1}\nstatus: {podIP: 10.0.0.1}\n",
         ),
         fix: "Take a new snapshot or dump: one of the pods has probably been deleted.",
+        corrected: None,
     },
 };
 

@@ -1,15 +1,19 @@
 //! A rule that names a port that no container has (S1.53, S1.54).
 
-use policy_core::diagnostic::{Diagnostic, Documentation, Kind, ObjectRef, Rule, Severity};
-use policy_core::model::{Direction, NamedPort, Pod, Policy, PortEntry, Ports};
+use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Rule, Severity};
+use policy_core::model::{Direction, NamedPort, Pod, Policy};
 use policy_core::sets::Transport;
 
+use super::named_port_protocol::NAMED_PORT_PROTOCOL;
 use crate::effect::{Effects, Knowledge};
+use crate::named_ports::NamedEntry;
 
 /// A rule names a port that no container of any pod concerned has.
 pub static NAMED_PORT_NOT_FOUND: Rule = Rule {
+    id: "NP103",
     name: "named-port-not-found",
     severity: Severity::Warning,
+    group: Group::Correctness,
     kind: Kind::NoEffect,
     section: "S1.53",
     event_reason: Some("NamedPortNotFound"),
@@ -25,6 +29,7 @@ pub static NAMED_PORT_NOT_FOUND: Rule = Rule {
              spec: {podSelector: {}, ingress: [{ports: [{port: https}]}]}\n",
         ),
         fix: "Use the name of a port that the containers declare, or its number.",
+        corrected: None,
     },
 };
 
@@ -37,40 +42,40 @@ pub(crate) fn findings(policy: &Policy, selected: &[&Pod], effects: &Effects<'_>
         selected.iter().any(|pod| pod.ports.iter().any(is_it))
     };
     // A policy that selects no pod yet may select pods with that port.
-    for (path, protocol, name) in named(policy, Direction::Ingress).filter(|_| !selected.is_empty()) {
-        if !is_declared(protocol, name) {
-            let message =
-                format!("no pod that the policy selects has a {protocol} port named `{name}`, so this entry allows nothing");
-            out.push(finding(policy, "S1.53", path, message));
-        }
+    for entry in NamedEntry::of(policy, Direction::Ingress).filter(|_| !selected.is_empty()) {
+        out.extend(finding(entry, is_declared, "S1.53", "no pod that the policy selects"));
     }
-    for (path, protocol, name) in named(policy, Direction::Egress).filter(|_| effects.knowledge() == Knowledge::Whole) {
-        if !effects.has_port(protocol, name) {
-            let message = format!("no pod has a {protocol} port named `{name}`, so this entry allows nothing");
-            out.push(finding(policy, "S1.54", path, message));
-        }
+    for entry in NamedEntry::of(policy, Direction::Egress).filter(|_| effects.knowledge() == Knowledge::Whole) {
+        let is_declared = |protocol, name: &str| effects.has_port(protocol, name);
+        out.extend(finding(entry, is_declared, "S1.54", "no pod"));
     }
     out
 }
 
-fn finding(policy: &Policy, section: &'static str, path: String, message: String) -> Diagnostic {
-    let diagnostic = Diagnostic::new(&NAMED_PORT_NOT_FOUND, message)
+/// The finding about a name that nobody gives to a port of its protocol: of another rule if somebody does to one of another protocol.
+fn finding(
+    entry: NamedEntry<'_>,
+    is_declared: impl Fn(Transport, &str) -> bool,
+    section: &'static str,
+    who: &str,
+) -> Option<Diagnostic> {
+    let NamedEntry { policy, transport, name, .. } = entry;
+    if is_declared(transport, name) {
+        return None;
+    }
+    let others: Vec<Transport> = Transport::ALL.into_iter().filter(|other| is_declared(*other, name)).collect();
+    let nothing = format!("{who} has a {transport} port named `{name}`, so this entry allows nothing");
+    let (rule, message, help) = match others.as_slice() {
+        [] => (&NAMED_PORT_NOT_FOUND, nothing, "use the name of a port that containers declare, or its number".to_owned()),
+        [first, ..] => {
+            let names: Vec<&str> = others.iter().map(|other| other.name()).collect();
+            let message = format!("{nothing}; `{name}` is a {} port", names.join(" and a "));
+            (&NAMED_PORT_PROTOCOL, message, format!("add `protocol: {first}` to the entry, or correct the container"))
+        }
+    };
+    let diagnostic = Diagnostic::new(rule, message)
         .about(ObjectRef::namespaced("NetworkPolicy", &policy.key.namespace, &policy.key.name))
-        .at(path)
-        .help("use the name of a port that containers declare, or its number");
-    Diagnostic { section, ..diagnostic }
-}
-
-/// The port names of one direction, with their paths.
-fn named(policy: &Policy, direction: Direction) -> impl Iterator<Item = (String, Transport, &str)> {
-    let rules = policy.rules(direction).unwrap_or_default().iter().enumerate();
-    rules.flat_map(move |(at, rule)| {
-        let entries = if let Ports::Listed(entries) = &rule.ports { entries.as_slice() } else { &[] };
-        entries.iter().enumerate().filter_map(move |(number, entry)| match entry {
-            PortEntry::Named { protocol, name } => {
-                Some((format!("spec.{direction}[{at}].ports[{number}].port"), *protocol, name.as_str()))
-            }
-            PortEntry::Range { .. } | PortEntry::Unreadable => None,
-        })
-    })
+        .at(entry.path())
+        .help(help);
+    Some(Diagnostic { section, ..diagnostic })
 }

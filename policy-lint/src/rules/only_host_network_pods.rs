@@ -1,12 +1,14 @@
 //! A policy that selects only `hostNetwork` pods (S2.8).
 
-use policy_core::diagnostic::{Diagnostic, Documentation, Kind, ObjectRef, Rule, Severity};
+use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Rule, Severity};
 use policy_core::model::{Pod, Policy};
 
 /// The policy selects `hostNetwork` pods only.
 pub static ONLY_HOST_NETWORK_PODS: Rule = Rule {
+    id: "NP101",
     name: "only-host-network-pods",
     severity: Severity::Warning,
+    group: Group::Correctness,
     kind: Kind::NoEffect,
     section: "S2.8",
     event_reason: Some("OnlyHostNetworkPods"),
@@ -20,6 +22,7 @@ pub static ONLY_HOST_NETWORK_PODS: Rule = Rule {
              metadata: {name: exporter, namespace: shop}\nspec:\n  podSelector:\n    matchLabels: {app: exporter}\n",
         ),
         fix: "Restrict the traffic of nodes by other means, or run the pods without `hostNetwork`.",
+        corrected: None,
     },
 };
 

@@ -1,13 +1,15 @@
 //! A policy whose port ranges overlap so much that it is not compiled.
 
 use policy_core::compile::pairs_of_rules;
-use policy_core::diagnostic::{Diagnostic, Documentation, Kind, ObjectRef, Rule, Severity};
+use policy_core::diagnostic::{Diagnostic, Documentation, Group, Kind, ObjectRef, Rule, Severity};
 use policy_core::model::{Direction, MOST_PEERS, Policy};
 
 /// Port ranges of the policy overlap so much that it is not compiled, and its pods get no traffic.
 pub static TOO_MANY_PEERS: Rule = Rule {
+    id: "NP102",
     name: "too-many-peers",
     severity: Severity::Warning,
+    group: Group::Correctness,
     kind: Kind::NoEffect,
     section: "S0.6",
     event_reason: Some("TooManyPeers"),
@@ -18,6 +20,7 @@ pub static TOO_MANY_PEERS: Rule = Rule {
               selects get no traffic in this direction.",
         example: None,
         fix: "Use port ranges that do not overlap, or fewer of them.",
+        corrected: None,
     },
 };
 

@@ -223,6 +223,7 @@ fn as_stored(mut pod: Pod) -> Pod {
         pod.placement = Placement::Unscheduled;
     }
     pod.owner = None;
+    pod.sidecar_ports = Vec::new();
     pod
 }
 

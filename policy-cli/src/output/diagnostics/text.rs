@@ -27,7 +27,11 @@ pub(crate) fn print_notes(notes: &[String]) {
 
 /// One finding, coloured.
 fn render(diagnostic: &Diagnostic, excerpts: &Excerpts) -> String {
-    let level = if diagnostic.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Info => Level::INFO,
+    };
     let mut elements: Vec<Element<'_>> = Vec::new();
     if let Some(place) = &diagnostic.place {
         elements.push(shown(place, AnnotationKind::Primary, None, excerpts));

@@ -1,11 +1,13 @@
 //! Rules about text, syntax and types.
 
-use super::super::{Documentation, Kind, Rule, Severity};
+use super::super::{Documentation, Group, Kind, Rule, Severity};
 
 /// A file that cannot be read.
 pub static UNREADABLE_FILE: Rule = Rule {
+    id: "NP001",
     name: "unreadable-file",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::TooLarge,
     section: "S1.7",
     event_reason: None,
@@ -15,13 +17,16 @@ pub static UNREADABLE_FILE: Rule = Rule {
         why: "The file may hold policies. Without them, answers would allow connections that the cluster denies.",
         example: None,
         fix: "Correct the file or its permissions, leave it out, or raise the limit with `--max-size`.",
+        corrected: None,
     },
 };
 
 /// A file without content.
 pub static EMPTY_FILE: Rule = Rule {
+    id: "NP002",
     name: "empty-file",
     severity: Severity::Warning,
+    group: Group::Input,
     kind: Kind::NoEffect,
     section: "S1.7",
     event_reason: None,
@@ -31,13 +36,16 @@ pub static EMPTY_FILE: Rule = Rule {
         why: "A command that fails, or that reads the wrong namespace, leaves such a file. Policies that should be in it are missing from the answers.",
         example: Some("No resources found in shop namespace.\n"),
         fix: "Make the file again, or remove it.",
+        corrected: None,
     },
 };
 
 /// Bytes that are not UTF-8.
 pub static INVALID_ENCODING: Rule = Rule {
+    id: "NP003",
     name: "invalid-encoding",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Syntax,
     section: "S1.7",
     event_reason: None,
@@ -47,13 +55,16 @@ pub static INVALID_ENCODING: Rule = Rule {
         why: "`kubectl` reads manifests in these encodings. No document of the file is read.",
         example: None,
         fix: "Save the file as UTF-8.",
+        corrected: None,
     },
 };
 
 /// Text that is neither YAML nor JSON.
 pub static INVALID_SYNTAX: Rule = Rule {
+    id: "NP004",
     name: "invalid-syntax",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Syntax,
     section: "S1.7",
     event_reason: None,
@@ -63,13 +74,16 @@ pub static INVALID_SYNTAX: Rule = Rule {
         why: "The document may be a policy, and its content is unknown.",
         example: Some("kind: NetworkPolicy\nmetadata: {name: [web}\n"),
         fix: "Correct the syntax. Render templates first, for example with `helm template`.",
+        corrected: None,
     },
 };
 
 /// A template that is read in place of what it renders.
 pub static UNRENDERED_TEMPLATE: Rule = Rule {
+    id: "NP005",
     name: "unrendered-template",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Syntax,
     section: "S1.7",
     event_reason: None,
@@ -82,13 +96,16 @@ pub static UNRENDERED_TEMPLATE: Rule = Rule {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  podSelector:\n    matchLabels:\n      app: {{ .Values.app }}\n",
         ),
         fix: "Render the template, for example with `helm template`, and read the result.",
+        corrected: None,
     },
 };
 
 /// Two objects in one document.
 pub static MISSING_SEPARATOR: Rule = Rule {
+    id: "NP007",
     name: "missing-separator",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::DuplicateKey,
     section: "S1.7",
     event_reason: None,
@@ -100,13 +117,16 @@ pub static MISSING_SEPARATOR: Rule = Rule {
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
         ),
         fix: "Write a line `---` before the second object.",
+        corrected: None,
     },
 };
 
 /// A web page in place of manifests.
 pub static HTML_PAGE: Rule = Rule {
+    id: "NP006",
     name: "html-page",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Syntax,
     section: "S1.7",
     event_reason: None,
@@ -116,13 +136,16 @@ pub static HTML_PAGE: Rule = Rule {
         why: "A download has failed, and the manifests that were meant are missing from the answers.",
         example: Some("<html><body>login</body></html>\n"),
         fix: "Download the manifests again. Check the address and the credentials.",
+        corrected: None,
     },
 };
 
 /// Aliases that expand to more than is read.
 pub static EXCESSIVE_ALIASES: Rule = Rule {
+    id: "NP008",
     name: "excessive-aliases",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::TooLarge,
     section: "S1.7",
     event_reason: None,
@@ -132,13 +155,16 @@ pub static EXCESSIVE_ALIASES: Rule = Rule {
         why: "A few lines of nested aliases can exhaust the memory of every program that expands them.",
         example: None,
         fix: "Write the values out.",
+        corrected: None,
     },
 };
 
 /// A key that occurs twice in one mapping.
 pub static DUPLICATE_KEY: Rule = Rule {
+    id: "NP009",
     name: "duplicate-key",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::DuplicateKey,
     section: "S1.7",
     event_reason: None,
@@ -148,13 +174,16 @@ pub static DUPLICATE_KEY: Rule = Rule {
         why: "Only one of the values counts, and tools differ in which one. A second `ingress` can replace all rules of the first.",
         example: Some(policy!("  podSelector: {}\n  ingress: [{}]\n  ingress: []\n")),
         fix: "Remove one of the keys, or merge the values.",
+        corrected: None,
     },
 };
 
 /// A list element that is null.
 pub static NULL_ELEMENT: Rule = Rule {
+    id: "NP010",
     name: "null-element",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::NullElement,
     section: "S1.7",
     event_reason: None,
@@ -164,13 +193,16 @@ pub static NULL_ELEMENT: Rule = Rule {
         why: "The API server may read it as an empty element. An empty ingress rule allows all traffic.",
         example: Some(policy!("  podSelector: {}\n  ingress:\n  -\n")),
         fix: "Write the element, or remove the dash.",
+        corrected: None,
     },
 };
 
 /// A field that the kind does not have.
 pub static UNKNOWN_FIELD: Rule = Rule {
+    id: "NP011",
     name: "unknown-field",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::UnknownField,
     section: "S1.7",
     event_reason: None,
@@ -180,13 +212,16 @@ pub static UNKNOWN_FIELD: Rule = Rule {
         why: "API servers can drop unknown fields without an error. A mistyped `except` widens access.",
         example: Some(policy!("  podSelector: {}\n  ingres: []\n")),
         fix: "Correct the name of the field.",
+        corrected: None,
     },
 };
 
 /// A value of another type than the field.
 pub static WRONG_TYPE: Rule = Rule {
+    id: "NP012",
     name: "wrong-type",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::WrongType,
     section: "S1.3",
     event_reason: None,
@@ -197,5 +232,6 @@ pub static WRONG_TYPE: Rule = Rule {
         why: "The API server refuses the object.",
         example: Some(policy!("  podSelector: {}\n  policyTypes: Ingress\n")),
         fix: "Write a value of the expected type. Quote a value to make it a string.",
+        corrected: None,
     },
 };

@@ -1,11 +1,13 @@
 //! Rules about kinds, names and namespaces.
 
-use super::super::{Documentation, Kind, Rule, Severity};
+use super::super::{Documentation, Group, Kind, Rule, Severity};
 
 /// A list whose items are not objects.
 pub static INVALID_LIST: Rule = Rule {
+    id: "NP013",
     name: "invalid-list",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::WrongType,
     section: "S1.1",
     event_reason: None,
@@ -15,13 +17,16 @@ pub static INVALID_LIST: Rule = Rule {
         why: "The items may be policies, and their content is unknown.",
         example: Some("apiVersion: v1\nkind: List\nitems: none\n"),
         fix: "Write a list of objects as `items`.",
+        corrected: None,
     },
 };
 
 /// The text of an object in place of the object.
 pub static OBJECT_AS_TEXT: Rule = Rule {
+    id: "NP014",
     name: "object-as-text",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::WrongType,
     section: "S1.1",
     event_reason: None,
@@ -33,13 +38,16 @@ pub static OBJECT_AS_TEXT: Rule = Rule {
             "apiVersion: v1\nkind: List\nitems:\n- '{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {\"name\": \"shop\"}}'\n",
         ),
         fix: "Write the object in place of its text, for example with `jq fromjson`.",
+        corrected: None,
     },
 };
 
 /// One page of a list.
 pub static PARTIAL_LIST: Rule = Rule {
+    id: "NP015",
     name: "partial-list",
     severity: Severity::Warning,
+    group: Group::Input,
     kind: Kind::NoEffect,
     section: "S1.1",
     event_reason: None,
@@ -51,13 +59,16 @@ pub static PARTIAL_LIST: Rule = Rule {
             "apiVersion: v1\nkind: List\nmetadata: {continue: eyJ2IjoibWV0YS5rOHMu, remainingItemCount: 300}\nitems: []\n",
         ),
         fix: "List all objects, for example with `kubectl get`, which reads every page.",
+        corrected: None,
     },
 };
 
 /// An event of a watch that deletes an object.
 pub static DELETED_OBJECT: Rule = Rule {
+    id: "NP016",
     name: "deleted-object",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Forbidden,
     section: "S1.1",
     event_reason: None,
@@ -68,13 +79,16 @@ pub static DELETED_OBJECT: Rule = Rule {
         why: "An earlier event may have added the object, which is not there any more.",
         example: Some("type: DELETED\nobject:\n  apiVersion: v1\n  kind: Namespace\n  metadata: {name: shop}\n"),
         fix: "Read a list of the objects in place of a watch.",
+        corrected: None,
     },
 };
 
 /// A document without `apiVersion` or `kind`.
 pub static MISSING_API_VERSION_OR_KIND: Rule = Rule {
+    id: "NP017",
     name: "missing-api-version-or-kind",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Required,
     section: "S1.1",
     event_reason: None,
@@ -85,13 +99,16 @@ pub static MISSING_API_VERSION_OR_KIND: Rule = Rule {
         why: "The API server refuses it, and it may be a policy.",
         example: Some("kind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n"),
         fix: "Add the missing field.",
+        corrected: None,
     },
 };
 
 /// A kind that does not exist.
 pub static UNKNOWN_KIND: Rule = Rule {
+    id: "NP018",
     name: "unknown-kind",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::NotSupported,
     section: "S1.1",
     event_reason: None,
@@ -103,13 +120,16 @@ pub static UNKNOWN_KIND: Rule = Rule {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolcy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
         ),
         fix: "Correct the kind.",
+        corrected: None,
     },
 };
 
 /// An apiVersion that no server has for the kind.
 pub static UNSUPPORTED_API_VERSION: Rule = Rule {
+    id: "NP019",
     name: "unsupported-api-version",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::NotSupported,
     section: "S1.1",
     event_reason: None,
@@ -123,13 +143,16 @@ pub static UNSUPPORTED_API_VERSION: Rule = Rule {
             "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {}}\n",
         ),
         fix: "Write the apiVersion that serves the kind.",
+        corrected: None,
     },
 };
 
 /// An answer of an API server in place of objects.
 pub static ERROR_ANSWER: Rule = Rule {
+    id: "NP020",
     name: "error-answer",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::NotSupported,
     section: "S1.1",
     event_reason: None,
@@ -140,13 +163,16 @@ pub static ERROR_ANSWER: Rule = Rule {
         why: "What was asked for is missing from the answers.",
         example: Some("apiVersion: v1\nkind: Status\nstatus: Failure\nmessage: Unauthorized\ncode: 401\n"),
         fix: "Correct the cause that the message names, or ask for the objects with `kubectl get -o yaml`, and make the dump again.",
+        corrected: None,
     },
 };
 
 /// Part of an object, which a tool merges into a whole one.
 pub static PATCH_AS_OBJECT: Rule = Rule {
+    id: "NP021",
     name: "patch-as-object",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Forbidden,
     section: "S1.1",
     event_reason: None,
@@ -158,13 +184,16 @@ pub static PATCH_AS_OBJECT: Rule = Rule {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\n$patch: delete\n",
         ),
         fix: "Build the patch together with its base, for example with `kubectl kustomize`, and read the result.",
+        corrected: None,
     },
 };
 
 /// A workload without a selector.
 pub static MISSING_SELECTOR: Rule = Rule {
+    id: "NP022",
     name: "missing-selector",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Required,
     section: "S1.1",
     event_reason: None,
@@ -175,13 +204,16 @@ pub static MISSING_SELECTOR: Rule = Rule {
         why: "The API server refuses it. It is probably a patch: then it does not replace the object that it changes.",
         example: Some("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {replicas: 3}\n"),
         fix: "Build a patch together with its base, for example with `kubectl kustomize`. Add `spec.selector` to a whole object.",
+        corrected: None,
     },
 };
 
 /// A template whose pods the selector of the workload does not select.
 pub static UNSELECTED_TEMPLATE: Rule = Rule {
+    id: "NP023",
     name: "unselected-template",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S1.1",
     event_reason: None,
@@ -195,13 +227,16 @@ pub static UNSELECTED_TEMPLATE: Rule = Rule {
              template:\n    metadata: {labels: {app: wbe}}\n    spec: {containers: [{name: web, image: nginx}]}\n",
         ),
         fix: "Write the labels of the selector in the template.",
+        corrected: None,
     },
 };
 
 /// An object without a name.
 pub static MISSING_NAME: Rule = Rule {
+    id: "NP024",
     name: "missing-name",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Required,
     section: "S1.2",
     event_reason: None,
@@ -213,13 +248,16 @@ pub static MISSING_NAME: Rule = Rule {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop}\nspec: {podSelector: {}}\n",
         ),
         fix: "Add `metadata.name`.",
+        corrected: None,
     },
 };
 
 /// A name that the API server refuses.
 pub static INVALID_NAME: Rule = Rule {
+    id: "NP025",
     name: "invalid-name",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S1.2",
     event_reason: None,
@@ -231,13 +269,16 @@ pub static INVALID_NAME: Rule = Rule {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: Web, namespace: shop}\nspec: {podSelector: {}}\n",
         ),
         fix: "Use lower-case letters, digits, `-` and `.`; start and end each part with a letter or digit.",
+        corrected: None,
     },
 };
 
 /// Two policies of one name.
 pub static DUPLICATE_POLICY: Rule = Rule {
+    id: "NP026",
     name: "duplicate-policy",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::DuplicateObject,
     section: "S1.2",
     event_reason: None,
@@ -247,13 +288,16 @@ pub static DUPLICATE_POLICY: Rule = Rule {
         why: "The policy that is applied last replaces the other one.",
         example: Some(concat!(policy!("  podSelector: {}\n"), "---\n", policy!("  podSelector: {}\n  ingress: [{}]\n"))),
         fix: "Rename or remove one of them.",
+        corrected: None,
     },
 };
 
 /// Two objects of one name.
 pub static DUPLICATE_OBJECT: Rule = Rule {
+    id: "NP027",
     name: "duplicate-object",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::DuplicateObject,
     section: "S1.2",
     event_reason: None,
@@ -264,13 +308,16 @@ pub static DUPLICATE_OBJECT: Rule = Rule {
         why: "The object that is applied last replaces the other one. Several variants of one application, such as overlays, must be read one by one.",
         example: Some(concat!(pod!("status: {podIP: 10.0.0.1}\n"), "---\n", pod!("status: {podIP: 10.0.0.2}\n"))),
         fix: "Rename or remove one of them. Build overlays one by one, for example with `kubectl kustomize`.",
+        corrected: None,
     },
 };
 
 /// A namespace with a wrong name label.
 pub static WRONG_NAME_LABEL: Rule = Rule {
+    id: "NP028",
     name: "wrong-name-label",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S1.35",
     event_reason: None,
@@ -280,13 +327,16 @@ pub static WRONG_NAME_LABEL: Rule = Rule {
         why: "The API server sets the label to the name, so policies that select by this value do not match.",
         example: Some("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {kubernetes.io/metadata.name: store}}\n"),
         fix: "Remove the label.",
+        corrected: None,
     },
 };
 
 /// A namespace that no file declares.
 pub static UNDECLARED_NAMESPACE: Rule = Rule {
+    id: "NP029",
     name: "undeclared-namespace",
     severity: Severity::Warning,
+    group: Group::Input,
     kind: Kind::Assumed,
     section: "S1.36",
     event_reason: None,
@@ -296,5 +346,6 @@ pub static UNDECLARED_NAMESPACE: Rule = Rule {
         why: "It is assumed to have only the label `kubernetes.io/metadata.name`. Policies that select namespaces by other labels may match it in the cluster.",
         example: Some(policy!("  podSelector: {}\n")),
         fix: "Add the Namespace object if policies select it by its labels.",
+        corrected: None,
     },
 };

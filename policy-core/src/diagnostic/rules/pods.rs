@@ -1,11 +1,13 @@
 //! Rules about pods and their addresses.
 
-use super::super::{Documentation, Kind, Rule, Severity};
+use super::super::{Documentation, Group, Kind, Rule, Severity};
 
 /// A pod address that cannot be read.
 pub static INVALID_ADDRESS: Rule = Rule {
+    id: "NP030",
     name: "invalid-address",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S2.2",
     event_reason: None,
@@ -15,13 +17,16 @@ pub static INVALID_ADDRESS: Rule = Rule {
         why: "Policies are enforced by address. A pod whose addresses are unknown matches no selector.",
         example: Some(pod!("status: {phase: Running, podIP: 10.0.0}\n")),
         fix: "Correct the address, or take a new snapshot or dump.",
+        corrected: None,
     },
 };
 
 /// A pod address that is written in an old form.
 pub static NONCANONICAL_ADDRESS: Rule = Rule {
+    id: "NP031",
     name: "noncanonical-address",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S2.2",
     event_reason: None,
@@ -31,13 +36,16 @@ pub static NONCANONICAL_ADDRESS: Rule = Rule {
         why: "Programs differ in how they read such addresses: as decimal or as octal, as IPv4 or as IPv6.",
         example: Some(pod!("status: {phase: Running, podIP: 10.0.0.01}\n")),
         fix: "Write the address in its canonical form.",
+        corrected: None,
     },
 };
 
 /// A pod with more than one address of a family.
 pub static TOO_MANY_ADDRESSES: Rule = Rule {
+    id: "NP032",
     name: "too-many-addresses",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S2.2",
     event_reason: None,
@@ -47,13 +55,16 @@ pub static TOO_MANY_ADDRESSES: Rule = Rule {
         why: "Kubernetes gives a pod at most one address of each family, so the input does not come from an API server.",
         example: Some(pod!("status: {phase: Running, podIPs: [{ip: 10.0.0.1}, {ip: 10.0.0.2}]}\n")),
         fix: "Remove the addresses that the pod does not have.",
+        corrected: None,
     },
 };
 
 /// A pod that has an address and no node.
 pub static ADDRESS_WITHOUT_NODE: Rule = Rule {
+    id: "NP033",
     name: "address-without-node",
     severity: Severity::Warning,
+    group: Group::Input,
     kind: Kind::NoEffect,
     section: "S2.1",
     event_reason: None,
@@ -65,13 +76,16 @@ pub static ADDRESS_WITHOUT_NODE: Rule = Rule {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nstatus: {phase: Running, podIP: 10.0.0.1}\n",
         ),
         fix: "Add `spec.nodeName`.",
+        corrected: None,
     },
 };
 
 /// A pod or a template without containers.
 pub static MISSING_CONTAINERS: Rule = Rule {
+    id: "NP034",
     name: "missing-containers",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Required,
     section: "S1.1",
     event_reason: None,
@@ -82,13 +96,16 @@ pub static MISSING_CONTAINERS: Rule = Rule {
         why: "The API server refuses it. A workload without them is probably a patch: then it does not replace the object that it changes.",
         example: Some("apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\n"),
         fix: "Add the containers. Build a patch together with its base, for example with `kubectl kustomize`.",
+        corrected: None,
     },
 };
 
 /// A container port that the API server refuses.
 pub static INVALID_CONTAINER_PORT: Rule = Rule {
+    id: "NP035",
     name: "invalid-container-port",
     severity: Severity::Error,
+    group: Group::Input,
     kind: Kind::Invalid,
     section: "S1.55",
     event_reason: None,
@@ -101,5 +118,6 @@ pub static INVALID_CONTAINER_PORT: Rule = Rule {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nspec:\n  containers:\n  - name: web\n    ports: [{name: http, containerport: 8080}]\n",
         ),
         fix: "Write `containerPort` with a number from 1 to 65535.",
+        corrected: None,
     },
 };

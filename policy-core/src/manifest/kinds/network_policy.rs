@@ -33,6 +33,9 @@ pub(super) static KINDS: [Kind; 1] = [Kind {
     changes: Some(Changes::of::<Policies>()),
 }];
 
+/// The annotation with the lint rules that do not apply to a policy.
+pub const IGNORE: &str = "netpol.io/ignore";
+
 /// `networking.k8s.io/v1 NetworkPolicy`.
 #[derive(Deserialize, Default, Debug)]
 #[serde(rename_all = "camelCase", default)]
@@ -131,6 +134,11 @@ fn read(reader: &mut Reader<'_, '_, '_>, node: NodeId, _: &'static Kind) {
     }
     let content = (&policy.target, Direction::ALL.map(|direction| content(policy.rules(direction))));
     if reader.counts(&object, node, &content) {
+        let annotations = tree.field(node, "metadata").and_then(|metadata| tree.field(metadata, "annotations"));
+        match annotations.and_then(|annotations| tree.text(annotations, IGNORE)).map(str::to_owned) {
+            Some(text) => reader.assembly().ignores.insert(key.clone(), text),
+            None => reader.assembly().ignores.remove(&key),
+        };
         reader.assembly().policies.insert(key, policy);
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::super::cidr::parse_address;
 use super::super::fault::{Correction, Fault};
 use super::super::names::nearest;
-use super::super::wire::{self, List, ObjectMeta, PodSpec};
+use super::super::wire::{self, Container, List, ObjectMeta, PodSpec};
 use super::{Path, Report, Syntax};
 use crate::diagnostic::rules::{files, pods};
 use crate::model::{Addresses, NamedPort, ObjectKey, Phase, Placement, Pod};
@@ -57,6 +57,7 @@ pub(crate) fn lower_pod(wire: &wire::Pod, key: ObjectKey, syntax: Syntax, report
         is_host_network: wire.spec.host_network,
         addresses,
         ports: named_ports(&wire.spec),
+        sidecar_ports: sidecar_ports(&wire.spec),
         owner: None,
         is_unknown,
     }
@@ -117,12 +118,24 @@ fn addresses(status: &wire::PodStatus, syntax: Syntax, report: &mut Report<'_>) 
 
 /// The named ports of containers and of sidecars, which are init containers that always restart (S1.55).
 pub(super) fn named_ports(spec: &PodSpec) -> Vec<NamedPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy == "Always");
-    let mut ports: Vec<NamedPort> = spec
-        .containers
-        .iter()
-        .flatten()
-        .chain(sidecars)
+    ports_of(spec.containers.iter().flatten().chain(sidecars(spec)))
+}
+
+/// The names of ports that sidecars give and containers do not, with their ports.
+pub(super) fn sidecar_ports(spec: &PodSpec) -> Vec<NamedPort> {
+    let of_containers = ports_of(spec.containers.iter().flatten());
+    let mut ports = ports_of(sidecars(spec));
+    ports.retain(|port| !of_containers.iter().any(|other| (&other.name, other.protocol) == (&port.name, port.protocol)));
+    ports
+}
+
+fn sidecars(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().filter(|container| container.restart_policy == "Always")
+}
+
+/// The named ports of some containers, sorted, without repeats.
+fn ports_of<'s>(containers: impl Iterator<Item = &'s Container>) -> Vec<NamedPort> {
+    let mut ports: Vec<NamedPort> = containers
         .flat_map(|container| container.ports.iter().flatten())
         .filter(|port| !port.name.is_empty())
         .filter_map(|port| {

@@ -1,6 +1,6 @@
 //! What a workload will make: the pod of its template, and the labels that controllers add to it (S2.22, S2.24).
 
-use super::pod::named_ports;
+use super::pod::{named_ports, sidecar_ports};
 use crate::manifest::snapshot::Replicas;
 use crate::manifest::wire::{JobSpec, PodTemplateSpec, Workload, WorkloadSpec};
 use crate::model::{Addresses, Labels, ObjectKey, Phase, Placement, Pod, WorkloadKey};
@@ -168,6 +168,7 @@ fn plain(kind: &str, template: &PodTemplateSpec, key: &ObjectKey) -> Template {
         is_host_network: template.spec.host_network,
         addresses: Addresses::Unknown,
         ports: named_ports(&template.spec),
+        sidecar_ports: sidecar_ports(&template.spec),
         owner: Some(WorkloadKey { kind: kind.to_owned(), name: key.name.clone() }),
         is_unknown: false,
     };
