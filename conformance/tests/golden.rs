@@ -73,7 +73,7 @@ fn rendered(snapshot: &Snapshot, quarantine: Option<Quarantine>, node: &str) -> 
 /// Every golden ruleset: its file, and what it has to hold.
 fn all() -> BTreeMap<PathBuf, String> {
     let mut out = BTreeMap::new();
-    for name in ["shop", "tenants"] {
+    for name in ["shop", "shop-next", "tenants"] {
         let folder = examples().join(name);
         let snapshot = placed(&text(&manifests(&folder)), &NODES);
         out.extend(NODES.map(|node| (folder.join(format!("ruleset/{node}.nft")), rendered(&snapshot, None, node))));
