@@ -55,7 +55,7 @@ spec:
 
 fn run(folder: &Path, arguments: &[&str]) -> std::process::Output {
     let none = fakes(&[]);
-    with(none.path(), folder, &[&["lint"], arguments].concat())
+    with(none.path(), folder, &[&["lint"], arguments, &["--ignore", "world-open,not-isolated"]].concat())
 }
 
 /// The names of the rules of all findings.

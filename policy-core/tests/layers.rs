@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each module and the modules that it may import.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("sets", &[]),
     ("diagnostic", &[]),
     ("model", &["sets", "diagnostic"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("compile", &["graph", "model", "sets", "diagnostic"]),
     ("verdict", &["graph", "model", "sets", "diagnostic"]),
     ("plan", &["graph", "model", "sets", "diagnostic"]),
+    ("proof", &["verdict", "graph", "model", "sets", "diagnostic"]),
     ("suggestion", &["verdict", "compile", "graph", "manifest", "model", "sets", "diagnostic"]),
 ];
 
